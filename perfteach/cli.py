@@ -1,0 +1,268 @@
+"""The command line: `perfteach train`, `demo`, `data`, `runs`, `study` and `check-env`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from perfteach import __version__
+from perfteach.errors import DataError, PerfteachError
+
+if TYPE_CHECKING:
+    from perfteach.runs import Run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns 0 when it went well, 1 after an error that is explained, 130 after Ctrl-C."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except PerfteachError as error:
+        print(f"perfteach: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nperfteach: interrupted; nothing that was saved is lost", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options, its help text and an example."""
+    top = argparse.ArgumentParser(prog="perfteach", description="Artificial dendrites for compact networks.")
+    top.add_argument("--version", action="version", version=f"perfteach {__version__}")
+    commands = top.add_subparsers(required=True, metavar="command")
+    _add_train(_command(commands, "train", _train, "train a MobileNet in phases, resumably", TRAIN_EXAMPLE))
+    demo = _command(commands, "demo", _demo, "the whole story in about two minutes", "perfteach demo --out figures")
+    demo.add_argument("--out", type=Path, default=Path("figures"), help="folder for figures and records (%(default)s)")
+    demo.add_argument("--quiet", action="store_true", help="no progress bars")
+    _add_data(commands)
+    _add_runs(commands)
+    _add_study(commands)
+    _command(commands, "check-env", _check_env, "is everything installed? what to do if not", "perfteach check-env")
+    return top
+
+
+TRAIN_EXAMPLE = (
+    "perfteach train --data cifar10 --model small --neuron 8 4 --dendrite 3 --out runs/first\n"
+    "  (the same command again continues a run that was interrupted)"
+)
+
+
+def _command(commands, name, run, text, example) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+    """A subcommand whose help ends with an example."""
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.set_defaults(run=run)
+    return made
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    add = train.add_argument
+    add("--data", default="synthetic10", help="synthetic10, cifar10, or an image folder or archive (%(default)s)")
+    add("--label", help="what to call the data in records and figures; for a folder or archive of your own")
+    add("--model", choices=("small", "extra-small"), default="small", help="which MobileNet (%(default)s)")
+    add("--width", type=float, help="width multiplier; 1.0 for small, and for extra-small what the study chose")
+    add("--size", type=int, help="resize images to this many pixels (default: as they are)")
+    add("--rule", default="perforated", help="perforated, covariance, gradient, shuffled, or none (%(default)s)")
+    add("--select", help='only layers whose name matches, such as "features.*" (default: every layer that can)')
+    add("--switch", choices=("fixed", "plateau"), default="fixed", help="when phases end (%(default)s)")
+    add("--neuron", type=int, nargs="+", default=[8, 4], metavar="EPOCHS", help="fixed: neuron phases (8 4)")
+    add("--dendrite", type=int, default=3, metavar="EPOCHS", help="fixed: dendrite phases (%(default)s)")
+    add("--patience", type=int, default=5, help="plateau: epochs without gain that end a phase (%(default)s)")
+    add("--max-dendrites", type=int, help="cycles at most (fixed: as many as --neuron implies; plateau: 1)")
+    add("--thaw", action="store_true", help="let dendrites go on learning in the neuron phase")
+    add("--keep", action="store_true", help="keep a cycle even if it did not raise validation accuracy")
+    add("--batch-size", type=int, default=128, help="images a step (%(default)s)")
+    add("--lr", type=float, default=2e-3, help="peak learning rate of the neuron phases (%(default)s)")
+    add("--dendrite-lr", type=float, default=2e-3, help="peak learning rate of the dendrite phases (%(default)s)")
+    add("--seed", type=int, default=0, help="seed of start weights, batches and dendrites (%(default)s)")
+    add("--device", default="auto", help="cpu, cuda, or auto (%(default)s)")
+    add("--out", type=Path, default=Path("runs/train"), help="folder of this run; holds the checkpoint (%(default)s)")
+    add("--quiet", action="store_true", help="no progress bars")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from perfteach import data, models
+    from perfteach.config import TrainConfig
+    from perfteach.phases import FixedSwitch, PlateauSwitch
+    from perfteach.selection import perforate
+    from perfteach.trainer import PerforatedTrainer
+
+    fixed, plain = arguments.switch == "fixed", arguments.rule == "none"
+    cycles = arguments.max_dendrites
+    if cycles is None:
+        cycles = max(len(arguments.neuron) - 1, 1) if fixed else 1
+    rule = FixedSwitch(tuple(arguments.neuron), arguments.dendrite) if fixed else PlateauSwitch(arguments.patience)
+    config = TrainConfig(
+        switch=rule,
+        max_dendrites=0 if plain else cycles,
+        thaw=arguments.thaw,
+        roll_back=not arguments.keep,
+        batch_size=arguments.batch_size,
+        size=arguments.size,
+        lr=arguments.lr,
+        dendrite_lr=arguments.dendrite_lr,
+        seed=arguments.seed,
+        device=arguments.device,
+    )
+    images = data.load(arguments.data, label=arguments.label, progress=not arguments.quiet)
+    build = models.mobilenet_small if arguments.model == "small" else models.mobilenet_extra_small
+    wide = {} if arguments.width is None else {"width": arguments.width}
+    model = build(len(images.classes), seed=arguments.seed, **wide)
+    if not plain:
+        perforate(model, arguments.select, arguments.rule)
+    trainer = PerforatedTrainer(model, images, config, name=arguments.out.name, folder=arguments.out)
+    run = trainer.fit(progress=not arguments.quiet)
+    print(report(run))
+    print(f"\nrecord: {arguments.out / 'run.jsonl'}")
+
+
+def report(run: Run) -> str:
+    """A run as text: where it ran, a line per epoch, the events, and the result with every dendrite counted."""
+    data = run.header.get("data", {})
+    lines = [
+        f"{run.name}: {data.get('name')}, {data.get('train', 0):,} training, {data.get('validation', 0):,} validation "
+        f"and {data.get('test', 0):,} test images",
+        f"{'epoch':>5}  {'phase':<8} {'cycle':>5}  {'train error':>11}  {'valid. error':>12}  {'mean |r|':>8} {'s':>5}",
+    ]
+    events = list(run.events)
+    for epoch in run.epochs:
+        scores = list(epoch["scores"].values())
+        score = f"{sum(scores) / len(scores):.4f}" if scores else ""
+        lines.append(
+            f"{epoch['epoch']:>5}  {epoch['phase']:<8} {epoch['cycle']:>5}  {100 - epoch['train_accuracy']:>9.2f} %  "
+            f"{100 - epoch['validation_accuracy']:>10.2f} %  {score:>8} {epoch['seconds']:>5.1f}"
+        )
+        while events and events[0]["epoch"] <= epoch["epoch"]:
+            event = events.pop(0)
+            lines.append(f"       {event['event']}: {event['reason']}")
+    if run.result is None:
+        return "\n".join([*lines, "not finished"])
+    parts = run.result["parameters"]
+    shares = ", ".join(f"{part} {count:,}" for part, count in parts.items() if part != "total" and count)
+    lines.append(
+        f"test accuracy {run.result['test_accuracy']:.2f} % (error {100 - run.result['test_accuracy']:.2f} %) "
+        f"with the weights of epoch {run.result['best_epoch']}, in {run.result['seconds']:.0f} s"
+    )
+    lines.append(f"parameters, every dendrite counted: {parts['total']:,} ({shares})")
+    return "\n".join(lines)
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from perfteach import demo
+
+    demo.main(arguments.out, progress=not arguments.quiet)
+
+
+def _add_data(commands) -> None:  # type: ignore[no-untyped-def]
+    group = commands.add_parser("data", help="get, import, pack and look at images", description="Images.")
+    data = group.add_subparsers(required=True, metavar="what")
+    download = _command(data, "download", _download, "download CIFAR-10 (170 MB)", "perfteach data download cifar10")
+    download.add_argument("name", choices=("cifar10",))
+    download.add_argument("--mirror", help="address of another copy of cifar-10-python.tar.gz; its md5 is checked too")
+    text = "read an image folder or archive once, so that later loads take a second"
+    imported = _command(data, "import", _show_data, text, "perfteach data import my-images.zip --label flowers")
+    show = _command(data, "show", _show_data, "what a data set holds", "perfteach data show synthetic10")
+    pack_text = "write data sets into one folder for a room without a network"
+    packed = _command(data, "pack", _pack, pack_text, "perfteach data pack workshop --with cifar10")
+    packed.add_argument("out", type=Path, help="folder to write into")
+    packed.add_argument("--with", dest="also", nargs="*", default=[], help="also cifar10, or a folder or archive")
+    for command in (imported, show):
+        command.add_argument("name", help="synthetic10, cifar10, or a folder or archive with train/ and test/")
+        command.add_argument("--label", help="what to call it")
+
+
+def _download(arguments: argparse.Namespace) -> None:
+    from perfteach import data
+
+    folder = data.download_cifar10(data.cache_folder(), mirror=arguments.mirror)
+    print(f"CIFAR-10 is complete in {folder}; load it with data.load('cifar10')")
+
+
+def _show_data(arguments: argparse.Namespace) -> None:
+    from perfteach import data
+
+    images = data.load(arguments.name, label=arguments.label)
+    print(images.title())
+    for split in ("train", "validation", "test"):
+        print(f"  {split:<10} {len(images.split(split)):>7,} images, {tuple(images.split(split).images.shape[1:])}")
+    print(f"  classes    {', '.join(images.classes)}\n  checksum   {images.checksum}")
+
+
+def _pack(arguments: argparse.Namespace) -> None:
+    from perfteach import data
+
+    for name in ("synthetic10", *arguments.also):
+        images = data.load(name)
+        safe = "".join(c if c.isalnum() else "-" for c in images.name.lower()).strip("-")
+        path = data.pack(images, arguments.out / f"{safe}.npz")
+        print(f"{images.title()}: {path} ({path.stat().st_size / 1e6:.0f} MB); load it with data.load({str(path)!r})")
+
+
+def _add_runs(commands) -> None:  # type: ignore[no-untyped-def]
+    group = commands.add_parser("runs", help="list and show recorded runs", description="Recorded runs.")
+    runs = group.add_subparsers(required=True, metavar="what")
+    listed = _command(runs, "list", _list_runs, "one line per recorded run", "perfteach runs list runs")
+    listed.add_argument("folder", nargs="?", type=Path, help="where to look (default: the runs that come along)")
+    show = _command(runs, "show", _show_run, "every epoch of a run", "perfteach runs show runs/first")
+    show.add_argument("path", type=Path, help="a run's folder, or its .jsonl file")
+
+
+def _list_runs(arguments: argparse.Namespace) -> None:
+    from perfteach import runs
+
+    folders = [arguments.folder] if arguments.folder else list(runs.RECORDS)
+    paths = sorted(path for folder in folders for path in folder.rglob("*.jsonl"))
+    if not paths:
+        raise DataError(f"there are no run records in {', '.join(map(str, folders))}; `perfteach train` makes one")
+    for path in paths:
+        run = runs.Run.load(path)
+        result = f"test {run.result['test_accuracy']:.2f} %" if run.result else "not finished"
+        data = run.header.get("data", {}).get("name", "")
+        print(f"{run.name:<40} {len(run.epochs):>4} epochs  {result:<14} {data:<28} {path}")
+
+
+def _show_run(arguments: argparse.Namespace) -> None:
+    from perfteach.runs import Run
+
+    path = arguments.path / "run.jsonl" if arguments.path.is_dir() else arguments.path
+    print(report(Run.load(path)))
+
+
+def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
+    text = "run, continue or check a study: a grid of arms and seeds"
+    study = _command(commands, "study", _study, text, "perfteach study mini --data cifar10 --seeds 0 1")
+    study.add_argument("name", help="mini, case-study, search, …; an unknown name lists them all")
+    study.add_argument("--data", default="cifar10", help="cifar10, or an image folder or archive (%(default)s)")
+    study.add_argument("--label", help="what to call the data in records and figures")
+    study.add_argument("--seeds", type=int, nargs="+", help="only these seeds")
+    study.add_argument("--arms", nargs="+", help="only these arms")
+    study.add_argument("--minutes", type=float, help="start no new run after this many minutes")
+    study.add_argument("--work", type=Path, default=Path("runs/studies"), help="checkpoints under way (%(default)s)")
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    from perfteach import data, study
+
+    study.find(arguments.name)
+    images = data.load(arguments.data, label=arguments.label)
+    seeds, arms = (None if given is None else tuple(given) for given in (arguments.seeds, arguments.arms))
+    limits = {"seeds": seeds, "arms": arms, "minutes": arguments.minutes}
+    study.run_study(arguments.name, images, arguments.work, **limits)
+
+
+def _check_env(arguments: argparse.Namespace) -> int:
+    from perfteach import env
+
+    return env.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The whole story in two minutes, without a browser: `perfteach demo`.
+
+First two spirals that five neurons cannot solve, then a MobileNet of reduced width on the embedded images.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from tqdm.auto import tqdm
+
+from perfteach import data
+from perfteach.config import TrainConfig
+from perfteach.models import mobilenet_small
+from perfteach.phases import FixedSwitch
+from perfteach.points import small_network, two_spirals
+from perfteach.runs import Run
+from perfteach.selection import perforate
+from perfteach.trainer import PerforatedTrainer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import nn
+
+ARMS = {
+    "control": "same epochs, same restarts, no dendrites",
+    "random": "dendrites frozen at their random start",
+    "perforated": "dendrites that learned the neurons' errors",
+}
+
+
+def arm_config(arm: str, neuron: tuple[int, ...], dendrite: int, **settings: object) -> TrainConfig:
+    """The settings of one arm. Arms without a dendrite phase get its epochs as neuron epochs, so all train as long."""
+    if arm != "perforated":
+        neuron, dendrite = (neuron[0], *(epochs + dendrite for epochs in neuron[1:])), 0
+    cycles = {"max_dendrites": len(neuron) - 1, "grow": arm != "control", "roll_back": False}
+    return TrainConfig(switch=FixedSwitch(neuron, dendrite), **cycles, **settings)  # type: ignore[arg-type]
+
+
+def spiral_run(arm: str, seed: int) -> Run:
+    """One run on two spirals of 1.4 turns: five tanh neurons, three cycles. Takes about five seconds."""
+    return _spiral_model(arm, seed)[1]
+
+
+def _spiral_model(arm: str, seed: int) -> tuple[nn.Module, Run]:
+    model = small_network(5, seed=seed)
+    if arm != "control":
+        perforate(model)
+    settings = arm_config(
+        arm, (150, 200, 200, 200), 60, lr=0.03, dendrite_lr=0.05, weight_decay=0.0, batch_size=200, seed=seed
+    )
+    trainer = PerforatedTrainer(model, two_spirals(1000, turns=1.4), settings, name=f"demo/spirals-{arm}-seed{seed}")
+    return model, trainer.fit(progress=False)
+
+
+def mobilenet_run(arm: str, seed: int = 0, *, images: int = 4000, progress: bool = True) -> Run:
+    """One run of MobileNetV3-Small at width 0.35 on the embedded images, through one full cycle."""
+    pictures = data.load("synthetic10", progress=progress).subset(images, validation=1000, test=2000)
+    model = mobilenet_small(10, width=0.35, seed=seed)
+    if arm != "control":
+        perforate(model)
+    settings = arm_config(arm, (8, 5), 3, lr=3e-3, dendrite_lr=3e-3, batch_size=64, seed=seed)
+    trainer = PerforatedTrainer(model, pictures, settings, name=f"demo/mobilenet-{arm}-seed{seed}")
+    return trainer.fit(progress=progress)
+
+
+def table(runs: dict[str, list[Run]]) -> str:
+    """One line per arm: error of each seed and their mean, parameters with dendrites, and the phases that ran."""
+    lines = [
+        f"{'arm':<11} {'test error %, by seed':<23} {'mean':>6} {'accuracy':>9} {'parameters':>11}  phases (epochs)"
+    ]
+    for arm, of_arm in runs.items():
+        results = [run.result or {} for run in of_arm]
+        errors = [100 - result["test_accuracy"] for result in results]
+        by_seed = "  ".join(f"{error:5.2f}" for error in errors)
+        total = max(result["parameters"]["total"] for result in results)
+        lines.append(
+            f"{arm:<11} {by_seed:<23} {mean(errors):>6.2f} {100 - mean(errors):>7.2f} % {total:>11,}  "
+            f"{phases_of(of_arm[0])}"
+        )
+    return "\n".join(lines)
+
+
+def phases_of(run: Run) -> str:
+    """The phases that ran, with their epochs: "neuron 8, dendrite 3, neuron 5"."""
+    parts: list[tuple[str, int, int]] = []
+    for epoch in run.epochs:
+        if parts and parts[-1][:2] == (epoch["phase"], epoch["cycle"]):
+            parts[-1] = (*parts[-1][:2], parts[-1][2] + 1)
+        else:
+            parts.append((epoch["phase"], epoch["cycle"], 1))
+    return ", ".join(f"{phase} {count}" for phase, _, count in parts)
+
+
+def main(out: Path, *, progress: bool = True) -> None:
+    """Run both parts, print a table for each, and save the figures and the records into `out`."""
+    from perfteach import plots
+
+    arms = [(arm, seed) for arm in ARMS for seed in range(3)]
+    spirals: dict[str, list[Run]] = {arm: [] for arm in ARMS}
+    models: dict[str, nn.Module] = {}
+    for arm, seed in tqdm(arms, desc="two spirals", unit="run", disable=not progress):
+        model, run = _spiral_model(arm, seed)
+        spirals[arm].append(run)
+        models.setdefault(arm, model)
+    print("\nTwo spirals, five tanh neurons, three cycles, three seeds (points drawn by the package)")
+    print(table(spirals))
+
+    mobilenets = {arm: [mobilenet_run(arm, progress=progress)] for arm in ("control", "perforated")}
+    print("\nMobileNetV3-Small, width 0.35, one cycle, one seed, on the embedded synthetic images (not CIFAR-10)")
+    print(table(mobilenets))
+    print("One seed of a short run shows how the phases work; it is no evidence for or against dendrites.")
+
+    points = two_spirals(1000, turns=1.4)
+    figures = {
+        "spirals-without": plots.decision_boundary(models["control"], points),
+        "spirals-with": plots.decision_boundary(models["perforated"], points),
+        "mobilenet-curves": plots.training_curves(mobilenets["perforated"][0]),
+        "mobilenet-scores": plots.score_heatmap(mobilenets["perforated"][0]),
+    }
+    save(out, figures, [run for runs in (*spirals.values(), *mobilenets.values()) for run in runs])
+    print(f"\nFigures and records are in {out}")
+
+
+def save(out: Path, figures: dict[str, Figure], runs: list[Run]) -> None:
+    """Write the figures as PNG and the records as JSON lines."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        figure.savefig(out / f"{name}.png", dpi=120, bbox_inches="tight")
+    for run in runs:
+        run.save(out / f"{run.name.split('/')[-1]}.jsonl")

@@ -1,0 +1,305 @@
+"""Dendrites: the layer that carries them, and the functions that act on all of a model's dendritic layers.
+
+    a_k = D_k(x) + Σ_{j<k} u_kj ⊙ V_j        V_k = φ(a_k)        h' = N(x) + Σ_k w_k ⊙ V_k
+
+N is a neuron module (a convolution with its norm, or a Linear), D_k a module of the same form with its own
+weights, w_k and u_kj one number per neuron. `perfteach.selection.perforate` puts these layers into a model.
+"""
+
+from __future__ import annotations
+
+import copy
+import fnmatch
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from perfteach.correlation import Correlator
+from perfteach.errors import ConfigError
+from perfteach.phases import Phase
+
+M = TypeVar("M", bound=nn.Module)
+
+# What `rule=` may be, and the objective its dendrites maximise; "gradient" trains by plain backpropagation.
+RULES: dict[str, dict[str, Any] | None] = {
+    "perforated": {"objective": "correlation"},
+    "covariance": {"objective": "covariance"},
+    "shuffled": {"objective": "correlation", "shuffled": True},
+    "gradient": None,
+}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,  # 0.5 at rest adds a constant offset; kept for comparison with the 1989 paper
+    "relu": torch.relu,
+}
+
+
+class DendriticLayer(nn.Module):
+    """A neuron module with K dendrites for each of its C neurons (output channels or features).
+
+    Shapes: input and output are those of `neuron`. `weights[k]` is [C], `cascade[k - 1]` is [k, C].
+    `dendrites[k]` has the neuron module's form and its own parameters.
+
+    Args:
+        neuron: Conv1d/2d/3d or Linear, or a Sequential of one of these and its norm.
+        rule: "perforated" (scale-free correlation), "covariance", "shuffled" (control), or "gradient" (joint
+            backpropagation: no dendrite phase, and errors do flow through the dendrites).
+        activation: φ of the dendrites: "tanh", "sigmoid" or "relu".
+
+    Raises:
+        ConfigError: for an unknown rule or activation, or a neuron module of another kind.
+    """
+
+    def __init__(self, neuron: nn.Module, rule: str = "perforated", activation: str = "tanh") -> None:
+        super().__init__()
+        if rule not in RULES:
+            raise ConfigError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
+        if activation not in ACTIVATIONS:
+            raise ConfigError(f"unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}")
+        core = neuron[0] if isinstance(neuron, nn.Sequential) else neuron
+        if not isinstance(core, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
+            raise ConfigError(f"{type(core).__name__} cannot carry dendrites; Conv1d/2d/3d and Linear can")
+        self.neuron = neuron
+        self.dendrites = nn.ModuleList()
+        self.weights = nn.ParameterList()
+        self.cascade = nn.ParameterList()
+        self.neurons = core.out_features if isinstance(core, nn.Linear) else core.out_channels
+        self.space = 0 if isinstance(core, nn.Linear) else core.weight.dim() - 2  # spatial dimensions behind C
+        self.rule, self.activation = rule, activation
+        self.phase, self.thawed = Phase.NEURON, False
+        how = RULES[rule]
+        self.correlator = None if how is None else Correlator(**how)
+        self._output: Tensor | None = None  # the newest dendrite's V, and
+        self._error: Tensor | None = None  # its neuron's E, between forward and `correlate`
+
+    def add_dendrite(self) -> None:
+        """Grow one dendrite per neuron, freshly initialised, with dendrite-to-neuron weights of zero.
+
+        The output stays what it was, bit for bit, because the new dendrite enters it with weight zero.
+        """
+        like = next(self.neuron.parameters())
+        dendrite = copy.deepcopy(self.neuron)
+        for module in dendrite.modules():  # module by module: a norm's γ has to restart at one, not at random
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+        if len(self.dendrites):
+            self.cascade.append(nn.Parameter(like.new_zeros(len(self.dendrites), self.neurons)))
+        self.dendrites.append(dendrite.requires_grad_(False))
+        self.weights.append(nn.Parameter(like.new_zeros(self.neurons)))
+
+    def remove_dendrite(self) -> None:
+        """Take the newest dendrite away again; nothing happens where there is none."""
+        if len(self.dendrites):
+            k = len(self.dendrites) - 1
+            del self.dendrites[k]
+            self.weights = nn.ParameterList(list(self.weights)[:k])
+            self.cascade = nn.ParameterList(list(self.cascade)[: max(k - 1, 0)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: x as the neuron module takes it; returns its pre-activation with the dendrites' part added."""
+        h: Tensor = self.neuron(x)
+        if not len(self.dendrites):
+            return h
+        outputs = self.dendrite_outputs(x if self.rule == "gradient" else x.detach())  # detach: the perforation
+        listening = self.phase is Phase.DENDRITE and torch.is_grad_enabled()
+        for w, v in zip(self.weights, outputs[:-1] if listening else outputs, strict=False):
+            h = h + self._wide(w) * v
+        return self._listen(h, outputs[-1]) if listening else h
+
+    def dendrite_outputs(self, x: Tensor) -> list[Tensor]:
+        """V_1 … V_K for the layer's input x, each of the neuron module's output shape."""
+        outputs: list[Tensor] = []
+        for k, dendrite in enumerate(self.dendrites):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.learns(k)):
+                a = dendrite(x)
+                for j, v in enumerate(outputs):
+                    a = a + self._wide(self.cascade[k - 1][j]) * v
+                outputs.append(ACTIVATIONS[self.activation](a))
+        return outputs
+
+    def learns(self, k: int) -> bool:
+        """Whether dendrite k is trained in the present phase."""
+        if self.phase is Phase.DENDRITE:
+            return k == len(self.dendrites) - 1
+        return self.thawed or self.rule == "gradient"
+
+    def _wide(self, per_neuron: Tensor) -> Tensor:
+        return per_neuron.view(-1, *[1] * self.space)  # [C] -> [C, 1, 1], to broadcast over positions
+
+    def _listen(self, h: Tensor, v: Tensor) -> Tensor:
+        if not h.requires_grad:  # everything below is frozen: give the error somewhere to flow
+            h = h + torch.zeros(1, dtype=h.dtype, device=h.device, requires_grad=True)
+        self._output, self._error = v, None
+        # A hook, not a custom autograd function: the activation that follows may work in place.
+        h.register_hook(self._hear)
+        return h
+
+    def _hear(self, error: Tensor) -> None:
+        self._error = error.detach()
+
+    def objective_gradient(self) -> tuple[Tensor, Tensor] | None:
+        """The newest dendrite's output V and ∂S/∂V for the last batch, both of V's shape; None without an error."""
+        v, e = self._output, self._error
+        self._output = self._error = None
+        if v is None or e is None or self.correlator is None:
+            return None
+        channel = v.dim() - 1 - self.space
+        flat = v.detach().float().movedim(channel, -1) if v.dtype.itemsize < 4 else v.detach().movedim(channel, -1)
+        errors = e.to(flat.dtype).movedim(channel, -1)
+        g = self.correlator.gradient(flat.reshape(-1, self.neurons), errors.reshape(-1, self.neurons))
+        return v, g.view(flat.shape).movedim(-1, channel).to(v.dtype)
+
+    def train(self, mode: bool = True) -> DendriticLayer:
+        """Like `Module.train`, but the norms of whatever is frozen in the present phase stay in eval mode."""
+        super().train(mode)
+        if self.phase is Phase.DENDRITE:
+            self.neuron.eval()
+        for k, dendrite in enumerate(self.dendrites):
+            dendrite.train(mode and self.learns(k))
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        # Runs before the children are loaded, so the layer can first grow to the number of dendrites that was saved.
+        saved = sum(key.startswith(f"{prefix}weights.") for key in state_dict)
+        while len(self.dendrites) < saved:
+            self.add_dendrite()
+        while len(self.dendrites) > saved:
+            self.remove_dendrite()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {
+            "_output": None,
+            "_error": None,
+        }  # graph tensors can be neither copied nor pickled
+
+    def extra_repr(self) -> str:
+        return f"{self.neurons} neurons with {len(self.dendrites)} dendrites each, rule={self.rule}, phase={self.phase}"
+
+
+def dendritic_layers(model: nn.Module) -> Iterator[tuple[str, DendriticLayer]]:
+    """Name and module of every dendritic layer, in the order of definition."""
+    return ((name, module) for name, module in model.named_modules() if isinstance(module, DendriticLayer))
+
+
+def _require_layers(model: nn.Module) -> list[tuple[str, DendriticLayer]]:
+    layers = list(dendritic_layers(model))
+    if not layers:
+        raise ConfigError("the model has no dendritic layers; call perforate(model) first")
+    return layers
+
+
+def add_dendrites(model: M, only: str | None = None) -> M:
+    """Grow one dendrite per neuron in every dendritic layer; the model's function does not change.
+
+    Args:
+        only: restrict to layers whose name matches this pattern, as in "features.*".
+
+    Raises:
+        ConfigError: when the model has no dendritic layers, or none matches.
+    """
+    layers = [layer for name, layer in _require_layers(model) if only is None or fnmatch.fnmatchcase(name, only)]
+    if not layers:
+        raise ConfigError(f"no dendritic layer matches {only!r}; dendritic_layers(model) lists their names")
+    for layer in layers:
+        layer.add_dendrite()
+        layer.train(layer.training)
+    return model
+
+
+def remove_dendrites(model: M) -> M:
+    """Take the newest dendrite of every layer away again."""
+    for _, layer in dendritic_layers(model):
+        layer.remove_dendrite()
+    return model
+
+
+def set_phase(model: M, phase: Phase | str, *, thaw: bool = False) -> M:
+    """Put the model into training in a phase: who is trainable, and whose norms are in training mode.
+
+    Call it where a training loop calls `model.train()`. In the neuron phase every parameter that was trainable
+    when the model was perforated learns, and the weights w; in the dendrite phase only the newest dendrites.
+
+    Args:
+        phase: `Phase.NEURON` or `Phase.DENDRITE`.
+        thaw: in the neuron phase, let the dendrites go on learning from their own neuron's error.
+
+    Raises:
+        ConfigError: for an unknown phase, a model that is not perforated, or a dendrite phase without dendrites
+            or under the gradient rule, which has none.
+    """
+    try:
+        phase = Phase(phase)
+    except ValueError:
+        raise ConfigError(f"unknown phase {phase!r}; choose 'neuron' or 'dendrite'") from None
+    layers = _require_layers(model)
+    if phase is Phase.DENDRITE:
+        if not any(len(layer.dendrites) for _, layer in layers):
+            raise ConfigError("there is no dendrite to train; call add_dendrites(model) first")
+        if any(layer.rule == "gradient" for _, layer in layers):
+            raise ConfigError("the gradient rule trains dendrites together with the neurons; it has no dendrite phase")
+    frozen = getattr(model, "perforation").frozen if hasattr(model, "perforation") else frozenset()  # noqa: B009
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(phase is Phase.NEURON and name not in frozen)
+    for _, layer in layers:
+        layer.phase, layer.thawed = phase, thaw
+        for k, dendrite in enumerate(layer.dendrites):
+            dendrite.requires_grad_(layer.learns(k))
+        for k, u in enumerate(layer.cascade, start=1):
+            u.requires_grad_(layer.learns(k))
+    model.train(phase is Phase.NEURON)
+    if phase is Phase.DENDRITE:
+        for _, layer in layers:
+            layer.train()  # only its newest dendrite, see DendriticLayer.train
+            if layer.correlator:
+                layer.correlator.start_epoch()
+    return model
+
+
+def correlate(model: nn.Module) -> dict[str, float]:
+    """After `loss.backward()` in a dendrite phase: give the newest dendrites their gradients (of −S).
+
+    Returns:
+        Mean |r| of each layer over the epoch so far.
+    """
+    heard = {name: layer.objective_gradient() for name, layer in dendritic_layers(model)}
+    pairs = [pair for pair in heard.values() if pair is not None]
+    torch.autograd.backward([v for v, _ in pairs], [-g for _, g in pairs])
+    return scores(model)
+
+
+def scores(model: nn.Module) -> dict[str, float]:
+    """Mean |r| over the epoch so far of each layer that has met an error; empty outside a dendrite phase."""
+    return {n: la.correlator.score for n, la in dendritic_layers(model) if la.correlator and la.correlator.epoch}
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The tensors that the present phase trains."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def dendrite_counts(model: nn.Module) -> dict[str, int]:
+    """Number of dendrites per neuron in each dendritic layer."""
+    return {name: len(layer.dendrites) for name, layer in dendritic_layers(model)}
+
+
+def fold(model: M) -> M:
+    """A copy for inference: every norm of a dendritic layer folded into its convolution, in eval mode.
+
+    The copy computes the same function up to rounding, with fewer operations, and is not meant to be trained.
+    """
+    folded = copy.deepcopy(model).eval()
+    for _, layer in dendritic_layers(folded):
+        layer.neuron = _fused(layer.neuron)
+        layer.dendrites = nn.ModuleList(_fused(dendrite) for dendrite in layer.dendrites)
+    return folded
+
+
+def _fused(neuron: nn.Module) -> nn.Module:
+    if isinstance(neuron, nn.Sequential) and isinstance(neuron[1], nn.modules.batchnorm._BatchNorm):
+        convolution: Any = neuron[0]
+        fused: nn.Module = nn.utils.fuse_conv_bn_eval(convolution, neuron[1])
+        return fused
+    return neuron

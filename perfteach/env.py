@@ -1,0 +1,399 @@
+"""Is this machine ready for the course? `perfteach check-env` and notebook 00 show the answer.
+
+Only the standard library is imported here, and torch is tried in a process of its own, so that the check
+gives its answer even where torch is missing, broken, or takes the interpreter down with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from perfteach.errors import ConfigError
+
+Status = Literal["ok", "warn", "fail"]
+
+GIB = 2**30
+# Below the first figure training fails or swaps; below the second only the quick tier is comfortable.
+MEMORY_NEEDED, MEMORY_WANTED = 0.5 * GIB, 1.5 * GIB
+# The embedded images need 0.04 GiB as arrays, CIFAR-10 with its archive and arrays about 0.6 GiB.
+DISK_NEEDED, DISK_WANTED = 0.1 * GIB, 1.0 * GIB
+TORCH_SECONDS = 120.0
+WIDGET_FILES = "jupyterlab-manager/package.json"
+
+_PROBE = """
+import json
+answer = {}
+import torch
+answer["torch"] = torch.__version__
+a = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+answer["product"] = (a @ a).tolist()
+answer["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+if not answer["gpu"] and torch.backends.mps.is_available():
+    answer["gpu"] = "Apple GPU"
+try:
+    import torchvision
+    answer["torchvision"] = torchvision.__version__
+except Exception as problem:
+    answer["problem"] = f"{type(problem).__name__}: {problem}"
+print("PERFTEACH " + json.dumps(answer))
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report; `remedy` is the one thing to do when the status is not ok."""
+
+    name: str
+    status: Status
+    found: str
+    wanted: str = ""
+    remedy: str = ""
+
+
+class Bound(NamedTuple):
+    """A package and the versions that are accepted, such as `Bound("torch", ">=2.10")`."""
+
+    name: str
+    specifier: str
+
+
+def check_environment() -> list[Check]:
+    """Look at everything the course needs; takes a few seconds, nearly all of it importing torch.
+
+    Returns:
+        One check per dependency, then torch, widgets, memory, disk, CPUs, GPU, cache and CIFAR-10.
+    """
+    cache = cache_folder()
+    probe = probe_torch()
+    return [
+        *check_packages(),
+        check_torch(probe),
+        check_torchvision(probe),
+        check_widgets(),
+        check_memory(free_memory()),
+        check_disk(cache),
+        Check("CPUs", "ok", str(usable_cpus())),
+        Check("GPU", "ok", str(probe.get("gpu") or "none"), "not needed"),
+        check_cache(cache),
+        check_cifar10(cache),
+    ]
+
+
+def ready(checks: Iterable[Check]) -> bool:
+    """True when no check failed; warnings are allowed."""
+    return all(check.status != "fail" for check in checks)
+
+
+def report(checks: Sequence[Check]) -> str:
+    """The checks as a text table, followed by the one thing to do for each that is not ok."""
+    rows = [("check", "status", "found", "wanted"), *((c.name, c.status, c.found, c.wanted) for c in checks)]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    todo = [f"{c.status}: {c.name}: {c.remedy}" for c in checks if c.status != "ok"]
+    return "\n".join([*lines, "", *todo, _verdict(checks)])
+
+
+def as_html(checks: Sequence[Check]) -> str:
+    """The same table for a notebook; the status is told by a word and a sign, not by colour alone."""
+    signs = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail"}
+    cells = [(c.name, signs[c.status], c.found, c.wanted, c.remedy) for c in checks]
+    head = "".join(f"<th>{title}</th>" for title in ("check", "status", "found", "wanted", "what to do"))
+    style = ' style="text-align:left"'
+    rows = ["".join(f"<td{style}>{escape(cell)}</td>" for cell in row) for row in cells]
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f"{table}<p>{escape(_verdict(checks))}</p>"
+
+
+def _verdict(checks: Sequence[Check]) -> str:
+    failed = sum(check.status == "fail" for check in checks)
+    warned = sum(check.status == "warn" for check in checks)
+    if failed:
+        return f"Not ready: {failed} to repair" + (f", {warned} to keep in mind." if warned else ".")
+    return "Ready." if not warned else f"Ready, with {warned} to keep in mind."
+
+
+def check_packages(
+    bounds: Sequence[Bound] | None = None, version_of: Callable[[str], str | None] | None = None
+) -> list[Check]:
+    """Python and every runtime dependency against the bound in perfteach's own metadata."""
+    if bounds is None:
+        bounds = runtime_bounds()
+    look_up = version_of or installed_version
+    if not bounds:
+        remedy = "Run `make setup`, or `python -m pip install -e .` in the folder of the course."
+        return [Check("perfteach", "fail", "not installed", "", remedy)]
+    return [_check_package(bound, look_up(bound.name)) for bound in bounds]
+
+
+def _check_package(bound: Bound, version: str | None) -> Check:
+    if version is not None and satisfies(version, bound.specifier):
+        return Check(bound.name, "ok", version, bound.specifier)
+    if bound.name == "python":
+        remedy = f"Install Python {bound.specifier.lstrip('>=')} or newer and set perfteach up with it."
+    else:
+        remedy = f'Run `{_python()} -m pip install "{bound.name}{bound.specifier}"`.'
+    return Check(bound.name, "fail", version or "missing", bound.specifier, remedy)
+
+
+def runtime_bounds() -> list[Bound]:
+    """Python and the runtime dependencies, from the installed metadata or else a clone's pyproject.toml."""
+    try:
+        python = metadata.metadata("perfteach")["Requires-Python"]
+        lines = metadata.requires("perfteach") or []
+    except metadata.PackageNotFoundError:
+        source = Path(__file__).resolve().parent.parent / "pyproject.toml"
+        if not source.is_file():
+            return []
+        project = tomllib.loads(source.read_text(encoding="utf-8"))["project"]
+        python, lines = project["requires-python"], project["dependencies"]
+    return [Bound("python", python), *(parse_bound(line) for line in lines if "extra ==" not in line)]
+
+
+def parse_bound(requirement: str) -> Bound:
+    """Split `"torch>=2.10"`, `"torch (>=2.10)"` or either with a marker into name and specifier.
+
+    Raises:
+        ConfigError: the text does not begin with a package's name.
+    """
+    match = re.match(r"\s*([\w.-]+)\s*(?:\[.*?\])?\s*\(?([^;)]*)", requirement)
+    if match is None:
+        raise ConfigError(f"Not a requirement: {requirement!r}; write it like 'torch>=2.10'.")
+    return Bound(match.group(1), match.group(2).replace(" ", ""))
+
+
+def installed_version(name: str) -> str | None:
+    """The version of an installed package (or of Python), None when it is not installed."""
+    if name == "python":
+        return ".".join(str(part) for part in sys.version_info[:3])
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def satisfies(version: str, specifier: str) -> bool:
+    """Does the version meet the specifier? Without the packaging library only numbers are compared."""
+    try:
+        from packaging.specifiers import SpecifierSet
+    except ImportError:
+        return all(_satisfies_one(version, part) for part in specifier.split(",") if part)
+    return SpecifierSet(specifier, prereleases=True).contains(version)
+
+
+def _satisfies_one(version: str, part: str) -> bool:
+    have, want = _numbers(version), _numbers(part.lstrip("<>=!~"))
+    if part.startswith((">=", "~=")):
+        return have >= want
+    return have == want if part.startswith("==") else True
+
+
+def _numbers(version: str) -> list[int]:
+    """`"2.10.0+cpu"` as `[2, 10]`: without the zeros at the end, so that 2.10 and 2.10.0 are equal."""
+    match = re.match(r"(\d+(?:\.\d+)*?)(?:\.0+)*(?![\d.])", version)
+    return [int(part) for part in match.group(1).split(".")] if match else [0]
+
+
+def _python() -> str:
+    """This interpreter, as a word that can be pasted into a shell."""
+    return f'"{sys.executable}"' if " " in sys.executable else sys.executable
+
+
+def probe_torch(code: str = _PROBE, seconds: float = TORCH_SECONDS) -> dict[str, Any]:
+    """Import torch and torchvision and multiply two matrices in another process, so that a crash stays there.
+
+    Returns:
+        `torch`, `product`, `gpu`, and `torchvision` or `problem` (why torchvision failed); only `error`
+        (why torch failed) when the process did not get that far.
+    """
+    try:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return {"error": f"did not answer within {seconds:g} s"}
+    except OSError as problem:
+        return {"error": f"could not be tried: {problem}"}
+    for line in done.stdout.splitlines():
+        if line.startswith("PERFTEACH "):
+            return dict(json.loads(line.removeprefix("PERFTEACH ")))
+    last = (done.stderr.strip().splitlines() or [f"stopped with exit code {done.returncode}"])[-1]
+    return {"error": last[:200]}
+
+
+def check_torch(probe: dict[str, Any]) -> Check:
+    """Did torch import, and is its matrix product right?"""
+    wanted, found = "imports and multiplies", str(probe.get("error", probe.get("torch")))
+    if "error" not in probe and probe.get("product") != [[7.0, 10.0], [15.0, 22.0]]:
+        found = f"wrong product {probe.get('product')}"
+    elif "error" not in probe:
+        return Check("torch works", "ok", found, wanted)
+    return Check("torch works", "fail", found, wanted, _reinstall_torch())
+
+
+def check_torchvision(probe: dict[str, Any], requirements: Sequence[str] | None = None) -> Check:
+    """Does torchvision import, and was it built for this torch?"""
+    if requirements is None:
+        requirements = _requirements_of("torchvision")
+    bounds = [parse_bound(line) for line in requirements if "extra ==" not in line]
+    bound = next((b.specifier for b in bounds if b.name == "torch"), "")
+    wanted = f"torch{bound}" if bound else "imports"
+    if "error" in probe:
+        remedy = "Repair torch first; torchvision cannot be tried without it."
+        return Check("torchvision matches torch", "fail", "torch does not work", wanted, remedy)
+    if "torchvision" not in probe:
+        found = str(probe.get("problem", "does not import"))[:200]
+        return Check("torchvision matches torch", "fail", found, wanted, _reinstall_torch())
+    found = f"{probe['torchvision']} with torch {probe['torch']}"
+    if bound and not satisfies(str(probe["torch"]), bound):
+        return Check("torchvision matches torch", "fail", found, wanted, _reinstall_torch())
+    return Check("torchvision matches torch", "ok", found, wanted)
+
+
+def _requirements_of(name: str) -> list[str]:
+    try:
+        return metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        return []
+
+
+def _reinstall_torch() -> str:
+    return f"Install the two together: `{_python()} -m pip install --force-reinstall torch torchvision`."
+
+
+def check_widgets(
+    version_of: Callable[[str], str | None] | None = None, has_browser_part: Callable[[], bool] | None = None
+) -> Check:
+    """Can sliders and buttons render? That takes ipywidgets in Python and the matching part in JupyterLab."""
+    look_up, look = version_of or installed_version, has_browser_part or widget_files_present
+    python, lab = look_up("ipywidgets"), look_up("jupyterlab_widgets")
+    found = f"ipywidgets {python or 'missing'}, jupyterlab_widgets {lab or 'missing'}"
+    wanted = "8 and 3, with the browser part"
+    remedy = f"Run `{_python()} -m pip install --force-reinstall ipywidgets jupyterlab_widgets`."
+    if not python or not lab or _numbers(python)[0] != 8 or _numbers(lab)[0] != 3:
+        return Check("widgets", "fail", found, wanted, remedy)
+    if not look():
+        return Check("widgets", "fail", f"{found}, browser part missing", wanted, remedy)
+    return Check("widgets", "ok", found, wanted)
+
+
+def widget_files_present() -> bool:
+    """Is the JavaScript that draws widgets where JupyterLab looks for it?"""
+    try:
+        files = metadata.files("jupyterlab_widgets") or []
+    except metadata.PackageNotFoundError:
+        files = []
+    listed = [Path(str(file.locate())) for file in files if str(file).endswith(WIDGET_FILES)]
+    usual = Path(sys.prefix, "share/jupyter/labextensions/@jupyter-widgets", WIDGET_FILES)
+    return any(path.is_file() for path in [*listed, usual])
+
+
+def check_memory(free: int | None) -> Check:
+    """Is there memory for a training run? `free` in bytes, None when the system does not tell."""
+    wanted = f"{MEMORY_WANTED / GIB:g} GiB"
+    remedy = "Close other programs and other notebooks' kernels."
+    return _check_room("free memory", free, MEMORY_NEEDED, MEMORY_WANTED, wanted, remedy)
+
+
+def check_disk(folder: Path) -> Check:
+    """Is there room on the disk that holds the cache folder?"""
+    place = _nearest_existing(folder)
+    try:
+        free = shutil.disk_usage(place).free
+    except OSError:
+        free = None
+    remedy = f"Make room on the disk of {place}, or set PERFTEACH_CACHE to a folder on another one."
+    return _check_room("free disk", free, DISK_NEEDED, DISK_WANTED, f"{DISK_WANTED / GIB:g} GiB", remedy)
+
+
+def _check_room(name: str, free: int | None, needed: float, wanted: float, text: str, remedy: str) -> Check:
+    if free is None:
+        return Check(name, "ok", "unknown", text)
+    status: Status = "fail" if free < needed else "warn" if free < wanted else "ok"
+    return Check(name, status, f"{free / GIB:.1f} GiB", text, "" if status == "ok" else remedy)
+
+
+def free_memory(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes that a new program may use, within the container's limit if there is one; None: unknown."""
+    candidates = []
+    match = re.search(r"MemAvailable:\s+(\d+) kB", _read(proc))
+    if match:
+        candidates.append(int(match.group(1)) * 1024)
+    elif hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        candidates.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    limit, used = _read(cgroup / "memory.max").strip(), _read(cgroup / "memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        # Page cache counts as used, but the kernel gives it back when a program needs it.
+        cached = re.search(r"^inactive_file (\d+)$", _read(cgroup / "memory.stat"), re.M)
+        candidates.append(max(0, int(limit) - int(used) + (int(cached.group(1)) if cached else 0)))
+    return min(candidates, default=None)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def usable_cpus() -> int:
+    """The CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cache_folder() -> Path:
+    """Where downloads and decoded images are kept: PERFTEACH_CACHE, else `~/.cache/perfteach`."""
+    chosen = os.environ.get("PERFTEACH_CACHE")
+    return Path(chosen).expanduser() if chosen else Path(os.path.expanduser("~"), ".cache", "perfteach")
+
+
+def check_cache(folder: Path) -> Check:
+    """Can images be kept for the next session?"""
+    place = _nearest_existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as problem:
+        found = f"{folder}: {problem.strerror or problem}"
+        remedy = "Set PERFTEACH_CACHE to a folder that you can write to."
+        return Check("cache folder", "fail", found, "writable", remedy)
+    return Check("cache folder", "ok", str(folder), "writable")
+
+
+def check_cifar10(folder: Path) -> Check:
+    """Has CIFAR-10 been downloaded? Information only: the embedded images are enough for the course."""
+    try:
+        present = any((parent / "cifar-10-batches-py").is_dir() for parent in [folder, *folder.glob("*/")])
+    except OSError:
+        present = False
+    found = "downloaded" if present else "not downloaded (`perfteach data download cifar10`)"
+    return Check("CIFAR-10", "ok", found, "not needed")
+
+
+def _nearest_existing(folder: Path) -> Path:
+    """The folder itself, or the closest parent that is there: what would have to be written to."""
+    return next((path for path in [folder, *folder.absolute().parents] if os.path.exists(path)), Path("."))
+
+
+def main() -> int:
+    """Print the report; 1 when something has to be repaired, else 0."""
+    checks = check_environment()
+    print(report(checks))
+    return 0 if ready(checks) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

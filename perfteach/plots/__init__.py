@@ -1,0 +1,56 @@
+"""Figures of the course: pure functions from data to a matplotlib `Figure`. Nothing here touches pyplot.
+
+Every function has a sibling `describe_…` with the same arguments that says the numbers in one or two sentences. The
+figures carry that text (`figure.alt`), show themselves with it in a notebook, and `html(figure)` writes it into a page.
+"""
+
+from __future__ import annotations
+
+from perfteach.plots.architecture import architecture_strip, describe_architecture_strip, state_at
+from perfteach.plots.comparison import (
+    describe_paired_differences,
+    describe_parameter_bars,
+    describe_pareto,
+    paired_differences,
+    parameter_bars,
+    pareto,
+    pareto_front,
+)
+from perfteach.plots.curves import describe_rate_and_time, describe_training_curves, rate_and_time, training_curves
+from perfteach.plots.heatmap import describe_score_heatmap, score_heatmap
+from perfteach.plots.images import confusion, describe_confusion, describe_example_predictions, example_predictions
+from perfteach.plots.points import decision_boundary, describe_decision_boundary
+from perfteach.plots.record import Band, data_title, phase_bands
+from perfteach.plots.style import Picture, html, message, png
+
+__all__ = [
+    "Band",
+    "Picture",
+    "architecture_strip",
+    "confusion",
+    "data_title",
+    "decision_boundary",
+    "describe_architecture_strip",
+    "describe_confusion",
+    "describe_decision_boundary",
+    "describe_example_predictions",
+    "describe_paired_differences",
+    "describe_parameter_bars",
+    "describe_pareto",
+    "describe_rate_and_time",
+    "describe_score_heatmap",
+    "describe_training_curves",
+    "example_predictions",
+    "html",
+    "message",
+    "paired_differences",
+    "parameter_bars",
+    "pareto",
+    "pareto_front",
+    "phase_bands",
+    "png",
+    "rate_and_time",
+    "score_heatmap",
+    "state_at",
+    "training_curves",
+]

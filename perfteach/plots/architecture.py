@@ -1,0 +1,243 @@
+"""The network as a strip: one box a layer, its dendrites above it, and who is learning."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from perfteach.errors import ConfigError
+from perfteach.plots.record import data_title, epochs_until, layer_groups, mean_score, score_layers
+from perfteach.plots.style import (
+    DENDRITE,
+    INK,
+    LINE,
+    NEURON,
+    SMALL,
+    SOFT,
+    TINY,
+    WIDTH,
+    Picture,
+    boxes,
+    frame,
+    message,
+    panel,
+    text_width,
+    with_data,
+)
+from perfteach.runs import Run
+
+Layers = Mapping[str, Mapping[str, Any]]
+LEARNERS = ("neurons", "newest dendrites", "dendrites")
+_LEFT, _TOP, _RIGHT = 168, 48, 24
+_ROW, _BODY, _SCORES = 20, 40, 56  # pixels of a row of dendrites, of the layers' own boxes, of the score bars
+_NO_LAYERS = "The record names its layers once a dendrite phase has begun."
+_FROZEN: dict[str, Any] = {"facecolor": "#eef0f3", "edgecolor": "#a8b0ba", "hatch": "\\\\\\\\", "linewidth": 0.6}
+
+
+def state_at(run: Run, epoch: int) -> dict[str, Any]:
+    """What `architecture_strip` needs to show a run's network in an epoch: `architecture_strip(**state_at(run, 12))`.
+
+    Every layer has as many dendrites as cycles had begun, as the trainer grows them; the record names the layers.
+
+    Raises:
+        ConfigError: when the run has no such epoch.
+    """
+    record = next((line for line in epochs_until(run) if line["epoch"] == epoch), None)
+    if record is None:
+        raise ConfigError(f"the run has no epoch {epoch}; it has {len(run.epochs)} epochs")
+    config = run.header.get("config") or {}
+    grows = config.get("grow", True)
+    names = score_layers(run) or list((run.result or {}).get("dendrites") or {})
+    learning = {"newest dendrites"} if record["phase"] == "dendrite" else {"neurons"}
+    if record["phase"] != "dendrite" and (config.get("thaw") or run.header.get("rule") == "gradient"):
+        learning.add("dendrites")
+    highest = [max(line["scores"].values()) for line in run.epochs if line.get("scores")]
+    return {
+        "layers": {name: {"dendrites": record.get("cycle", 0) if grows else 0} for name in names},
+        "learning": learning,
+        "scores": record.get("scores") or {},
+        "data": f"{data_title(run)}, epoch {epoch}",
+        "room": max((line.get("cycle", 0) for line in run.epochs), default=0) if grows else 0,
+        "highest": max(highest, default=None),
+    }
+
+
+def architecture_strip(
+    layers: Layers,
+    learning: Collection[str] | str,
+    scores: Mapping[str, float] | None = None,
+    *,
+    data: str = "",
+    room: int = 1,
+    highest: float | None = None,
+) -> Picture:
+    """One box for each layer from input to output, a smaller one above it for each dendrite its neurons have.
+
+    What learns is in colour, what is frozen is grey and dotted; the words at the left say the same.
+
+    Args:
+        layers: name → {"dendrites": per neuron}, in the network's order.
+        learning: any of "neurons", "newest dendrites" and "dendrites" (all of them).
+        scores: mean |r| by layer, drawn as bars beneath; None leaves the bars out, {} leaves their place empty.
+        data: name of the data, for the title.
+        room: rows of dendrites to keep free, so that a picture that grows does not jump.
+        highest: end of the bars' axis, for the same reason.
+
+    Raises:
+        ConfigError: for an unknown learner or a negative number of dendrites.
+    """
+    learners = _learners(learning)
+    title = with_data("Who is learning", data)
+    many = _most(layers)
+    rows = max(many, room)
+    height = _TOP + 12 + _ROW * rows + _BODY + 44 + (78 if scores is not None else 0)
+    if not layers:
+        return message(title, _NO_LAYERS, height)
+    alt = describe_architecture_strip(layers, learning, scores, data=data)
+    figure = frame(height, title, alt=alt)
+    tall = height - _TOP - 44
+    axes = panel(figure, _LEFT, _TOP, WIDTH - _LEFT - _RIGHT, tall)
+    axes.set_axis_off()
+    axes.set(xlim=(-0.5, max(len(layers), 6) - 0.5), ylim=(0, tall))  # x counts layers, y counts pixels
+    _draw_rows(axes, layers, learners, many, tall - _ROW * rows - _BODY)
+    if scores is not None:
+        _draw_scores(axes, layers, scores, highest)
+    _layer_names(axes, list(layers))
+    return figure
+
+
+def describe_architecture_strip(
+    layers: Layers,
+    learning: Collection[str] | str,
+    scores: Mapping[str, float] | None = None,
+    *,
+    data: str = "",
+    room: int = 1,
+    highest: float | None = None,
+) -> str:
+    """The state that `architecture_strip` shows, in words."""
+    learners = _learners(learning)
+    if not layers:
+        return f"{with_data('Who is learning', data)}. {_NO_LAYERS}"
+    many = [int(layer.get("dendrites", 0)) for layer in layers.values()]
+    counts = f"{many[0]}" if len(set(many)) == 1 else f"{min(many)} to {max(many)}"
+    state = f"{len(layers)} layers with {counts} dendrites per neuron"
+    who = " and the ".join(word for word in LEARNERS if word in learners) or "nobody"
+    rest = [word for word in ("neurons", "dendrites") if word not in learners and (word == "neurons" or any(many))]
+    if rest == ["dendrites"] and "newest dendrites" in learners:
+        rest = ["older dendrites"] if max(many) > 1 else []
+    elif "newest dendrites" in learners and "dendrites" in rest:
+        rest = ["neurons", "older dendrites"] if max(many) > 1 else ["neurons"]
+    frozen = f"; the {' and the '.join(rest)} are frozen" if rest else ""
+    mean = mean_score({"scores": scores}) if scores else None
+    said = f" Mean |r| over the layers is {mean:.4f}." if mean is not None else ""
+    return f"{with_data('Network', data)}: {state}. The {who} learn{frozen}.{said}"
+
+
+def _learners(learning: Collection[str] | str) -> set[str]:
+    learners = {learning} if isinstance(learning, str) else set(learning)
+    unknown = learners - set(LEARNERS)
+    if unknown:
+        raise ConfigError(f"unknown learner {sorted(unknown)[0]!r}; choose from {', '.join(LEARNERS)}")
+    return learners
+
+
+def _most(layers: Layers) -> int:
+    many = [int(layer.get("dendrites", 0)) for layer in layers.values()]
+    if min(many, default=0) < 0:
+        raise ConfigError("a layer cannot have fewer than 0 dendrites")
+    return max(many, default=0)
+
+
+def _draw_rows(axes: Axes, layers: Layers, learners: set[str], many: int, base: float) -> None:
+    """The layers' own boxes, and a row of smaller ones for the first, second, … dendrite."""
+    counts = [int(layer.get("dendrites", 0)) for layer in layers.values()]
+    _draw_row(axes, "neurons", range(len(counts)), (base, _BODY - 6, 0.8), NEURON, "neurons" in learners)
+    for k in range(many):
+        own = [i for i, count in enumerate(counts) if count > k]
+        low = base + _BODY + _ROW * k
+        axes.vlines(own, low - 6, low, color=_FROZEN["edgecolor"], lw=1.2, zorder=0)
+        newest = "newest dendrites" in learners and k == many - 1
+        word = "dendrite" if many == 1 else f"dendrite {k + 1}"
+        _draw_row(axes, word, own, (low, _ROW - 6, 0.56), DENDRITE, newest or "dendrites" in learners)
+
+
+def _draw_row(
+    axes: Axes, word: str, own: Iterable[int], size: tuple[float, float, float], color: str, learns: bool
+) -> None:
+    """Boxes of one kind for the layers `own`; `size` is the lower edge, the height and the width."""
+    low, high, wide = size
+    state = "learning" if learns else "frozen"
+    look = {"facecolor": color} if learns else _FROZEN
+    boxes(axes, [(i - wide / 2, low, wide, high) for i in own], gid=f"{word}:{state}", **look)
+    _left_words(axes, low + high / 2, f"{word}: {state}", learns)
+
+
+def _draw_scores(axes: Axes, layers: Layers, scores: Mapping[str, float], highest: float | None) -> None:
+    """Bars from 0 to `highest` beneath the layers; y is in pixels."""
+    top = highest or max(scores.values(), default=0) or 1.0
+    unit = _SCORES / top
+    places = [(i - 0.4, 0.0, 0.8, unit * scores[name]) for i, name in enumerate(layers) if name in scores]
+    axes.hlines([0, _SCORES], *axes.get_xlim(), color=LINE, lw=0.7)
+    if not places:
+        axes.text(
+            sum(axes.get_xlim()) / 2, _SCORES / 2, "measured in dendrite phases only", ha="center", va="center",
+            size=SMALL, color=SOFT, gid="no-scores",
+        )  # fmt: skip
+    else:
+        boxes(axes, places, facecolor=DENDRITE, gid="scores")
+        for value, place in (("0", 0), (f"{top:.2g}", _SCORES)):
+            axes.annotate(
+                value, (0, place), (-6, 0), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
+                va="center", size=TINY, color=SOFT, annotation_clip=False,
+            )  # fmt: skip
+    _left_words(axes, _SCORES / 2, "mean |r| (0 to 1)", False, room=22)
+
+
+def _left_words(axes: Axes, y: float, words: str, strong: bool, room: int = 8) -> None:
+    axes.annotate(
+        words, (0, y), (-room, 0), ha="right", va="center", xycoords=("axes fraction", "data"), gid="state",
+        textcoords="offset points", size=SMALL, annotation_clip=False, color=INK if strong else SOFT,
+        weight="bold" if strong else "normal",
+    )  # fmt: skip
+
+
+def _layer_names(axes: Axes, layers: list[str]) -> None:
+    """Block numbers beneath the layers and the words before them, such as "features", beneath these."""
+    pixel = (WIDTH - _LEFT - _RIGHT) / max(len(layers), 6)
+    groups = layer_groups(layers)
+    outer: list[tuple[str, int, int]] = []
+    for name, first, last in groups:
+        word, _, number = name.partition(".")
+        if outer and outer[-1][0] == word:
+            outer[-1] = (word, outer[-1][1], last)
+        else:
+            outer.append((word, first, last))
+        if number and text_width(number, TINY) <= (last - first + 1) * pixel + 4:
+            _beneath(axes, (first + last) / 2, number, 9)
+    end = 0.0
+    for word, first, last in outer:
+        axes.plot([first - 0.35, last + 0.35], [0, 0], transform=_lowered(axes, 18), color=LINE, lw=1.4, clip_on=False)
+        middle, half = (first + last) / 2, text_width(word, SMALL) / 2 / pixel
+        if middle - half >= end - 0.5:
+            _beneath(axes, min(middle, axes.get_xlim()[1] + 16 / pixel - half), word, 26)
+            end = middle + half + 8 / pixel
+    axes.annotate(
+        "layers, input → output", (0, 0), (-10, -26 * 0.72), xycoords="axes fraction", textcoords="offset points",
+        ha="right", va="center", size=SMALL, color=SOFT,
+    )  # fmt: skip
+
+
+def _lowered(axes: Axes, pixels: float) -> Any:
+    from matplotlib.transforms import ScaledTranslation
+
+    return axes.get_xaxis_transform() + ScaledTranslation(0, -pixels / 100, axes.figure.dpi_scale_trans)
+
+
+def _beneath(axes: Axes, x: float, word: str, pixels: float) -> None:
+    axes.annotate(
+        word, (x, 0), (0, -pixels * 0.72), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
+        va="center", size=TINY if pixels < 20 else SMALL, color=SOFT, annotation_clip=False, gid="layer",
+    )  # fmt: skip

@@ -1,0 +1,144 @@
+"""Scores of a run by layer and dendrite-phase epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import BboxImage
+from matplotlib.transforms import Bbox, TransformedBbox
+
+from perfteach.plots.record import Epoch, data_title, epochs_until, layer_groups, mean_score, score_layers
+from perfteach.plots.style import (
+    PAPER,
+    SCALE,
+    SMALL,
+    SOFT,
+    TINY,
+    WIDTH,
+    Picture,
+    fitting,
+    frame,
+    light_ticks,
+    message,
+    name_axes,
+    panel,
+    round_numbers,
+    with_data,
+)
+from perfteach.runs import Run
+
+
+def score_heatmap(run: Run, until: int | None = None) -> Picture:
+    """Mean |r| of every layer in every dendrite-phase epoch; the network's input is at the top.
+
+    Columns are dendrite-phase epochs only, white gaps part the cycles. Colours mean the same whatever `until` is.
+
+    Raises:
+        ConfigError: when `until` is negative.
+    """
+    title = with_data("Correlation with the error, by layer", data_title(run))
+    epochs_until(run, until)
+    every = [epoch for epoch in run.epochs if epoch.get("scores")]
+    layers = score_layers(run)
+    height = _heatmap_height(len(layers))
+    if not every:
+        return message(title, _no_scores(run), height)
+    shown = [epoch for epoch in every if until is None or epoch["epoch"] <= until]
+    values = np.array([[epoch["scores"].get(layer, np.nan) for epoch in shown] for layer in layers], dtype=float)
+    highest = max(max(epoch["scores"].values()) for epoch in every)
+    figure = frame(height, title, alt=describe_score_heatmap(run, until))
+    axes = panel(figure, 112, 66, WIDTH - 112 - 104, height - 66 - 46, facecolor=PAPER)
+    colors = colormaps[SCALE].with_extremes(bad="#b9c0c8")
+    norm = Normalize(0, highest or 1)
+    extent = (-0.5, len(shown) - 0.5, len(layers) - 0.5, -0.5)
+    if shown:
+        axes.imshow(values, cmap=colors, norm=norm, aspect="auto", interpolation="nearest", extent=extent, gid="scores")
+    axes.set_xlim(-0.5, len(every) - 0.5)
+    axes.set_ylim(len(layers) - 0.5, -0.5)
+    axes.spines[:].set_visible(False)
+    name_axes(axes, "epoch (dendrite phases only)", "layer", pads=(19, 84))
+    _cycle_marks(axes, every)
+    _layer_ticks(axes, layers, height - 66 - 46)
+    _color_scale(figure, norm, (1 - 84 / WIDTH, 46 / height, 12 / WIDTH, 1 - 112 / height))
+    return figure
+
+
+def describe_score_heatmap(run: Run, until: int | None = None) -> str:
+    """The numbers of `score_heatmap` in words."""
+    shown = [epoch for epoch in epochs_until(run, until) if epoch.get("scores")]
+    if not shown:
+        return f"{with_data('Correlation with the error, by layer', data_title(run))}. {_no_scores(run)}"
+    first, last = mean_score(shown[0]), mean_score(shown[-1])
+    scores = shown[-1]["scores"]
+    top, low = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
+    return (
+        f"Mean |r| of {len(scores)} layers over {len(shown)} dendrite-phase epochs on {data_title(run)}: the mean over "
+        f"layers is {first:.4f} in epoch {shown[0]['epoch']} and {last:.4f} in epoch {shown[-1]['epoch']}, where "
+        f"{top} is highest with {scores[top]:.4f} and {low} lowest with {scores[low]:.4f}."
+    )
+
+
+def _no_scores(run: Run) -> str:
+    return "No dendrite phase has been recorded" + (", so no layer has a score." if run.finished else " yet.")
+
+
+def _heatmap_height(layers: int) -> int:
+    return 112 + min(max(9 * layers, 120), 520) if layers else 300
+
+
+def _cycle_marks(axes: Axes, every: Sequence[Epoch]) -> None:
+    """A white gap between cycles, the cycle's name above it, and the first and last epoch's number below it."""
+    starts = [i for i, e in enumerate(every) if i == 0 or e.get("cycle") != every[i - 1].get("cycle")]
+    ends = [i - 1 for i in starts[1:]] + [len(every) - 1]
+    pixels = (WIDTH - 216) / len(every)
+    gaps = [i - 0.5 for i in starts[1:]]
+    axes.vlines(gaps, 0, 1, transform=axes.get_xaxis_transform(), color=PAPER, lw=3, gid="cycles")
+    ticks: list[int] = []
+    for start, end in zip(starts, ends, strict=True):
+        words = (f"dendrite {every[start].get('cycle')}", str(every[start].get("cycle")))
+        word = fitting(words, (end - start + 1) * pixels, SMALL)
+        axes.annotate(
+            word, ((start + end) / 2, 1), (0, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
+            ha="center", size=SMALL, color=SOFT,
+        )  # fmt: skip
+        ticks += [i for i in dict.fromkeys((start, end)) if not ticks or (i - ticks[-1]) * pixels >= 24]
+    light_ticks(axes, "x", ticks, [str(every[i]["epoch"]) for i in ticks])
+
+
+def _layer_ticks(axes: Axes, layers: Sequence[str], pixels: float) -> None:
+    """Every layer's name where there is room; else the name of each block of layers, with thin lines between."""
+    row = pixels / len(layers)
+    places = [(layer, i, i) for i, layer in enumerate(layers)] if row >= 13 else layer_groups(layers)
+    ticks: list[tuple[float, str]] = []
+    before = ""
+    for name, first, last in places:
+        middle = (first + last) / 2
+        if not ticks or (middle - ticks[-1][0]) * row >= 10.5:
+            word, dot, rest = name.partition(".")
+            # "features.3" is only "3" behind "features.2": shorter to read, and to draw
+            ticks.append((middle, rest if row < 13 and word == before and rest else f"{word}{dot}{rest}"))
+            before = word
+    words = [name if len(name) <= 22 else "…" + name[-21:] for _, name in ticks]
+    light_ticks(axes, "y", [place for place, _ in ticks], words, TINY)
+    if row < 13:
+        axes.hlines([first - 0.5 for _, first, _ in places[1:]], *axes.get_xlim(), color=PAPER, lw=0.7)
+
+
+def _color_scale(figure: Figure, norm: Normalize, place: tuple[float, float, float, float]) -> None:
+    """What the colours mean, at the right; an image and a few words, because axes of its own would cost a redraw."""
+    x, y, width, height = place
+    ramp = BboxImage(TransformedBbox(Bbox.from_bounds(*place), figure.transFigure), cmap=SCALE, interpolation="nearest")
+    ramp.set_data(np.linspace(1, 0, 128)[:, None])
+    figure.add_artist(ramp)
+    top = float(norm.vmax or 1)
+    for value in round_numbers((0, top), 3):
+        look: dict[str, Any] = {"size": TINY, "color": SOFT, "va": "center_baseline"}
+        figure.text(x + width + 5 / WIDTH, y + height * value / top, f"{value:g}", **look)
+    look = {"size": SMALL, "color": SOFT, "va": "center", "ha": "center", "rotation": 90}
+    figure.text(1 - 16 / WIDTH, y + height / 2, "mean |r| (0 to 1)", **look)

@@ -1,0 +1,174 @@
+"""The plane as a small network sees it: the decision boundary, with and without the dendrites."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, cast
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from perfteach.dendrites import dendrite_counts, remove_dendrites
+from perfteach.errors import ConfigError
+from perfteach.metrics import eval_mode
+from perfteach.plots.style import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    PAPER,
+    PINK,
+    SMALL,
+    SOFT,
+    TEXT,
+    frame,
+    name_axes,
+    panel,
+    quiet,
+)
+from perfteach.points import PointData, Points
+
+CLASS_LOOKS = ((BLUE, "o", "#cfe3f1"), (ORANGE, "^", "#fae3bf"), (GREEN, "s", "#c9e8de"), (PINK, "D", "#f3e0ee"))
+_GRID = 160  # points along each side of the map; each is a true output of the network
+
+
+def decision_boundary(
+    model: nn.Module,
+    data: PointData,
+    without_dendrites: bool = False,
+    ax: Axes | None = None,
+    *,
+    split: str = "validation",
+) -> Figure:
+    """Which class the network gives every point of the plane, with a split's points and their true classes on it.
+
+    Args:
+        model: from points [B, 2] to logits [B, classes]. It is not changed.
+        data: the points.
+        without_dendrites: show the network with its dendrites taken away, as its neurons alone see it.
+        ax: axes to draw into; None makes a figure.
+        split: the points that are drawn and on which the error is measured.
+
+    Raises:
+        ConfigError: more classes than there are looks for, or an unknown split.
+    """
+    points, model = _points(data, split), _seen(model, without_dendrites)
+    error, many = _error(model, points), max(dendrite_counts(model).values(), default=0)
+    heading = f"{_title(data)}: {_state(many, without_dendrites)}"
+    alone = ax is None
+    if ax is None:
+        alt = describe_decision_boundary(model, data, without_dendrites, split=split)
+        figure: Figure = frame(500, f"Decision boundary: {_title(data)}", _state(many, without_dendrites), alt=alt)
+        ax = panel(figure, 66, 72, 372, 372)
+    quiet(ax)
+    low, high = _extent(data)
+    classes = _classes(model, low, high)
+    ax.imshow(
+        classes, origin="lower", extent=(low, high, low, high), interpolation="nearest", gid="regions", vmin=0,
+        vmax=len(CLASS_LOOKS) - 1, cmap=ListedColormap([tint for _, _, tint in CLASS_LOOKS]),
+    )  # fmt: skip
+    for label, name in enumerate(data.classes):
+        color, marker, _ = CLASS_LOOKS[label]
+        mine = points.inputs[points.labels == label].numpy()
+        look: dict[str, Any] = {"color": color, "ms": 3.6, "mec": PAPER, "mew": 0.4}
+        ax.plot(mine[:, 0], mine[:, 1], marker, gid=f"class:{label}", label=name, **look)
+    ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    name_axes(ax, "first input (no unit)", "second input (no unit)")
+    if alone:
+        _side_notes(cast(Figure, ax.figure), ax, data, points, split, error)
+    else:
+        ax.set_title(f"{heading}\n{split} error {error:.1f} %", size=TEXT, color=INK, loc="left", linespacing=1.4)
+    return cast(Figure, ax.figure)
+
+
+def describe_decision_boundary(
+    model: nn.Module,
+    data: PointData,
+    without_dendrites: bool = False,
+    ax: Axes | None = None,
+    *,
+    split: str = "validation",
+) -> str:
+    """The numbers of `decision_boundary` in words."""
+    points, model = _points(data, split), _seen(model, without_dendrites)
+    low, high = _extent(data)
+    classes = _classes(model, low, high)
+    shares = [100 * float((classes == label).mean()) for label in range(len(data.classes))]
+    regions = " and ".join(f"{name} {share:.0f} %" for name, share in zip(data.classes, shares, strict=True))
+    many = max(dendrite_counts(model).values(), default=0)
+    return (
+        f"Decision boundary on {_title(data)}, {_state(many, without_dendrites)}: {_error(model, points):.1f} % of the "
+        f"{len(points)} {split} points are on the wrong side; of the plane shown, {regions}."
+    )
+
+
+def _side_notes(figure: Figure, axes: Axes, data: PointData, points: Points, split: str, error: float) -> None:
+    figure.text(0.6, 0.78, f"{error:.1f} %", size=26, color=INK, va="baseline", gid="error")
+    words = f"of the {len(points)} {split} points are on the wrong side"
+    figure.text(0.6, 0.735, words, size=TEXT, color=SOFT, va="top")
+    axes.legend(
+        loc="upper left", bbox_to_anchor=(0.59, 0.62), bbox_transform=figure.transFigure, frameon=False, fontsize=TEXT,
+        labelcolor=INK, markerscale=1.8, handletextpad=0.4, title="true class", alignment="left",
+        title_fontproperties={"size": SMALL},
+    )  # fmt: skip
+    text = "The tint of the ground is the class\nthat the network gives each point."
+    figure.text(0.6, 0.36, text, size=TEXT, color=SOFT, va="top", linespacing=1.5)
+
+
+def _state(many: int, without: bool) -> str:
+    if without:
+        return "dendrites taken away"
+    return "no dendrites" if not many else f"{many} dendrite{'s' if many > 1 else ''} per neuron"
+
+
+def _title(data: PointData) -> str:
+    return f"{data.name} (synthetic)" if data.synthetic else data.name
+
+
+def _points(data: PointData, split: str) -> Points:
+    if split not in ("train", "validation", "test"):
+        raise ConfigError(f"unknown split {split!r}; choose train, validation or test")
+    if len(data.classes) > len(CLASS_LOOKS):
+        raise ConfigError(f"the figure tells {len(CLASS_LOOKS)} classes apart, and {data.name} has {len(data.classes)}")
+    points: Points = getattr(data, split)
+    return points
+
+
+def _seen(model: nn.Module, without_dendrites: bool) -> nn.Module:
+    if not without_dendrites:
+        return model
+    model = copy.deepcopy(model)
+    while any(dendrite_counts(model).values()):
+        remove_dendrites(model)
+    return model
+
+
+def _extent(data: PointData) -> tuple[float, float]:
+    inputs = data.train.inputs
+    low, high = float(inputs.min()), float(inputs.max())
+    pad = 0.08 * (high - low)
+    return low - pad, high + pad
+
+
+def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
+    first = next(model.parameters(), None)
+    with torch.inference_mode(), eval_mode(model):
+        logits: Tensor = model(inputs if first is None else inputs.to(first.device))
+    return logits.cpu()
+
+
+def _classes(model: nn.Module, low: float, high: float) -> np.ndarray:
+    """The network's class at the middle of each cell of the map, [rows, columns] from the lower left."""
+    edge = (high - low) / _GRID
+    line = torch.linspace(low + edge / 2, high - edge / 2, _GRID)
+    y, x = torch.meshgrid(line, line, indexing="ij")
+    labels: np.ndarray = _logits(model, torch.stack([x.flatten(), y.flatten()], 1)).argmax(1).view(_GRID, _GRID).numpy()
+    return labels
+
+
+def _error(model: nn.Module, points: Points) -> float:
+    return 100 * float((_logits(model, points.inputs).argmax(1) != points.labels).float().mean())

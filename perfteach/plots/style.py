@@ -1,0 +1,214 @@
+"""What all figures share: size, type, colours, the picture that carries its own alternative text, and HTML.
+
+Everything is set on the artists themselves, never in matplotlib's global settings, so a learner's own figures stay
+as they are and a dark theme of theirs does not reach these.
+"""
+
+from __future__ import annotations
+
+import base64
+import html as escaping
+import io
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
+
+WIDTH = 800  # pixels at DPI, which the text sizes below are made for
+DPI = 100
+
+# Seaborn's "colorblind" palette; written out because importing seaborn takes seconds and these are all it would give.
+BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, YELLOW, SKY = PALETTE = (
+    "#0173b2",
+    "#de8f05",
+    "#029e73",
+    "#d55e00",
+    "#cc78bc",
+    "#ca9161",
+    "#fbafe4",
+    "#949494",
+    "#ece133",
+    "#56b4e9",
+)
+INK, SOFT, LINE, PAPER = "#1f2933", "#5b6673", "#d9dee4", "#ffffff"
+NEURON, DENDRITE = BLUE, ORANGE  # the two phases, in every figure
+SCALE = "viridis"  # for |r|: perceptually even and readable without red and green
+
+TITLE, TEXT, SMALL, TINY = 11.5, 9.0, 8.0, 7.0  # points
+
+# Each arm of the study looks the same in every figure.
+ARMS = {
+    "baseline": (GREY, "o"),
+    "same-epochs": (INK, "s"),
+    "wider": (BROWN, "D"),
+    "random": (PINK, "v"),
+    "shuffled": (RED, "^"),
+    "thawed": (GREEN, "P"),
+    "gradient": (BLUE, "X"),
+    "perforated": (ORANGE, "o"),
+}
+
+
+class Picture(Figure):
+    """A matplotlib figure that knows its alternative text and shows itself with it in a notebook.
+
+    It is not registered with pyplot, so there is nothing to close.
+    """
+
+    alt: str = ""
+
+    def _repr_html_(self) -> str:
+        return html(self)
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def frame(height: int, title: str, note: str = "", alt: str = "") -> Picture:
+    """An empty picture of 800 × `height` pixels with its heading."""
+    figure = Picture(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor=PAPER)
+    figure.alt = alt
+    title = textwrap.shorten(title, 88, placeholder=" …")
+    figure.text(16 / WIDTH, 1 - 16 / height, title, size=TITLE, weight="bold", color=INK, va="top", gid="title")
+    if note:
+        note = textwrap.shorten(note, 118, placeholder=" …")
+        figure.text(16 / WIDTH, 1 - 40 / height, note, size=TEXT, color=SOFT, va="top", gid="note")
+    return figure
+
+
+def panel(figure: Figure, left: int, top: int, width: int, height: int, **how: Any) -> Axes:
+    """Axes at a place given in pixels from the figure's upper left corner, with a quiet frame."""
+    wide, high = figure.get_size_inches() * DPI
+    axes = figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high), **how)
+    quiet(axes)
+    return axes
+
+
+def quiet(axes: Axes) -> None:
+    """Two thin spines, small grey ticks, white ground."""
+    axes.set_facecolor(PAPER)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(LINE)
+    axes.tick_params(colors=SOFT, labelsize=SMALL, length=3, color=LINE)
+
+
+def name_axes(axes: Axes, x: str = "", y: str = "", pads: tuple[float, float] = (5, 6)) -> None:
+    """Axis labels, with their units; `pads` are their distances from the ticks in points."""
+    axes.set_xlabel(x, size=TEXT, color=SOFT, labelpad=pads[0])
+    axes.set_ylabel(y, size=TEXT, color=SOFT, labelpad=pads[1])
+
+
+def light_ticks(axes: Axes, side: str, places: Sequence[float], words: Sequence[str] = (), size: float = SMALL) -> None:
+    """Tick labels at an axis ("x" or "y"), drawn as plain text once the limits are set.
+
+    Matplotlib's own ticks are five artists each and take most of the time of a redraw that follows a slider.
+    """
+    across = side == "x"
+    (axes.xaxis if across else axes.yaxis).set_ticks([])
+    shift = ScaledTranslation(0 if across else -5 / 72, -5 / 72 if across else 0, axes.figure.dpi_scale_trans)
+    where = (axes.get_xaxis_transform() if across else axes.get_yaxis_transform()) + shift
+    look: dict[str, Any] = {"ha": "center", "va": "top"} if across else {"ha": "right", "va": "center_baseline"}
+    for place, word in zip(places, words or [f"{place:g}" for place in places], strict=True):
+        x, y = (place, 0.0) if across else (0.0, place)
+        axes.text(x, y, word, transform=where, size=size, color=SOFT, gid=f"{side}-tick", **look)
+
+
+def round_numbers(limits: tuple[float, float], most: int, integer: bool = False) -> list[float]:
+    """At most about `most` round numbers within the limits."""
+    low, high = sorted(limits)
+    return [float(v) for v in MaxNLocator(most, integer=integer).tick_values(low, high) if low <= v <= high]
+
+
+def grid_lines(axes: Axes, places: Sequence[float]) -> None:
+    """Thin horizontal lines across the axes."""
+    lines = [[(0.0, place), (1.0, place)] for place in places]
+    how: dict[str, Any] = {"colors": LINE, "linewidths": 0.6, "zorder": 0.5}
+    axes.add_collection(LineCollection(lines, transform=axes.get_yaxis_transform(), **how), autolim=False)
+
+
+def boxes(axes: Axes, places: Sequence[tuple[float, float, float, float]], **how: Any) -> PathPatch:
+    """Rectangles (x, y, width, height) as one artist; `box_places` reads them back.
+
+    One compound path, because a collection of hatched boxes takes a hundred times as long to draw.
+    """
+    corners = np.array([[(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)] for x, y, w, h in places])
+    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(places)
+    patch = PathPatch(Path(corners.reshape(-1, 2), codes), **{"linewidth": 0, **how})
+    axes.add_artist(patch)
+    return patch
+
+
+def box_places(patch: PathPatch) -> list[tuple[float, float, float, float]]:
+    """The rectangles (x, y, width, height) of an artist made by `boxes`."""
+    corners = np.asarray(patch.get_path().vertices).reshape(-1, 5, 2)
+    return [(float(c[0, 0]), float(c[0, 1]), float(c[2, 0] - c[0, 0]), float(c[2, 1] - c[0, 1])) for c in corners]
+
+
+def key(figure: Figure, entries: Sequence[tuple[str, dict[str, Any]]], top: float, right: int = 16) -> None:
+    """A row of swatches with their words, ending at the right edge, `top` pixels below the upper one."""
+    wide, high = figure.get_size_inches() * DPI
+    x = wide - right
+    for word, look in reversed(entries):
+        x -= text_width(word, SMALL)
+        figure.text(x / wide, 1 - (top + 5) / high, word, size=SMALL, color=SOFT, va="center")
+        x -= 20
+        figure.add_artist(Rectangle((x / wide, 1 - (top + 10) / high), 14 / wide, 10 / high, **{"lw": 0, **look}))
+        x -= 14
+
+
+def text_width(text: str, size: float) -> float:
+    """About how many pixels a text takes; measuring it exactly would cost a drawing."""
+    return len(text) * size * DPI / 72 * 0.58
+
+
+def fitting(words: Sequence[str], pixels: float, size: float) -> str:
+    """The first of the words that fits into a width; nothing where none does."""
+    return next((word for word in words if text_width(word, size) <= pixels), "")
+
+
+def message(title: str, text: str, height: int = 380) -> Picture:
+    """A picture of the usual size that says why there is nothing to draw."""
+    figure = frame(height, title, alt=f"{title}. {text}")
+    lines = textwrap.fill(text, 80)
+    figure.text(0.5, 0.46, lines, size=TITLE, color=SOFT, ha="center", va="center", gid="message", linespacing=1.5)
+    return figure
+
+
+def with_data(title: str, data: str) -> str:
+    """A title with the data's name behind it."""
+    return f"{title}: {data}" if data else title
+
+
+def png(figure: Figure, dpi: int = DPI) -> bytes:
+    """The figure as a PNG; `dpi` of 160 makes an 800-pixel figure 1280 pixels wide."""
+    buffer = io.BytesIO()
+    # Level 1 is a third faster than the default and a few kB larger.
+    figure.savefig(buffer, format="png", dpi=dpi, facecolor=PAPER, pil_kwargs={"compress_level": 1})
+    return buffer.getvalue()
+
+
+def html(figure: Figure, alt: str | None = None, dpi: int = DPI) -> str:
+    """The figure as an `<img>` with alternative text and a fixed shape, which shrinks where the page is narrow.
+
+    Args:
+        figure: any matplotlib figure.
+        alt: what a screen reader says; None takes the picture's own description.
+        dpi: resolution; the size on the page stays the same.
+    """
+    words = escaping.escape(getattr(figure, "alt", "") if alt is None else alt, quote=True)
+    wide, high = (round(side * DPI) for side in figure.get_size_inches())
+    data = base64.b64encode(png(figure, dpi)).decode()
+    return (
+        f'<img alt="{words}" width="{wide}" height="{high}" style="max-width:100%;height:auto;background:{PAPER}" '
+        f'src="data:image/png;base64,{data}">'
+    )

@@ -1,0 +1,264 @@
+"""Studies: declared grids of runs, arms by seeds, whose records are the numbers the course stands on.
+
+A study is resumable: a finished run is never repeated and a killed one continues after its last epoch.
+Every arm of a seed but `wider` starts from the same trained baseline, which is trained once. Because each epoch
+draws its randomness from its own seed, that gives the same numbers as training every arm from the start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from perfteach import models
+from perfteach.config import TrainConfig
+from perfteach.data import ImageData
+from perfteach.dendrites import add_dendrites
+from perfteach.errors import ConfigError, DataError
+from perfteach.phases import FixedSwitch
+from perfteach.runs import RECORDS, Run
+from perfteach.selection import perforate
+from perfteach.trainer import PerforatedTrainer, State
+
+
+@dataclass(frozen=True)
+class Arm:
+    """How one arm differs from the claim. `joint` arms have no dendrite phase and get its epochs as neuron epochs."""
+
+    rules_out: str
+    rule: str = "perforated"
+    joint: bool = False
+    grow: bool = True
+    thaw: bool = False
+    wider: bool = False
+    cycles: bool = True
+
+
+ARMS = {
+    "baseline": Arm("–", cycles=False),
+    "same-epochs": Arm("it just trained longer", joint=True, grow=False),
+    "wider": Arm("any extra parameters would do", joint=True, grow=False, wider=True),
+    "random": Arm("the correlation phase did nothing", joint=True),
+    "shuffled": Arm("the error signal did nothing", rule="shuffled"),
+    "thawed": Arm("freezing is what helps", thaw=True),
+    "thawed-random": Arm("thawing alone is what helps", joint=True, thaw=True),
+    "gradient": Arm("the perforated rule is no better than plain training", rule="gradient", joint=True),
+    "perforated": Arm("(the claim)"),
+}
+
+
+@dataclass(frozen=True)
+class Study:
+    """A declared grid. Epochs: `baseline` to train the network, then per cycle `dendrite` and `neuron`.
+
+    `size` is the image edge in pixels (None: 32), `train` the number of training images (None: all 45,000).
+    """
+
+    about: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    width: float
+    baseline: int
+    dendrite: int
+    neuron: int
+    cycles: int = 1
+    lr: float = 4e-3
+    dendrite_lr: float = 4e-3
+    batch_size: int = 256
+    size: int | None = None
+    select: str | None = None
+    activation: str = "tanh"
+    train: int | None = None
+
+    def config(self, arm: str, seed: int) -> TrainConfig:
+        """The settings of one run. All arms train the same number of epochs, overwritten ones included."""
+        kind = ARMS[arm]
+        after = self.dendrite + self.neuron if kind.joint else self.neuron
+        cycles = self.cycles if kind.cycles else 0
+        return TrainConfig(
+            switch=FixedSwitch((self.baseline, *[after] * cycles), 0 if kind.joint or not cycles else self.dendrite),
+            max_dendrites=cycles,
+            grow=kind.grow,
+            thaw=kind.thaw,
+            roll_back=False,  # a cycle is measured whether it helped or not
+            batch_size=self.batch_size,
+            size=self.size,
+            lr=self.lr,
+            dendrite_lr=self.dendrite_lr,
+            seed=seed,
+        )
+
+    def model(self, arm: str, seed: int, classes: int = 10) -> torch.nn.Module:
+        """The network of one run, perforated (without dendrites yet) in every arm, so that all start alike."""
+        kind = ARMS[arm]
+        width = self.wider_width(classes) if kind.wider else self.width
+        model = models.mobilenet_small(classes, width, seed=seed)
+        return perforate(model, self.select, kind.rule, activation=self.activation)
+
+    def wider_width(self, classes: int = 10) -> float:
+        """The width at which the plain network has the total parameters of the dendritic one, as near as it gets."""
+        grown = perforate(models.mobilenet_small(classes, self.width, seed=0), self.select)
+        for _ in range(self.cycles):
+            add_dendrites(grown)
+        target = sum(p.numel() for p in grown.parameters())
+        widths = [step / 100 for step in range(round(self.width * 100), 301)]
+        return min(widths, key=lambda width: abs(_plain_size(width, classes) - target))
+
+    def grid(self) -> Iterator[tuple[str, int]]:
+        """Arms and seeds in the order they run: seed by seed, the baseline first, so that early results are paired."""
+        order = ["baseline", *(arm for arm in self.arms if arm != "baseline")]
+        return ((arm, seed) for seed in self.seeds for arm in order)
+
+
+_sizes: dict[tuple[float, int], int] = {}
+
+
+def _plain_size(width: float, classes: int) -> int:
+    if (width, classes) not in _sizes:
+        with torch.device("meta"):
+            _sizes[width, classes] = sum(p.numel() for p in models.mobilenet_small(classes, width).parameters())
+    return _sizes[width, classes]
+
+
+CONTROLS = ("baseline", "same-epochs", "wider", "perforated", "thawed", "gradient")
+SEARCH = Study(
+    about="Search for the gain: width 0.15, 20,000 training images, a full restart",
+    arms=("baseline", "same-epochs", "thawed", "thawed-random"),
+    seeds=(0, 1, 2),
+    width=0.15,
+    baseline=12,
+    dendrite=3,
+    neuron=12,
+    train=20_000,
+)
+PUBLISHED = Study(
+    about="MobileNet-Small at 64×64, as published",
+    arms=CONTROLS,
+    seeds=(0, 1, 2),
+    width=1.0,
+    baseline=30,
+    dendrite=6,
+    neuron=24,
+    size=64,
+)
+STUDIES = {
+    "mini": Study(
+        about="All eight arms on a MobileNetV3-Small of width 0.25 at 32×32",
+        arms=("baseline", "same-epochs", "wider", "random", "shuffled", "thawed", "gradient", "perforated"),
+        seeds=(0, 1, 2, 3, 4),
+        width=0.25,
+        baseline=20,
+        dendrite=5,
+        neuron=15,
+    ),
+    "case-study": PUBLISHED,
+    "case-study-extra-small": replace(PUBLISHED, about="MobileNet-Extra-Small (width 0.5) at 64×64", width=0.5),
+    "search": SEARCH,
+    "search-relu": replace(SEARCH, about="φ is ReLU instead of tanh", activation="relu"),
+    "search-blocks": replace(SEARCH, about="dendrites in the blocks only", select="features.*.block.*.0"),
+    "search-two-cycles": replace(SEARCH, about="two cycles instead of one", cycles=2),
+}
+
+
+def find(name: str) -> Study:
+    """The study of that name.
+
+    Raises:
+        ConfigError: when there is none; the message lists them.
+    """
+    if name not in STUDIES:
+        raise ConfigError(f"there is no study called {name!r}; choose one of {', '.join(STUDIES)}")
+    return STUDIES[name]
+
+
+def record_path(name: str, arm: str, seed: int) -> Path:
+    """Where the record of one run is kept: data/runs/NAME/ARM-seedS.jsonl."""
+    return RECORDS[1] / name / f"{arm}-seed{seed}.jsonl"
+
+
+def run_study(
+    name: str,
+    data: ImageData,
+    work: Path,
+    *,
+    seeds: tuple[int, ...] | None = None,
+    arms: tuple[str, ...] | None = None,
+    minutes: float | None = None,
+    progress: bool = True,
+) -> list[Run]:
+    """Run what is missing of a study, one line per run; returns the finished runs.
+
+    Args:
+        data: the images, CIFAR-10 in whatever form is at hand; its name and checksum enter every record.
+        work: folder for checkpoints of runs under way.
+        seeds, arms: only these of the grid.
+        minutes: start no new run after this many minutes; a run under way is finished.
+
+    Raises:
+        ConfigError: for an unknown study.
+        DataError: when a record of the study was made on other data.
+    """
+    study, start = find(name), time.monotonic()
+    if study.train and study.train < len(data.train):
+        data = data.subset(study.train, validation=len(data.validation), test=len(data.test))
+    grid = [(a, s) for a, s in study.grid() if s in (seeds or study.seeds) and a in (arms or study.arms)]
+    done: list[Run] = []
+    with tqdm(grid, unit="run", disable=not progress) as bar:
+        for arm, seed in bar:
+            bar.set_description(f"{name} {arm} seed {seed}")
+            path = record_path(name, arm, seed)
+            if not path.is_file() and minutes is not None and time.monotonic() - start > 60 * minutes:
+                continue
+            run = Run.load(path) if path.is_file() else _run(name, study, arm, seed, data, work, progress)
+            if run.header["data"]["checksum"] != data.checksum:
+                raise DataError(f"{path} was made on other data ({run.header['data']['name']}); keep studies apart")
+            assert run.result is not None
+            bar.write(f"{run.name}: test accuracy {run.result['test_accuracy']:.2f} %, {run.result['seconds']:.0f} s")
+            done.append(run)
+    return done
+
+
+def _run(name: str, study: Study, arm: str, seed: int, data: ImageData, work: Path, progress: bool) -> Run:
+    folder = work / name / f"{arm}-seed{seed}"
+    trainer = PerforatedTrainer(
+        study.model(arm, seed, len(data.classes)),
+        data,
+        study.config(arm, seed),
+        name=f"{name}/{arm}-seed{seed}",
+        folder=folder,
+    )
+    trainer.run.header |= {"study": name, "arm": arm, "width": study.wider_width() if ARMS[arm].wider else study.width}
+    baseline = work / name / f"baseline-seed{seed}" / "checkpoint.pt"
+    shared = ARMS[arm].cycles and not ARMS[arm].wider
+    if shared and baseline.is_file() and not (folder / "checkpoint.pt").is_file():
+        continue_from(trainer, baseline)  # without it the arm trains from the start, to the same numbers
+    run = trainer.fit(progress=False)
+    run.save(record_path(name, arm, seed))
+    return run
+
+
+def continue_from(trainer: PerforatedTrainer, checkpoint: Path) -> None:
+    """Let a trainer take over its first neuron phase from a finished baseline run of the same seed and settings.
+
+    Raises:
+        ConfigError: when the baseline was trained on other data or with another seed.
+    """
+    state = torch.load(checkpoint, map_location=trainer.device, weights_only=True)
+    run = Run()
+    for line in state["run"]:
+        run.take(line)
+    if (run.header["data"], run.header["seed"]) != (trainer.run.header["data"], trainer.run.header["seed"]):
+        raise ConfigError(f"the baseline in {checkpoint} was trained on other data or with another seed")
+    best: dict[str, object] = state["best"]
+    weights: State = state["model"]
+    trainer.model.load_state_dict(weights)
+    trainer.best = trainer.phase_best = best
+    for record in run.epochs[:-1]:
+        trainer.machine.observe(record["validation_accuracy"])
+    trainer.run.epochs = run.epochs
+    trainer.follow(run.epochs[-1])

@@ -1,0 +1,22 @@
+"""Widgets of the course: thin ipywidgets shells over `perfteach.plots` and plain functions.
+
+* `PhaseExplorer(run)`: scrub and play through a run, epoch by epoch.
+* `PhaseMonitor()`: a callback that shows a training while it runs, with buttons that work meanwhile.
+* `CorrelationLab()`: one neuron and one dendrite on a problem in the plane.
+* `BudgetDesigner(runs)`: width, head and dendrites against parameters, arithmetic and file size.
+* `RunCompare(runs)`: arms and seeds side by side, with the interval of the paired difference.
+
+Each shows itself as a widget, and as a still picture with its text where widgets cannot run. Each works from the
+keyboard alone. A slider has no name of its own for a screen reader, so every slider is tied to a named number box
+next to it that does the same.
+"""
+
+from __future__ import annotations
+
+from perfteach.widgets.budget import BudgetDesigner
+from perfteach.widgets.compare import RunCompare
+from perfteach.widgets.explorer import PhaseExplorer
+from perfteach.widgets.lab import CorrelationLab
+from perfteach.widgets.monitor import PhaseMonitor
+
+__all__ = ["BudgetDesigner", "CorrelationLab", "PhaseExplorer", "PhaseMonitor", "RunCompare"]

@@ -1,0 +1,198 @@
+"""What every widget shares: the panel with its still edition, pictures with text, and controls with names."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+
+if TYPE_CHECKING:
+    from perfteach.plots import Picture
+
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def paragraphs(*sentences: str) -> str:
+    """HTML of one paragraph per sentence or group of sentences; empty ones are left out."""
+    return "".join(f'<p style="margin:0 0 4px">{html.escape(text)}</p>' for text in sentences if text)
+
+
+def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML table with a caption, column headings, and a heading for each row in its first column."""
+    start, end = 'style="text-align:left;padding:1px 10px"', 'style="text-align:right;padding:1px 10px"'
+    columns = "".join(f'<th scope="col" {end if i else start}>{html.escape(name)}</th>' for i, name in enumerate(head))
+    body = "".join(
+        f'<tr><th scope="row" {start}>{html.escape(row[0])}</th>'
+        + "".join(f"<td {end}>{html.escape(cell)}</td>" for cell in row[1:])
+        + "</tr>"
+        for row in rows
+    )
+    return (
+        f'<table style="border-collapse:collapse;line-height:1.4"><caption {start}>{html.escape(caption)}</caption>'
+        f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def text(lines: float) -> Any:
+    """An HTML widget for text that keeps the room of `lines` lines, so that nothing below it jumps."""
+    return ipywidgets.HTML(layout=ipywidgets.Layout(min_height=f"{1.5 * lines:g}em", width="auto"))
+
+
+def button(label: str, tooltip: str, handler: Callable[[Any], None], *, style: str = "") -> Any:
+    """A button with visible text; the tooltip says what it does in a sentence."""
+    made = ipywidgets.Button(
+        description=label, tooltip=tooltip, button_style=style, layout=ipywidgets.Layout(width="auto")
+    )
+    made.on_click(handler)
+    return made
+
+
+def answer_while_running(widget: Any) -> None:
+    """Let the widget's messages be handled while a cell runs, in the subshell that the page chose for them.
+
+    ipykernel 7.4 hands a message to the shell that used the widget last, which is the one that is busy with the cell.
+    Kernels without this routing are left alone; without subshells the messages wait until the cell is done.
+    """
+    if hasattr(widget.comm, "_reply_subshell_for"):
+        widget.comm._reply_subshell_for = lambda data, chosen: chosen
+
+
+def row(*children: Any) -> Any:
+    """Controls next to each other, wrapping where the page is narrow."""
+    return ipywidgets.Box(
+        children, layout=ipywidgets.Layout(display="flex", flex_flow="row wrap", align_items="center", width="auto")
+    )
+
+
+class Number:
+    """A slider and a named number box that always hold the same value.
+
+    The slider is quick, the number box has the name (JupyterLab 4.6 gives a slider none) and takes exact values.
+
+    Args:
+        name: what the number is, with its unit; the box's label.
+        value, low, high, step: whole numbers make a whole-number control.
+        handler: called with the change (a dict with "new") when the value has changed.
+        continuous: follow the slider while it is being dragged, rather than when it is let go.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        value: float,
+        low: float,
+        high: float,
+        step: float,
+        handler: Callable[[Any], None],
+        *,
+        continuous: bool = True,
+    ) -> None:
+        whole = all(isinstance(number, int) for number in (value, low, high, step))
+        bounds = {"value": value, "min": low, "max": high, "step": step}
+        make_box = ipywidgets.BoundedIntText if whole else ipywidgets.BoundedFloatText
+        make_slider = ipywidgets.IntSlider if whole else ipywidgets.FloatSlider
+        self.box = make_box(
+            **bounds,
+            description=name,
+            style={"description_width": "initial"},
+            layout=ipywidgets.Layout(width="auto", min_width="11em"),
+        )
+        self.slider = make_slider(
+            **bounds, readout=False, continuous_update=continuous, layout=ipywidgets.Layout(width="240px")
+        )
+        self.link = ipywidgets.link((self.box, "value"), (self.slider, "value"))
+        self.box.observe(handler, names="value")
+        self.widget = row(self.slider, self.box)
+
+    @property
+    def value(self) -> Any:
+        """The number shown."""
+        return self.box.value
+
+    @value.setter
+    def value(self, value: float) -> None:
+        self.box.value = value
+
+    @property
+    def disabled(self) -> bool:
+        """Whether slider and box refuse input."""
+        return bool(self.box.disabled)
+
+    @disabled.setter
+    def disabled(self, disabled: bool) -> None:
+        self.box.disabled = self.slider.disabled = disabled
+
+    def limit(self, high: float) -> None:
+        """Raise or lower the upper bound of both."""
+        self.box.max = self.slider.max = high
+
+
+class PictureBox:
+    """A figure as an `<img>` with alternative text, and the same text in words below it."""
+
+    def __init__(self, lines: float = 2) -> None:
+        self.image = ipywidgets.HTML(layout=ipywidgets.Layout(width="auto", min_height="20px"))
+        self.text = text(lines)
+        self.widget = ipywidgets.VBox(
+            [self.image, self.text], layout=ipywidgets.Layout(width="auto", overflow="visible")
+        )
+        self.summary = ""
+
+    def show(self, figure: Picture) -> None:
+        """Replace the picture, and its text by the picture's own description."""
+        from perfteach import plots
+
+        self.summary = figure.alt
+        self.image.value = plots.html(figure)
+        self.text.value = paragraphs(figure.alt)
+
+    def say(self, sentence: str) -> None:
+        """No picture, only a sentence that says why."""
+        self.summary = sentence
+        self.image.value = ""
+        self.text.value = paragraphs(sentence)
+
+
+class Panel:
+    """Base of the widgets: `widget` is the ipywidgets box, and the still edition goes where widgets cannot run."""
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.widget = ipywidgets.VBox([], layout=ipywidgets.Layout(width="auto", overflow="visible"))
+
+    def fill(self, *children: Any) -> None:
+        """Put the title and these widgets into the box, from top to bottom."""
+        heading = ipywidgets.HTML(f'<strong style="font-size:1.1em">{html.escape(self.title)}</strong>')
+        self.widget.children = (heading, *children)
+
+    def still(self) -> Picture | None:
+        """The figure of the still edition; None where there is nothing to draw."""
+        return None
+
+    def summary(self) -> str:
+        """What the widget shows, in words."""
+        return self.title
+
+    def _repr_html_(self) -> str:
+        from perfteach import plots
+
+        figure = self.still()
+        picture = "" if figure is None else plots.html(figure)
+        return f"<div><strong>{html.escape(self.title)}</strong>{picture}{paragraphs(self.summary())}</div>"
+
+    def __repr__(self) -> str:
+        return f"{self.title}: {self.summary()}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Mapping[str, Any]:
+        # The page takes the richest form it can show: the widget, else the still picture, else words.
+        from perfteach import plots
+
+        view: dict[str, Any] = self.widget._repr_mimebundle_() or {}
+        bundle = {"text/plain": repr(self), "text/html": self._repr_html_()}
+        figure = self.still()
+        if figure is not None:  # paper editions take images, but no HTML
+            bundle["image/png"] = base64.b64encode(plots.png(figure)).decode("ascii")
+        return view | bundle

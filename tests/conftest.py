@@ -1,0 +1,58 @@
+"""What all tests share: one torch thread, one cache folder, small data, and the way to the real images."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from perfteach.data import ImageData
+
+
+def _session_cache() -> Path:
+    """The user's cache folder where it can be written, so that real images are decoded only once."""
+    usual = Path(os.path.expanduser("~"), ".cache", "perfteach")
+    try:
+        usual.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=usual):
+            return usual
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="perfteach-cache-"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_and_one_cache() -> None:
+    import torch
+
+    # Two workers with two threads each would fight over two cores, and sums depend on the thread count.
+    torch.set_num_threads(1)
+    if not os.environ.get("PERFTEACH_CACHE"):
+        os.environ["PERFTEACH_CACHE"] = str(_session_cache())
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """The archive or folder of real images that PERFTEACH_TEST_IMAGES names."""
+    named = os.environ.get("PERFTEACH_TEST_IMAGES", "")
+    required = os.environ.get("PERFTEACH_REQUIRE_IMAGES") == "1"
+    if named and Path(named).exists():
+        return Path(named)
+    if named:
+        sentence = f"PERFTEACH_TEST_IMAGES names {named}, and there is nothing there."
+    else:
+        sentence = "PERFTEACH_TEST_IMAGES does not name an image folder or archive to test with."
+    if required or named:
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> ImageData:
+    """A class-balanced piece of the embedded images: 200 to train on, 100 each to validate and to test."""
+    from perfteach import data
+
+    return data.load("synthetic10").subset(200, validation=100, test=100)

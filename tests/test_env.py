@@ -1,0 +1,283 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from perfteach import env
+from perfteach.env import Bound, Check
+from perfteach.errors import ConfigError
+
+GOOD = {
+    "torch": "2.15.0+cpu",
+    "product": [[7.0, 10.0], [15.0, 22.0]],
+    "gpu": "",
+    "torchvision": "0.30.0",
+}
+
+
+@pytest.mark.parametrize(
+    ("requirement", "bound"),
+    [
+        ("torch>=2.10", ("torch", ">=2.10")),
+        ("torch (>=2.10)", ("torch", ">=2.10")),
+        ("jupyter-lab[x,y] >=4, <5 ; python_version < '4'", ("jupyter-lab", ">=4,<5")),
+        ("scipy", ("scipy", "")),
+    ],
+)
+def test_parse_bound(requirement: str, bound: tuple[str, str]) -> None:
+    assert env.parse_bound(requirement) == bound
+
+
+def test_parse_bound_refuses_what_names_no_package() -> None:
+    with pytest.raises(ConfigError, match="Not a requirement"):
+        env.parse_bound(">=2.10")
+
+
+@pytest.mark.parametrize("packaging_missing", [False, True])
+@pytest.mark.parametrize(
+    ("version", "specifier", "meets"),
+    [
+        ("2.10.0+cpu", ">=2.10", True),
+        ("2.9.1", ">=2.10", False),
+        ("10", ">=9.5", True),
+        ("8.1.8", ">=8.1.9", False),
+        ("2.13.0+cpu", "==2.13.0", True),
+        ("2.13.0", "==2.15.0", False),
+        ("4.0", "", True),
+    ],
+)
+def test_satisfies(
+    monkeypatch: pytest.MonkeyPatch, packaging_missing: bool, version: str, specifier: str, meets: bool
+) -> None:
+    if packaging_missing:
+        monkeypatch.setitem(sys.modules, "packaging.specifiers", None)
+    assert env.satisfies(version, specifier) is meets
+
+
+def test_missing_and_old_packages_fail_with_the_command_to_run() -> None:
+    versions = {"torch": None, "numpy": "1.26.4", "scipy": "1.17.1"}
+    bounds = [Bound("torch", ">=2.10"), Bound("numpy", ">=2.1"), Bound("scipy", ">=1.14")]
+    torch, numpy, scipy = env.check_packages(bounds, versions.get)
+    assert (torch.status, torch.found) == ("fail", "missing")
+    assert 'pip install "torch>=2.10"' in torch.remedy
+    assert (numpy.status, numpy.found, numpy.wanted) == ("fail", "1.26.4", ">=2.1")
+    assert 'pip install "numpy>=2.1"' in numpy.remedy
+    assert scipy == Check("scipy", "ok", "1.17.1", ">=1.14")
+
+
+def test_an_old_python_is_told_apart_from_an_old_package() -> None:
+    (check,) = env.check_packages([Bound("python", ">=3.11")], lambda name: "3.10.13")
+    assert check.status == "fail"
+    assert check.remedy.startswith("Install Python 3.11 or newer")
+
+
+def test_no_metadata_at_all_says_how_to_install() -> None:
+    (check,) = env.check_packages([])
+    assert check.status == "fail"
+    assert "make setup" in check.remedy
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_runtime_bounds_come_from_metadata_or_the_clone(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
+    lines = ["torch>=2.10", "pytest>=8; extra == 'dev'"]
+    if installed:
+        monkeypatch.setattr(env.metadata, "metadata", lambda name: {"Requires-Python": ">=3.11"})
+        monkeypatch.setattr(env.metadata, "requires", lambda name: lines)
+        assert env.runtime_bounds() == [Bound("python", ">=3.11"), Bound("torch", ">=2.10")]
+        return
+
+    def absent(name: str) -> None:
+        raise env.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(env.metadata, "metadata", absent)
+    bounds = dict(env.runtime_bounds())
+    assert bounds["python"] == ">=3.11"
+    assert bounds["torch"] == ">=2.10"
+    assert "pytest" not in bounds
+
+
+def test_probe_reports_what_the_real_torch_does() -> None:
+    probe = env.probe_torch()
+    assert probe.get("product") == GOOD["product"], probe
+    assert env.check_torch(probe).status == "ok"
+    assert env.check_torchvision(probe).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("import no_such_torch", "No module named 'no_such_torch'"),
+        ("import os; os._exit(7)", "exit code 7"),
+        ("import os; os.abort()", "exit code -6"),
+    ],
+)
+def test_a_broken_torch_cannot_take_the_check_down(code: str, expected: str) -> None:
+    probe = env.probe_torch(code)
+    check = env.check_torch(probe)
+    assert check.status == "fail"
+    assert expected in check.found
+    assert "torch torchvision" in check.remedy
+    assert env.check_torchvision(probe).remedy.startswith("Repair torch first")
+
+
+def test_a_torch_that_hangs_is_given_up() -> None:
+    probe = env.probe_torch("import time; time.sleep(60)", seconds=0.5)
+    assert probe == {"error": "did not answer within 0.5 s"}
+
+
+def test_a_wrong_product_fails() -> None:
+    check = env.check_torch({**GOOD, "product": [[0.0, 0.0], [0.0, 0.0]]})
+    assert check.status == "fail"
+    assert "wrong product" in check.found
+
+
+def test_torchvision_for_another_torch_fails() -> None:
+    assert env.check_torchvision(GOOD, ["numpy", "torch (>=2.14.0)"]).status == "ok"
+    check = env.check_torchvision(GOOD, ["numpy", "torch==2.13.0"])
+    assert check.status == "fail"
+    assert check.wanted == "torch==2.13.0"
+    broken = {k: v for k, v in GOOD.items() if k != "torchvision"}
+    broken["problem"] = "RuntimeError: operator torchvision::nms does not exist"
+    check = env.check_torchvision(broken, [])
+    assert check.status == "fail"
+    assert "nms" in check.found
+
+
+def test_widgets_need_both_sides() -> None:
+    both = {"ipywidgets": "8.1.9", "jupyterlab_widgets": "3.0.17"}
+    assert env.check_widgets(both.get, lambda: True).status == "ok"
+    assert env.check_widgets(both.get, lambda: False).status == "fail"
+    assert env.check_widgets({"ipywidgets": "8.1.9"}.get, lambda: True).status == "fail"
+    assert env.check_widgets({**both, "ipywidgets": "7.8.1"}.get, lambda: True).status == "fail"
+
+
+def test_widget_files_are_looked_for_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert env.widget_files_present()
+    monkeypatch.setattr(env.metadata, "files", lambda name: [])
+    monkeypatch.setattr(env.sys, "prefix", str(tmp_path))
+    assert not env.widget_files_present()
+
+
+@pytest.mark.parametrize(("gib", "status"), [(0.2, "fail"), (1.0, "warn"), (8.0, "ok"), (None, "ok")], ids=str)
+def test_memory(gib: float | None, status: str) -> None:
+    check = env.check_memory(None if gib is None else int(gib * env.GIB))
+    assert check.status == status
+    assert bool(check.remedy) == (status != "ok")
+
+
+def test_a_containers_limit_counts_as_the_free_memory(tmp_path: Path) -> None:
+    proc = tmp_path / "meminfo"
+    proc.write_text("MemTotal: 33554432 kB\nMemAvailable:   16777216 kB\n")
+    assert env.free_memory(proc, tmp_path) == 16 * env.GIB
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text(f"{env.GIB}\n")
+    assert env.free_memory(proc, tmp_path) == 16 * env.GIB
+    (tmp_path / "memory.max").write_text(f"{2 * env.GIB}\n")
+    assert env.free_memory(proc, tmp_path) == env.GIB
+    (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {env.GIB // 2}\n")
+    assert env.free_memory(proc, tmp_path) == env.GIB * 3 // 2
+
+
+def test_a_full_disk_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Usage:
+        free = 10 * 2**20
+
+    monkeypatch.setattr(env.shutil, "disk_usage", lambda path: Usage)
+    check = env.check_disk(tmp_path / "not" / "there" / "yet")
+    assert check.status == "fail"
+    assert str(tmp_path) in check.remedy
+
+
+def test_the_cache_folder_follows_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PERFTEACH_CACHE", str(tmp_path))
+    assert env.cache_folder() == tmp_path
+    monkeypatch.delenv("PERFTEACH_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert env.cache_folder() == tmp_path / ".cache" / "perfteach"
+
+
+def test_a_cache_that_is_not_there_yet_is_fine_and_not_created(tmp_path: Path) -> None:
+    assert env.check_cache(tmp_path / "a" / "b").status == "ok"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr(env.tempfile, "TemporaryFile", refuse)
+    check = env.check_cache(tmp_path)
+    assert check.status == "fail"
+    assert "Permission denied" in check.found
+    assert "PERFTEACH_CACHE" in check.remedy
+
+
+def test_a_file_in_the_place_of_the_cache_fails(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("not a folder")
+    assert env.check_cache(tmp_path / "cache").status == "fail"
+
+
+def test_cifar10_is_found_in_the_cache_and_never_required(tmp_path: Path) -> None:
+    absent = env.check_cifar10(tmp_path)
+    (tmp_path / "cifar10" / "cifar-10-batches-py").mkdir(parents=True)
+    present = env.check_cifar10(tmp_path)
+    assert (absent.status, present.status) == ("ok", "ok")
+    assert "perfteach data download cifar10" in absent.found
+    assert present.found == "downloaded"
+
+
+CHECKS = [
+    Check("numpy", "ok", "2.4.6", ">=2.1"),
+    Check("free memory", "warn", "1.0 GiB", "1.5 GiB", "Close other programs."),
+    Check("torch", "fail", "missing <here>", ">=2.10", "Install torch."),
+]
+
+
+def test_report_names_the_one_thing_to_do() -> None:
+    text = env.report(CHECKS)
+    assert "fail: torch: Install torch." in text
+    assert "warn: free memory: Close other programs." in text
+    assert text.endswith("Not ready: 1 to repair, 1 to keep in mind.")
+    header, _, numpy = text.splitlines()[:3]
+    assert header.index("wanted") == numpy.index(">=2.1")
+    assert env.report(CHECKS[:1]).endswith("Ready.")
+    assert env.report(CHECKS[:2]).endswith("Ready, with 1 to keep in mind.")
+
+
+def test_html_escapes_what_was_found_and_says_the_status_in_words() -> None:
+    html = env.as_html(CHECKS)
+    assert "missing &lt;here&gt;" in html
+    assert "✗ fail" in html
+    assert html.count("<tr>") == 1 + len(CHECKS)
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
+def test_main_returns_1_only_on_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: env.Status, code: int
+) -> None:
+    monkeypatch.setattr(env, "check_environment", lambda: [Check("x", status, "found")])
+    assert env.main() == code
+    assert "found" in capsys.readouterr().out
+
+
+def test_without_torch_the_module_runs_prints_the_table_and_exits_1(tmp_path: Path) -> None:
+    """A `torch` that raises on import stands in for a missing one."""
+    for name in ("torch", "torchvision"):
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\")\n")
+    root = Path(env.__file__).resolve().parent.parent
+    path = os.pathsep.join([str(tmp_path), str(root)])
+    done = subprocess.run(
+        [sys.executable, "-m", "perfteach.env"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path, "PERFTEACH_CACHE": str(tmp_path / "cache")},
+    )
+    assert done.returncode == 1, done.stderr
+    assert "No module named 'torch'" in done.stdout
+    assert "Not ready: " in done.stdout
+    assert "Traceback" not in done.stderr
