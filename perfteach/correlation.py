@@ -14,8 +14,6 @@ Every neuron has its own dendrite, so everything below is done for C neurons at 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -24,40 +22,36 @@ from perfteach.errors import ConfigError
 TINY = 1e-30  # keeps a neuron without error or a constant dendrite from dividing by zero
 
 
-@dataclass(frozen=True)
 class Moments:
     """Means, variances and covariance of dendrite output V and error E over P places, per neuron.
 
-    Shapes: every tensor is [C]. `count` is the number of places P.
+    Kept as sums over places, so that two sets of places are pooled by adding; in float64, so that nothing is lost.
+
+    Attributes:
+        count: the number of places P.
+        sums: ΣV, ΣE, ΣV², ΣE², ΣVE, shape [5, C].
+        mean_v, mean_e, var_v, var_e, cov: shape [C] each.
     """
 
-    count: float
-    mean_v: Tensor
-    mean_e: Tensor
-    var_v: Tensor
-    var_e: Tensor
-    cov: Tensor
+    def __init__(self, count: float, sums: Tensor) -> None:
+        self.count, self.sums = count, sums
+        self.mean_v, self.mean_e, square_v, square_e, product = sums / count
+        self.var_v = (square_v - self.mean_v.square()).clamp_min(0)
+        self.var_e = (square_e - self.mean_e.square()).clamp_min(0)
+        self.cov = product - self.mean_v * self.mean_e
 
     @classmethod
     def of(cls, v: Tensor, e: Tensor) -> Moments:
         """Moments of one batch. Shapes: v and e are [P, C]."""
         mean_v, mean_e = v.mean(0), e.mean(0)
-        dv, de = v - mean_v, e - mean_e
-        return cls(len(v), mean_v, mean_e, dv.square().mean(0), de.square().mean(0), (dv * de).mean(0))
+        dv, de = v - mean_v, e - mean_e  # centred first: in single precision the squares would cancel
+        spread = torch.stack([mean_v, mean_e, (dv * dv).mean(0), (de * de).mean(0), (dv * de).mean(0)]).double()
+        spread[2:] += torch.stack([spread[0].square(), spread[1].square(), spread[0] * spread[1]])
+        return cls(float(len(v)), spread * len(v))
 
-    def pooled(self, other: Moments) -> Moments:
-        """Moments of both sets of places together (Chan, Golub and LeVeque 1979)."""
-        count = self.count + other.count
-        a, b = self.count / count, other.count / count
-        dv, de = other.mean_v - self.mean_v, other.mean_e - self.mean_e
-        return Moments(
-            count,
-            self.mean_v + b * dv,
-            self.mean_e + b * de,
-            a * self.var_v + b * other.var_v + a * b * dv.square(),
-            a * self.var_e + b * other.var_e + a * b * de.square(),
-            a * self.cov + b * other.cov + a * b * dv * de,
-        )
+    def pooled(self, other: Moments, weight: float = 1.0) -> Moments:
+        """Moments of both sets of places together, the places of this one counted `weight` times."""
+        return Moments(weight * self.count + other.count, weight * self.sums + other.sums)
 
     @property
     def r(self) -> Tensor:
@@ -67,15 +61,17 @@ class Moments:
 
 def covariance_gradient(v: Tensor, e: Tensor, m: Moments) -> Tensor:
     """∂S/∂V of the covariance rule. Shapes: v, e and the result are [P, C]."""
-    return m.cov.sign() * (e - m.mean_e)
+    return m.cov.sign().to(e.dtype) * (e - m.mean_e.to(e.dtype))
 
 
 def correlation_gradient(v: Tensor, e: Tensor, m: Moments) -> Tensor:
     """∂|r|/∂V of the scale-free rule. Shapes: v, e and the result are [P, C]."""
     sigma_v, sigma_e = m.var_v.sqrt() + TINY, m.var_e.sqrt() + TINY
     alive = (m.var_v > 0) & (m.var_e > 0)
-    pull = (e - m.mean_e) / sigma_e - m.r * (v - m.mean_v) / sigma_v
-    return torch.where(alive, m.cov.sign() * pull / (len(v) * sigma_v), 0.0)
+    pull = m.cov.sign() * alive / (len(v) * sigma_v)
+    by_e, by_v = pull / sigma_e, -pull * m.r / sigma_v  # the formula, sorted by what stands before E_p and V_p
+    rest = -by_e * m.mean_e - by_v * m.mean_v
+    return torch.addcmul(rest.to(v.dtype), v, by_v.to(v.dtype)).addcmul_(e, by_e.to(v.dtype))
 
 
 GRADIENTS = {"correlation": correlation_gradient, "covariance": covariance_gradient}
@@ -118,13 +114,8 @@ class Correlator:
             e = e[torch.randperm(len(e), device=e.device)]
         batch = Moments.of(v, e)
         self.epoch = batch if self.epoch is None else self.epoch.pooled(batch)
-        self.running = batch if self.running is None else self._mixed(self.running, batch)
+        self.running = batch if self.running is None else self.running.pooled(batch, weight=self.decay)
         return GRADIENTS[self.objective](v, e, self.running)
-
-    def _mixed(self, old: Moments, new: Moments) -> Moments:
-        # A count-weighted mix: old places fade with `decay`, so the first batches are not over-weighted.
-        faded = Moments(old.count * self.decay, old.mean_v, old.mean_e, old.var_v, old.var_e, old.cov)
-        return faded.pooled(new) if self.decay else new
 
     @property
     def scores(self) -> Tensor | None:
