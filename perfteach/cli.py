@@ -199,8 +199,9 @@ def _show_data(arguments: argparse.Namespace) -> None:
 def _pack(arguments: argparse.Namespace) -> None:
     from perfteach import data
 
-    for name in ("synthetic10", *arguments.also):
-        images = data.load(name)
+    everything = [data.load(name) for name in ("synthetic10", *arguments.also)]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for images in everything:
         safe = "".join(c if c.isalnum() else "-" for c in images.name.lower()).strip("-")
         path = data.pack(images, arguments.out / f"{safe}.npz")
         print(f"{images.title()}: {path} ({path.stat().st_size / 1e6:.0f} MB); load it with data.load({str(path)!r})")
@@ -245,17 +246,25 @@ def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
     study.add_argument("--seeds", type=int, nargs="+", help="only these seeds")
     study.add_argument("--arms", nargs="+", help="only these arms")
     study.add_argument("--minutes", type=float, help="start no new run after this many minutes")
+    study.add_argument("--write", action="store_true", help="run nothing; write the tables from the records")
+    study.add_argument("--check", action="store_true", help="run nothing; compare the tables with the records")
     study.add_argument("--work", type=Path, default=Path("runs/studies"), help="checkpoints under way (%(default)s)")
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from perfteach import data, study
+    from perfteach import data, evidence, study
 
     study.find(arguments.name)
+    if arguments.write:
+        return print(f"written: {evidence.write(arguments.name)}")
+    if arguments.check:
+        evidence.check(arguments.name)
+        return print(f"docs/evidence.md says what the records of {arguments.name} say")
     images = data.load(arguments.data, label=arguments.label)
     seeds, arms = (None if given is None else tuple(given) for given in (arguments.seeds, arguments.arms))
     limits = {"seeds": seeds, "arms": arms, "minutes": arguments.minutes}
     study.run_study(arguments.name, images, arguments.work, **limits)
+    return None
 
 
 def _check_env(arguments: argparse.Namespace) -> int:

@@ -5,10 +5,15 @@ First two spirals that five neurons cannot solve, then a MobileNet of reduced wi
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
 
+import torch
 from tqdm.auto import tqdm
 
 from perfteach import data
@@ -39,12 +44,8 @@ def arm_config(arm: str, neuron: tuple[int, ...], dendrite: int, **settings: obj
     return TrainConfig(switch=FixedSwitch(neuron, dendrite), **cycles, **settings)  # type: ignore[arg-type]
 
 
-def spiral_run(arm: str, seed: int) -> Run:
-    """One run on two spirals of 1.4 turns: five tanh neurons, three cycles. Takes about five seconds."""
-    return _spiral_model(arm, seed)[1]
-
-
-def _spiral_model(arm: str, seed: int) -> tuple[nn.Module, Run]:
+def spiral_run(arm: str, seed: int) -> tuple[nn.Module, Run]:
+    """Network and record of one run on two spirals of 1.4 turns: five tanh neurons, three cycles; some five seconds."""
     model = small_network(5, seed=seed)
     if arm != "control":
         perforate(model)
@@ -55,15 +56,29 @@ def _spiral_model(arm: str, seed: int) -> tuple[nn.Module, Run]:
     return model, trainer.fit(progress=False)
 
 
-def mobilenet_run(arm: str, seed: int = 0, *, images: int = 4000, progress: bool = True) -> Run:
-    """One run of MobileNetV3-Small at width 0.35 on the embedded images, through one full cycle."""
-    pictures = data.load("synthetic10", progress=progress).subset(images, validation=1000, test=2000)
+def mobilenet_run(arm: str, seed: int) -> tuple[nn.Module, Run]:
+    """Network and record of one run of MobileNetV3-Small at width 0.35 on the embedded images, one full cycle."""
+    pictures = data.load("synthetic10", progress=False).subset(4000, validation=1000, test=2000)
     model = mobilenet_small(10, width=0.35, seed=seed)
     if arm != "control":
         perforate(model)
     settings = arm_config(arm, (8, 5), 3, lr=3e-3, dendrite_lr=3e-3, batch_size=64, seed=seed)
     trainer = PerforatedTrainer(model, pictures, settings, name=f"demo/mobilenet-{arm}-seed{seed}")
-    return trainer.fit(progress=progress)
+    return model, trainer.fit(progress=False)
+
+
+Job = tuple[Callable[[str, int], tuple["nn.Module", Run]], str, int]
+
+
+def side_by_side(jobs: list[Job], *, progress: bool = True) -> list[tuple[nn.Module, Run]]:
+    """Do the runs in processes of one thread each, so that the numbers do not depend on how many cores there are."""
+    cores = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
+    with ProcessPoolExecutor(cores, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        waiting = [pool.submit(*job) for job in jobs]
+        bar = tqdm(as_completed(waiting), total=len(waiting), unit="run", disable=not progress)
+        for _ in bar:
+            pass
+        return [future.result() for future in waiting]
 
 
 def table(runs: dict[str, list[Run]]) -> str:
@@ -99,16 +114,18 @@ def main(out: Path, *, progress: bool = True) -> None:
     from perfteach import plots
 
     arms = [(arm, seed) for arm in ARMS for seed in range(3)]
+    pairs = ("control", "perforated")
+    long_first: list[Job] = [*((mobilenet_run, arm, 0) for arm in pairs), *((spiral_run, *pair) for pair in arms)]
+    done = side_by_side(long_first, progress=progress)
+
+    mobilenets = {arm: [run] for arm, (_, run) in zip(pairs, done, strict=False)}
     spirals: dict[str, list[Run]] = {arm: [] for arm in ARMS}
     models: dict[str, nn.Module] = {}
-    for arm, seed in tqdm(arms, desc="two spirals", unit="run", disable=not progress):
-        model, run = _spiral_model(arm, seed)
+    for (arm, _), (model, run) in zip(arms, done[2:], strict=True):
         spirals[arm].append(run)
         models.setdefault(arm, model)
     print("\nTwo spirals, five tanh neurons, three cycles, three seeds (points drawn by the package)")
     print(table(spirals))
-
-    mobilenets = {arm: [mobilenet_run(arm, progress=progress)] for arm in ("control", "perforated")}
     print("\nMobileNetV3-Small, width 0.35, one cycle, one seed, on the embedded synthetic images (not CIFAR-10)")
     print(table(mobilenets))
     print("One seed of a short run shows how the phases work; it is no evidence for or against dendrites.")

@@ -346,13 +346,14 @@ class PerforatedTrainer:
         self.run = run
         self.machine.load_state_dict(state["machine"])
         self.model.load_state_dict(state["model"])
+        if self.run.finished:
+            return
         self._begin_phase()
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule and state["schedule"]:
             self.schedule.load_state_dict(state["schedule"])
         self.best, self.phase_best, self.layer_best = state["best"], state["phase_best"], state["layer_best"]
-        if not self.run.finished:
-            self._event("resume", "continued from the checkpoint", self.machine.phase)
+        self._event("resume", "continued from the checkpoint", self.machine.phase)
 
 
 def set_training(model: nn.Module, phase: Phase, thaw: bool) -> None:

@@ -13,6 +13,9 @@ from perfteach.runs import Run
 from perfteach.study import ARMS, STUDIES, Study, find, record_path, run_study
 from perfteach.trainer import PerforatedTrainer
 
+# Runs of one epoch a phase often gain nothing, and then say loudly that no dendrite is installed.
+pytestmark = pytest.mark.filterwarnings("ignore:.*none is installed:UserWarning")
+
 TINY = Study(
     "for tests", ("baseline", "same-epochs", "thawed", "perforated", "wider"), (0, 1), 0.25, 2, 1, 1, batch_size=50
 )

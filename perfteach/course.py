@@ -1,0 +1,131 @@
+"""What the notebooks share: how much a tier trains, its images, and the recorded runs with where they come from.
+
+One switch, the environment variable PERFTEACH_TIER, chooses between "quick" (Binder: under a minute a notebook on one
+CPU), "laptop" (about ten minutes) and "full" (a GPU). It changes data, epochs and seeds, never what the text says.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from perfteach.errors import ConfigError
+from perfteach.phases import FixedSwitch
+
+if TYPE_CHECKING:
+    from perfteach.data import ImageData
+    from perfteach.runs import Run
+
+VARIABLE = "PERFTEACH_TIER"
+
+
+@dataclass(frozen=True)
+class Tier:
+    """How much the live runs train.
+
+    Attributes:
+        name: "quick", "laptop" or "full".
+        data: what `perfteach.data.load` loads.
+        images: training images; None takes all. The validation and test splits are cut to `held_out` each.
+        held_out: images to validate and to test with; None takes all.
+        neuron: epochs of the neuron phases: the first, after one cycle, …
+        dendrite: epochs of a dendrite phase.
+        seeds: of repeated runs.
+        width: multiplier of the live MobileNets' channels.
+        batch_size: images a step.
+        takes: the time a notebook takes, in words.
+    """
+
+    name: str
+    data: str
+    images: int | None
+    held_out: int | None
+    neuron: tuple[int, ...]
+    dendrite: int
+    seeds: tuple[int, ...]
+    width: float
+    batch_size: int
+    takes: str
+
+    @property
+    def switch(self) -> FixedSwitch:
+        """The phases of the live runs."""
+        return FixedSwitch(self.neuron, self.dendrite)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a live run through all its phases."""
+        return sum(self.neuron) + self.dendrite * (len(self.neuron) - 1)
+
+    def load(self, progress: bool = False) -> ImageData:
+        """The tier's images, cut to its size.
+
+        Raises:
+            DataError: when the data set is not there (CIFAR-10 has to be downloaded once).
+        """
+        from perfteach import data
+
+        whole = data.load(self.data, progress=progress)
+        cut = self.images, self.held_out
+        sizes = [size if size is None else min(size, len(whole.train)) for size in cut]
+        if sizes == [None, None]:
+            return whole
+        images = len(whole.train) if sizes[0] is None else sizes[0]
+        return whole.subset(images, validation=sizes[1], test=sizes[1])
+
+
+TIERS = {
+    "quick": Tier("quick", "synthetic10", 2000, 500, (5, 3), 2, (0,), 0.35, 64, "under a minute on one CPU"),
+    "laptop": Tier("laptop", "synthetic10", None, None, (15, 10), 4, (0, 1, 2), 0.35, 64, "about ten minutes"),
+    "full": Tier("full", "cifar10", None, None, (60, 40), 10, (0, 1, 2, 3, 4), 1.0, 128, "hours on one GPU"),
+}
+
+
+def tier(name: str | None = None) -> Tier:
+    """The tier called `name`, or the one that PERFTEACH_TIER names, or "quick".
+
+    Raises:
+        ConfigError: for an unknown name.
+    """
+    chosen = name or os.environ.get(VARIABLE) or "quick"
+    if chosen not in TIERS:
+        raise ConfigError(f"there is no tier {chosen!r}; set {VARIABLE} to one of {', '.join(TIERS)}")
+    return TIERS[chosen]
+
+
+def recorded_or_none(name: str) -> list[Run] | None:
+    """The recorded runs of a study, or None where this copy of the course has none of that name."""
+    from perfteach import runs
+
+    return runs.recorded(name) if name in runs.studies() else None
+
+
+def about(runs: Run | Sequence[Run]) -> str:
+    """Where recorded runs come from, in a sentence: how many, on which data, when, on which machine."""
+    listed = runs if isinstance(runs, Sequence) else [runs]
+    if not listed:
+        return "No recorded runs."
+    headers = [run.header for run in listed]
+    sets = sorted({_data(header) for header in headers})
+    dates = sorted({str(header.get("started", "on an unknown date"))[:10] for header in headers})
+    machines = sorted({_machine(header) for header in headers})
+    count = f"Recorded run {listed[0].name}" if len(listed) == 1 else f"{len(listed)} recorded runs"
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return f"{count}: {', '.join(sets)}; {when}; {', '.join(machines)}."
+
+
+def _data(header: dict[str, object]) -> str:
+    about_data = header.get("data")
+    if not isinstance(about_data, dict):
+        return "unknown data"
+    synthetic = " (synthetic)" if about_data.get("synthetic") else ""
+    return f"{about_data.get('name', 'unknown data')}{synthetic}, {about_data.get('train', 0):,} training images"
+
+
+def _machine(header: dict[str, object]) -> str:
+    machine = header.get("machine")
+    if not isinstance(machine, dict):
+        return "unknown machine"
+    return str(machine.get("gpu") or f"{machine.get('cpu', 'unknown CPU')}, {machine.get('threads', '?')} thread(s)")

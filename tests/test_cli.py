@@ -1,0 +1,131 @@
+"""The command line: every command does what its help says, and errors are one sentence, never a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from perfteach import cli, demo
+from perfteach.points import small_network, two_spirals
+from perfteach.runs import Run
+from perfteach.selection import perforate
+from perfteach.trainer import PerforatedTrainer
+
+# Runs of one epoch a phase often gain nothing, and then say loudly that no dendrite is installed.
+pytestmark = pytest.mark.filterwarnings("ignore:.*none is installed:UserWarning")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A small image folder of two classes: dark and bright."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 30), ("test", 8)):
+        for name, level in (("bright", 180), ("dark", 60)):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for index in range(count):
+                noise = rng.integers(-40, 40, (32, 32, 3))
+                Image.fromarray((level + noise).astype("uint8")).save(
+                    tmp_path / "images" / split / name / f"{index}.png"
+                )
+    return tmp_path / "images"
+
+
+def train(folder, out, *more: str) -> list[str]:
+    short = ["--width", "0.25", "--neuron", "1", "1", "--dendrite", "1", "--batch-size", "16", "--keep", "--quiet"]
+    return ["train", "--data", str(folder), "--label", "light", *short, "--out", str(out), *more]
+
+
+def test_train_shows_every_epoch_and_continues_nothing_twice(folder, tmp_path, capsys):
+    assert cli.main(train(folder, tmp_path / "run")) == 0
+    said = capsys.readouterr().out
+    run = Run.load(tmp_path / "run" / "run.jsonl")
+    assert [e["phase"] for e in run.epochs] == ["neuron", "dendrite", "neuron"]
+    assert "light" in said and "switch:" in said and "every dendrite counted" in said
+    assert f"{run.result['parameters']['total']:,}" in said
+    assert cli.main(train(folder, tmp_path / "run")) == 0, "the finished run is shown again"
+    assert Run.load(tmp_path / "run" / "run.jsonl") == run
+    assert cli.main(["runs", "show", str(tmp_path / "run")]) == 0
+    assert "every dendrite counted" in capsys.readouterr().out
+    assert cli.main(["runs", "list", str(tmp_path)]) == 0
+    assert "3 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [["--rule", "gradient"], ["--rule", "none"], ["--thaw"], ["--select", "features.*"]])
+def test_train_options(folder, tmp_path, more):
+    assert cli.main(train(folder, tmp_path / "run", *more)) == 0
+    run = Run.load(tmp_path / "run" / "run.jsonl")
+    dendrites = run.result["parameters"]["dendrites"] if run.result["best_epoch"] > 1 else None
+    assert run.header["rule"] == {"gradient": "gradient", "none": None}.get(more[-1], "perforated")
+    assert run.header["config"]["thaw"] == (more == ["--thaw"])
+    assert dendrites is None or (dendrites == 0) == (more[-1] == "none")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["train", "--data", "no-such-folder"], "no-such-folder"),
+        (["train", "--rule", "magic"], "unknown rule 'magic'"),
+        (["train", "--batch-size", "0"], "batch_size"),
+        (["train", "--neuron", "0"], "at least 1 epoch"),
+        (["runs", "show", "nothing.jsonl"], "no run record"),
+        (["runs", "list", "."], "no run records"),
+        (["study", "huge"], "mini"),
+        (["data", "pack", "out", "--with", "no-such"], "no-such"),
+    ],
+)
+def test_errors_are_one_sentence(argv, says, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(argv) == 1
+    said = capsys.readouterr().err
+    assert says in said and said.startswith("perfteach: ") and said.count("\n") == 1
+
+
+def commands() -> list[list[str]]:
+    two = [["data", what] for what in ("download", "import", "show", "pack")] + [["runs", "list"], ["runs", "show"]]
+    return [["train"], ["demo"], ["check-env"], ["study"], *two]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command, "--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and f"perfteach {' '.join(command)}" in said.split("example:")[1]
+
+
+def test_data_show_and_pack(folder, tmp_path, capsys):
+    assert cli.main(["data", "import", str(folder), "--label", "light"]) == 0
+    assert "bright, dark" in capsys.readouterr().out
+    assert cli.main(["data", "pack", str(tmp_path / "stick"), "--with", str(folder)]) == 0
+    packed = tmp_path / "stick" / "images.npz"
+    assert packed.is_file() and (tmp_path / "stick" / "synthetic10.npz").is_file()
+    assert cli.main(["data", "show", str(packed)]) == 0
+    assert "bright, dark" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_politely(monkeypatch, capsys):
+    def interrupted(*args, **how):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "main", interrupted)
+    assert cli.main(["demo"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_installed_command_runs_and_names_its_version():
+    done = subprocess.run([sys.executable, "-m", "perfteach.cli", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("perfteach 0.")
+
+
+def test_demo_table_counts_dendrites_and_names_the_phases():
+    config = demo.arm_config("perforated", (2, 3), 1, batch_size=50)
+    assert config.switch.neuron == (2, 3) and demo.arm_config("random", (2, 3), 1).switch.neuron == (2, 4)
+    model = perforate(small_network(3))
+    run = PerforatedTrainer(model, two_spirals(200), config).fit(progress=False)
+    said = demo.table({"perforated": [run]})
+    assert "neuron 2, dendrite 1, neuron 3" in said
+    assert f"{run.result['parameters']['total']:,}" in said and f"{run.result['test_accuracy']:.2f} %" in said
