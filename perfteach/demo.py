@@ -74,7 +74,7 @@ def side_by_side(jobs: list[Job], *, progress: bool = True) -> list[tuple[nn.Mod
     """Do the runs in processes of one thread each, so that the numbers do not depend on how many cores there are."""
     cores = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
     with ProcessPoolExecutor(cores, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting = [pool.submit(*job) for job in jobs]
+        waiting = [pool.submit(run, arm, seed) for run, arm, seed in jobs]
         bar = tqdm(as_completed(waiting), total=len(waiting), unit="run", disable=not progress)
         for _ in bar:
             pass

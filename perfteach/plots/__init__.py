@@ -10,13 +10,11 @@ from perfteach.plots.architecture import architecture_strip, describe_architectu
 from perfteach.plots.comparison import (
     describe_paired_differences,
     describe_parameter_bars,
-    describe_pareto,
     paired_differences,
     parameter_bars,
-    pareto,
-    pareto_front,
 )
 from perfteach.plots.curves import describe_rate_and_time, describe_training_curves, rate_and_time, training_curves
+from perfteach.plots.front import describe_pareto, pareto, pareto_front
 from perfteach.plots.heatmap import describe_score_heatmap, score_heatmap
 from perfteach.plots.images import confusion, describe_confusion, describe_example_predictions, example_predictions
 from perfteach.plots.points import decision_boundary, describe_decision_boundary

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 
 from perfteach.errors import ConfigError
 from perfteach.plots.record import data_title, epochs_until, layer_groups, mean_score, score_layers
@@ -100,7 +101,7 @@ def architecture_strip(
     tall = height - _TOP - 44
     axes = panel(figure, _LEFT, _TOP, WIDTH - _LEFT - _RIGHT, tall)
     axes.set_axis_off()
-    axes.set(xlim=(-0.5, max(len(layers), 6) - 0.5), ylim=(0, tall))  # x counts layers, y counts pixels
+    axes.set(xlim=(-0.5, max(len(layers), 4) - 0.5), ylim=(0, tall))  # x counts layers, y counts pixels
     _draw_rows(axes, layers, learners, many, tall - _ROW * rows - _BODY)
     if scores is not None:
         _draw_scores(axes, layers, scores, highest)
@@ -123,7 +124,7 @@ def describe_architecture_strip(
         return f"{with_data('Who is learning', data)}. {_NO_LAYERS}"
     many = [int(layer.get("dendrites", 0)) for layer in layers.values()]
     counts = f"{many[0]}" if len(set(many)) == 1 else f"{min(many)} to {max(many)}"
-    state = f"{len(layers)} layers with {counts} dendrites per neuron"
+    state = f"{len(layers)} layers with {counts} dendrite{'' if counts == '1' else 's'} per neuron"
     who = " and the ".join(word for word in LEARNERS if word in learners) or "nobody"
     rest = [word for word in ("neurons", "dendrites") if word not in learners and (word == "neurons" or any(many))]
     if rest == ["dendrites"] and "newest dendrites" in learners:
@@ -180,7 +181,7 @@ def _draw_scores(axes: Axes, layers: Layers, scores: Mapping[str, float], highes
     top = highest or max(scores.values(), default=0) or 1.0
     unit = _SCORES / top
     places = [(i - 0.4, 0.0, 0.8, unit * scores[name]) for i, name in enumerate(layers) if name in scores]
-    axes.hlines([0, _SCORES], *axes.get_xlim(), color=LINE, lw=0.7)
+    axes.hlines([0, _SCORES], -0.5, len(layers) - 0.5, color=LINE, lw=0.7)
     if not places:
         axes.text(
             sum(axes.get_xlim()) / 2, _SCORES / 2, "measured in dendrite phases only", ha="center", va="center",
@@ -188,56 +189,41 @@ def _draw_scores(axes: Axes, layers: Layers, scores: Mapping[str, float], highes
         )  # fmt: skip
     else:
         boxes(axes, places, facecolor=DENDRITE, gid="scores")
-        for value, place in (("0", 0), (f"{top:.2g}", _SCORES)):
-            axes.annotate(
-                value, (0, place), (-6, 0), xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
-                va="center", size=TINY, color=SOFT, annotation_clip=False,
-            )  # fmt: skip
-    _left_words(axes, _SCORES / 2, "mean |r| (0 to 1)", False, room=22)
+        for value, y in (("0", 0.0), (f"{top:.2g}", float(_SCORES))):
+            _left_words(axes, y, value, False, room=8, size=TINY)
+    _left_words(axes, _SCORES / 2, "mean |r| (0 to 1)", False, room=30)
 
 
-def _left_words(axes: Axes, y: float, words: str, strong: bool, room: int = 8) -> None:
-    axes.annotate(
-        words, (0, y), (-room, 0), ha="right", va="center", xycoords=("axes fraction", "data"), gid="state",
-        textcoords="offset points", size=SMALL, annotation_clip=False, color=INK if strong else SOFT,
-        weight="bold" if strong else "normal",
-    )  # fmt: skip
+def _left_words(axes: Axes, y: float, words: str, strong: bool, room: float = 11, size: float = SMALL) -> None:
+    low, high = axes.get_xlim()
+    x = low - room * (high - low) / (WIDTH - _LEFT - _RIGHT)
+    weight = "bold" if strong else "normal"
+    axes.text(
+        x, y, words, ha="right", va="center", size=size, color=INK if strong else SOFT, weight=weight, gid="state"
+    )
 
 
 def _layer_names(axes: Axes, layers: list[str]) -> None:
     """Block numbers beneath the layers and the words before them, such as "features", beneath these."""
-    pixel = (WIDTH - _LEFT - _RIGHT) / max(len(layers), 6)
-    groups = layer_groups(layers)
+    right = axes.get_xlim()[1]
+    pixel = (WIDTH - _LEFT - _RIGHT) / (right + 0.5)
+    look: dict[str, Any] = {"ha": "center", "va": "center", "color": SOFT, "gid": "layer"}
     outer: list[tuple[str, int, int]] = []
-    for name, first, last in groups:
+    for name, first, last in layer_groups(layers):
         word, _, number = name.partition(".")
         if outer and outer[-1][0] == word:
             outer[-1] = (word, outer[-1][1], last)
         else:
             outer.append((word, first, last))
         if number and text_width(number, TINY) <= (last - first + 1) * pixel + 4:
-            _beneath(axes, (first + last) / 2, number, 9)
-    end = 0.0
+            axes.text((first + last) / 2, -9, number, size=TINY, **look)
+    lines = [[(first - 0.35, -18), (last + 0.35, -18)] for _, first, last in outer]
+    axes.add_collection(LineCollection(lines, colors=LINE, linewidths=1.4, clip_on=False), autolim=False)
+    end = -0.5
     for word, first, last in outer:
-        axes.plot([first - 0.35, last + 0.35], [0, 0], transform=_lowered(axes, 18), color=LINE, lw=1.4, clip_on=False)
-        middle, half = (first + last) / 2, text_width(word, SMALL) / 2 / pixel
-        if middle - half >= end - 0.5:
-            _beneath(axes, min(middle, axes.get_xlim()[1] + 16 / pixel - half), word, 26)
+        half = text_width(word, SMALL) / 2 / pixel
+        middle = min((first + last) / 2, right + 16 / pixel - half)  # may reach a little beyond the last layer
+        if middle - half >= end:
+            axes.text(middle, -26, word, size=SMALL, **look)
             end = middle + half + 8 / pixel
-    axes.annotate(
-        "layers, input → output", (0, 0), (-10, -26 * 0.72), xycoords="axes fraction", textcoords="offset points",
-        ha="right", va="center", size=SMALL, color=SOFT,
-    )  # fmt: skip
-
-
-def _lowered(axes: Axes, pixels: float) -> Any:
-    from matplotlib.transforms import ScaledTranslation
-
-    return axes.get_xaxis_transform() + ScaledTranslation(0, -pixels / 100, axes.figure.dpi_scale_trans)
-
-
-def _beneath(axes: Axes, x: float, word: str, pixels: float) -> None:
-    axes.annotate(
-        word, (x, 0), (0, -pixels * 0.72), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
-        va="center", size=TINY if pixels < 20 else SMALL, color=SOFT, annotation_clip=False, gid="layer",
-    )  # fmt: skip
+    _left_words(axes, -26, "layers, input → output", False, room=14)

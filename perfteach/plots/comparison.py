@@ -1,4 +1,4 @@
-"""Networks and arms side by side: parameters by part, paired differences, error against size."""
+"""Networks and arms side by side: parameters by part, and paired differences of test errors."""
 
 from __future__ import annotations
 
@@ -6,34 +6,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from perfteach.errors import ConfigError
 from perfteach.metrics import Interval, paired_interval
 from perfteach.plots.record import listed
 from perfteach.plots.style import (
-    ARMS,
     BLUE,
     BROWN,
     DENDRITE,
     GREY,
     INK,
     LINE,
-    PALETTE,
     PAPER,
     SKY,
     SMALL,
-    SOFT,
     TEXT,
     WIDTH,
     Picture,
+    arm_look,
     boxes,
     frame,
     key,
     message,
     name_axes,
     panel,
+    short,
+    short_tick,
     text_width,
     with_data,
 )
@@ -45,16 +44,6 @@ PART_LOOKS: dict[str, dict[str, Any]] = {
     "other": {"facecolor": GREY, "edgecolor": PAPER},
     "dendrites": {"facecolor": "#fdf0d8", "edgecolor": DENDRITE, "hatch": "////"},
 }
-
-
-def short(count: float) -> str:
-    """A number of parameters as people say it: 1,662,488 is "1.66 M"."""
-    if count >= 999_500:
-        return f"{count / 1e6:.2f} M"
-    return f"{count / 1e3:.0f} k" if count >= 10_000 else f"{count:,.0f}"
-
-
-# ---------------------------------------------------------------------------------------------- parameters
 
 
 def parameter_bars(
@@ -78,7 +67,7 @@ def parameter_bars(
     height = 132 + 38 * len(totals)
     figure = frame(height, title, alt=describe_parameter_bars(counts, limit, data=data, unit=unit))
     left = _name_margin(totals)
-    axes = panel(figure, left, 84, WIDTH - left - 96, height - 84 - 48)
+    axes = panel(figure, left, 84, WIDTH - left - 116, height - 84 - 48)
     parts = [part for part in PART_LOOKS if any(row.get(part) for row in counts.values())]
     starts = dict.fromkeys(totals, 0.0)
     for part in parts:
@@ -108,7 +97,7 @@ def parameter_bars(
     axes.set_yticks(range(len(totals)), list(totals))
     axes.tick_params(axis="y", labelsize=TEXT, labelcolor=INK, length=0)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_tick(value)))
     axes.grid(axis="x", color=LINE, lw=0.6)
     name_axes(axes, f"{unit} (number)")
     return figure
@@ -147,12 +136,6 @@ def _totals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     return totals
 
 
-def _tick(value: float) -> str:
-    if value >= 1e6:
-        return f"{value / 1e6:g} M"
-    return f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"
-
-
 # ---------------------------------------------------------------------------------------------- differences
 
 
@@ -174,7 +157,7 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
     height = 138 + 44 * len(pairs)
     note = "small: one seed; large: mean with its 95 % interval; left of the line the arm makes fewer errors"
     figure = frame(height, title, note, alt=describe_paired_differences(results, control, data=data))
-    left, right = _name_margin(pairs), 190
+    left, right = _name_margin(pairs), 222
     axes = panel(figure, left, 78, WIDTH - left - right, height - 78 - 50)
     reach = [0.0]
     for row, (arm, differences) in enumerate(pairs.items()):
@@ -185,7 +168,7 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
             gid=f"seeds:{arm}",
         )  # fmt: skip
         interval = difference_interval(values)
-        if values:
+        if len(values) > 1:
             mean = sum(values) / len(values)
             axes.plot([mean], [row - 0.12], marker, color=color, ms=9, mec=INK, mew=0.8, gid=f"mean:{arm}", zorder=4)
         if interval:
@@ -224,14 +207,6 @@ def difference_interval(values: Sequence[float]) -> Interval | None:
     return paired_interval([0.0] * len(values), list(values)) if len(values) > 1 else None
 
 
-def arm_look(arm: str, among: Sequence[str]) -> tuple[str, str]:
-    """Colour and marker of an arm: its own for the study's arms, else by its place among those drawn."""
-    if arm in ARMS:
-        return ARMS[arm]
-    place = list(among).index(arm) if arm in among else 0
-    return PALETTE[place % len(PALETTE)], "osD^vPX"[place % 7]
-
-
 def _paired(results: Mapping[str, Mapping[int, float]], control: str) -> dict[str, dict[int, float]]:
     """Error differences by arm and seed."""
     if control not in results:
@@ -257,153 +232,8 @@ def _difference_words(values: Sequence[float], interval: Interval | None, long: 
     bounds = f"{interval.low:+.2f} to {interval.high:+.2f}"
     text = f"{interval.estimate:+.2f} (95 % interval {bounds}, {count})"
     if not long:
-        text = f"{interval.estimate:+.2f} [{bounds}], {count}"
+        text = f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}], {count}"
     return text.replace("-", "−")
-
-
-# ---------------------------------------------------------------------------------------------- Pareto
-
-
-def pareto(points: Sequence[Mapping[str, Any]], limit: int | None = None, *, data: str = "") -> Picture:
-    """Test error against total parameters; the networks that no smaller one beats are ringed and joined by a stair.
-
-    Args:
-        points: each with "name", "parameters" (total, dendrites counted), "accuracy" (test, percent) and "arm".
-        limit: a number of parameters to mark.
-        data: name of the data, for the title.
-
-    Raises:
-        ConfigError: when a point lacks one of these or its values are impossible.
-    """
-    title = with_data("Test error against total parameters", data)
-    _check_points(points)
-    if not points:
-        return message(title, "No network was given.", 420)
-    height = 440
-    note = "ringed: no network with as few parameters makes fewer errors; every dendrite counted"
-    figure = frame(height, title, note, alt=describe_pareto(points, limit, data=data))
-    axes = panel(figure, 62, 96, WIDTH - 62 - 24, height - 96 - 48)
-    sizes, errors = [p["parameters"] for p in points], [100 - p["accuracy"] for p in points]
-    _log_axis(axes, [*sizes, *([limit] if limit else [])])
-    pad = 0.14 * (max(errors) - min(errors)) or 1.0
-    axes.set_ylim(min(errors) - pad, max(errors) + pad)
-    axes.grid(color=LINE, lw=0.6)
-    front = pareto_front(points)
-    axes.step(
-        [p["parameters"] for p in front], [100 - p["accuracy"] for p in front], where="post", color=SOFT, lw=1.0,
-        ls=(0, (4, 2)), gid="front", zorder=2,
-    )  # fmt: skip
-    arms = list(dict.fromkeys(p["arm"] for p in points))
-    for arm in arms:
-        color, marker = arm_look(arm, arms)
-        mine = [i for i, p in enumerate(points) if p["arm"] == arm]
-        axes.plot(
-            [sizes[i] for i in mine], [errors[i] for i in mine], marker, color=color, ms=8, mec=PAPER, mew=0.8,
-            gid=f"arm:{arm}", zorder=3, label=arm,
-        )  # fmt: skip
-    axes.plot(
-        [p["parameters"] for p in front], [100 - p["accuracy"] for p in front], "o", mfc="none", mec=INK, ms=13,
-        mew=1.1, gid="ring", zorder=3,
-    )  # fmt: skip
-    if limit is not None:
-        axes.axvline(limit, color=INK, lw=1.1, ls=(0, (1, 2)), gid="limit", zorder=1)
-        axes.annotate(
-            f"limit {short(limit)}", (limit, 0), (4, 5), xycoords=("data", "axes fraction"), size=SMALL, color=INK,
-            textcoords="offset points",
-        )  # fmt: skip
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=len(arms), frameon=False, fontsize=SMALL, labelcolor=SOFT,
-        handletextpad=0.1, columnspacing=1.2, borderaxespad=0.2, markerscale=0.8,
-    )  # fmt: skip
-    _name_points(axes, points)
-    name_axes(axes, "total parameters (number, logarithmic)", "test error (%)")
-    return figure
-
-
-def describe_pareto(points: Sequence[Mapping[str, Any]], limit: int | None = None, *, data: str = "") -> str:
-    """The numbers of `pareto` in words."""
-    _check_points(points)
-    if not points:
-        return "No network was given."
-    front = [
-        f"{p['name']} ({p['parameters']:,} parameters, {100 - p['accuracy']:.2f} % error)" for p in pareto_front(points)
-    ]
-    text = (
-        f"Test error against total parameters of {len(points)} networks{' on ' + data if data else ''}; "
-        f"those that no smaller one beats: {listed(front, most=6)}."
-    )
-    if limit is None:
-        return text
-    within = sum(p["parameters"] <= limit for p in points)
-    return f"{text} {within} of {len(points)} have at most {limit:,} parameters."
-
-
-def pareto_front(points: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The points that no other beats: from the smallest on, each with fewer errors than all smaller ones."""
-    front: list[Mapping[str, Any]] = []
-    for point in sorted(points, key=lambda p: (p["parameters"], -p["accuracy"])):
-        if not front or point["accuracy"] > front[-1]["accuracy"]:
-            front.append(point)
-    return front
-
-
-def _check_points(points: Sequence[Mapping[str, Any]]) -> None:
-    for point in points:
-        missing = {"name", "parameters", "accuracy", "arm"} - set(point)
-        if missing:
-            raise ConfigError(f"a point lacks {sorted(missing)[0]!r}; each needs name, parameters, accuracy and arm")
-        if point["parameters"] < 1 or not 0 <= point["accuracy"] <= 100:
-            raise ConfigError(f"{point['name']}: parameters must be at least 1 and accuracy lie between 0 and 100")
-
-
-def _log_axis(axes: Axes, sizes: Sequence[float]) -> None:
-    low, high = min(sizes), max(sizes)
-    room = max((high / low) ** 0.12, 1.12)
-    axes.set_xscale("log")
-    axes.set_xlim(low / room, high * room)
-    left, right = axes.get_xlim()
-    for steps in ((1, 10), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(np.arange(1, 10, 0.5))):
-        ticks = [s * 10.0**p for p in range(0, 12) for s in steps if left <= s * 10.0**p <= right]
-        if len(ticks) >= 4:
-            break
-    axes.xaxis.set_major_locator(FixedLocator(sorted(set(ticks))))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-
-
-def _name_points(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
-    """Write each name once beside its first point, where it covers neither a point nor another name."""
-    place = axes.get_position()
-    wide, high = place.width * WIDTH, place.height * 440
-    (left, right), (low, top) = np.log(axes.get_xlim()), axes.get_ylim()
-
-    def pixels(point: Mapping[str, Any]) -> tuple[float, float]:
-        x = (np.log(point["parameters"]) - left) / (right - left) * wide
-        return float(x), (100 - point["accuracy"] - low) / (top - low) * high
-
-    spots = [pixels(point) for point in points]
-    taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in spots]
-    named: set[str] = set()
-    for point, (x, y) in zip(points, spots, strict=True):
-        if point["name"] in named:
-            continue
-        named.add(point["name"])
-        length = text_width(point["name"], SMALL)
-        for dx, dy, ha in ((11, 0, "left"), (-11, 0, "right"), (0, 14, "center"), (0, -14, "center"), (9, 13, "left")):
-            x0 = x + dx - {"left": 0.0, "right": length, "center": length / 2}[ha]
-            box = (x0, y + dy - 6, x0 + length, y + dy + 6)
-            inside = box[0] >= 0 and box[2] <= wide and box[1] >= 0 and box[3] <= high
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                axes.annotate(
-                    point["name"], (point["parameters"], 100 - point["accuracy"]), (dx * 0.72, dy * 0.72), ha=ha,
-                    textcoords="offset points", va="center", size=SMALL, color=INK, gid="name",
-                )  # fmt: skip
-                break
-
-
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _name_margin(names: Iterable[str]) -> int:

@@ -11,12 +11,15 @@ from matplotlib.axes import Axes
 from perfteach.plots.record import NOTHING, Band, Epoch, data_title, epochs_until, listed, mean_score, phase_bands
 from perfteach.plots.style import (
     DENDRITE,
+    DPI,
     GREEN,
     INK,
     NEURON,
+    PAPER,
     SMALL,
     SOFT,
     TEXT,
+    TITLE,
     WIDTH,
     Picture,
     boxes,
@@ -29,6 +32,7 @@ from perfteach.plots.style import (
     name_axes,
     panel,
     round_numbers,
+    text_width,
     with_data,
 )
 from perfteach.runs import Run
@@ -49,7 +53,7 @@ def training_curves(run: Run, until: int | None = None) -> Picture:
     title, shown = with_data("Error by epoch", data_title(run)), epochs_until(run, until)
     if not shown:
         return message(title, NOTHING)
-    height, left, top, right = 380, 62, 96, 122
+    height, left, top, right = 380, 62, 96, 140
     figure = frame(height, title, _run_note(run, shown), alt=describe_training_curves(run, until))
     axes = panel(figure, left, top, WIDTH - left - right, height - top - 46)
     _epoch_axis(axes, run, named=True)
@@ -57,7 +61,13 @@ def training_curves(run: Run, until: int | None = None) -> Picture:
     pad = max(0.08 * (max(every) - min(every)), 0.5)
     axes.set_ylim(max(min(every) - pad, -1), min(max(every) + pad, 101))
     _value_axis(axes, "error (%)", 6)
-    _draw_phases(axes, run, until, [_band_words(run, band) for band in phase_bands(run, until)])
+    bands = phase_bands(run, until)
+    _draw_phases(axes, run, until)
+    if (
+        not _draw_ribbon(axes, bands, [_band_words(run, band) for band in bands]) and text_width(title, TITLE) < 500
+    ):  # beside the title, where that leaves room
+        key(figure, [(f"{phase} phase", _look(phase)) for phase in ("neuron", "dendrite")], 18)
+    _draw_rollbacks(axes, run, until)
     ends = []
     for name, color, width in (("train", SOFT, 1.2), ("validation", GREEN, 2.0)):
         errors = [100 - epoch[f"{name}_accuracy"] for epoch in shown]
@@ -67,7 +77,15 @@ def training_curves(run: Run, until: int | None = None) -> Picture:
     _label_ends(axes, shown[-1]["epoch"], ends)
     best = min(shown, key=lambda epoch: 100 - epoch["validation_accuracy"])
     axes.plot(
-        [best["epoch"]], [100 - best["validation_accuracy"]], "o", ms=8, mfc="none", mec=GREEN, mew=1.4, gid="best"
+        [best["epoch"]],
+        [100 - best["validation_accuracy"]],
+        "o",
+        ms=8,
+        mfc="none",
+        mec=GREEN,
+        mew=1.4,
+        gid="best",
+        clip_on=False,
     )
     return figure
 
@@ -112,12 +130,13 @@ def rate_and_time(run: Run, until: int | None = None) -> Picture:
         _epoch_axis(axes, run, named=axes is lower)
         axes.set_ylim(0, 1.12 * max(epoch[name] for epoch in run.epochs) or 1)
         _value_axis(axes, label, 4)
-        words = [_band_words(run, band)[-3:] for band in phase_bands(run, until)] if axes is upper else []
-        _draw_phases(axes, run, until, words)
+        _draw_phases(axes, run, until)
         style: dict[str, Any] = {"lw": 1.4, "drawstyle": "steps-mid"}
         if name == "seconds":
             style = {"lw": 0, "marker": "o", "ms": 2.6}
         axes.plot(numbers, [epoch[name] for epoch in shown], color=INK, gid=name, **style)
+    bands = phase_bands(run, until)
+    _draw_ribbon(upper, bands, [_band_words(run, band)[-2:] for band in bands])
     key(figure, [(f"{phase} phase: median {value:.3g} s", _look(phase)) for phase, value in _medians(shown)], 50)
     return figure
 
@@ -162,38 +181,60 @@ def _value_axis(axes: Axes, label: str, most: int) -> None:
     light_ticks(axes, "y", numbers)
     grid_lines(axes, numbers)
     axes.set_ylabel(label, size=TEXT, color=SOFT)
-    axes.yaxis.set_label_coords(-46 / (axes.get_position().width * WIDTH), 0.5)
+    place = axes.get_position()
+    axes.yaxis.set_label_coords((20 / WIDTH - place.x0) / place.width, 0.5)  # 20 pixels from the left edge
 
 
-def _draw_phases(axes: Axes, run: Run, until: int | None, words: Sequence[Sequence[str]]) -> None:
-    """Tint and hatch the dendrite phases, mark the switches, and put a labelled ribbon on top where there are words."""
-    bands, across = phase_bands(run, until), axes.get_xaxis_transform()
-    spans = [(band.first - 0.5, 0.0, band.last - band.first + 1.0, 1.0) for band in bands if band.dendritic]
+def _draw_phases(axes: Axes, run: Run, until: int | None) -> None:
+    """Tint the dendrite phases and mark the switches."""
+    across = axes.get_xaxis_transform()
+    spans = [(b.first - 0.5, 0.0, b.last - b.first + 1.0, 1.0) for b in phase_bands(run, until) if b.dendritic]
     boxes(axes, spans, transform=across, facecolor="#fdf5e6", zorder=0, gid="dendrite-phases")
-    switches = [event["epoch"] + 0.5 for event in run.events if event["event"] == "switch" and _seen(event, until)]
+    switches = [epoch + 0.5 for epoch in _epochs_of(run, "switch", until)]
     axes.vlines(switches, 0, 1, transform=across, color=SOFT, lw=0.9, linestyles=(0, (2, 2)), zorder=1, gid="switches")
-    undone = [event["epoch"] for event in run.events if event["event"] == "rollback" and _seen(event, until)]
-    for epoch in undone:
-        axes.annotate(
-            "cycle undone ↶", (epoch + 0.5, 0), (-4, 5), xycoords=("data", "axes fraction"), gid="rollback",
-            textcoords="offset points", ha="right", size=SMALL, color=SOFT,
-        )  # fmt: skip
-    if not words:
-        return
-    tall = axes.get_position().height * axes.figure.get_size_inches()[1] * 100  # type: ignore[union-attr]
+
+
+def _draw_ribbon(axes: Axes, bands: Sequence[Band], words: Sequence[Sequence[str]]) -> bool:
+    """The phases' names above the axes, hatched for dendrites; says whether all had room for more than a letter."""
+    across, tall = axes.get_xaxis_transform(), _pixels_high(axes)
     low, high = 1 + 4 / tall, 16 / tall
     for phase in ("neuron", "dendrite"):
         places = [(b.first - 0.5, low, b.last - b.first + 1.0, high) for b in bands if b.phase == phase]
         boxes(axes, places, transform=across, clip_on=False, gid=f"{phase}-ribbon", zorder=3, **_look(phase))
     left, right = axes.get_xlim()
     pixel = axes.get_position().width * WIDTH / (right - left)
-    for band, choices in zip(bands, words, strict=True):
-        word = fitting(choices, (band.last - band.first + 1) * pixel - 4, SMALL)
-        ground = {"facecolor": "#fdf0d8", "pad": 0.6, "lw": 0} if band.dendritic and word else None
-        axes.text(
-            (band.first + band.last) / 2, low + high / 2, word, transform=across, ha="center", va="center_baseline",
-            size=SMALL, color=INK, bbox=ground, zorder=4, gid="phase",
+    chosen = [
+        fitting(choices, (band.last - band.first + 1) * pixel - 2, SMALL)
+        for band, choices in zip(bands, words, strict=True)
+    ]
+    for band, word in zip(bands, chosen, strict=True):
+        ground = {"facecolor": "#fdf0d8", "pad": 0.6, "lw": 0} if band.dendritic else None
+        if word:
+            axes.text(
+                (band.first + band.last) / 2, low + high / 2, word, transform=across, ha="center", size=SMALL,
+                va="center_baseline", color=INK, bbox=ground, zorder=4, gid="phase",
+            )  # fmt: skip
+    return all(len(word) > 1 for word in chosen)
+
+
+def _draw_rollbacks(axes: Axes, run: Run, until: int | None) -> None:
+    for epoch in _epochs_of(run, "rollback", until):
+        axes.annotate(
+            "cycle undone ↶", (epoch + 0.5, 1), (-4, -12), xycoords=("data", "axes fraction"), gid="rollback",
+            textcoords="offset points", ha="right", size=SMALL, color=SOFT,
+            bbox={"facecolor": PAPER, "lw": 0, "pad": 1},
         )  # fmt: skip
+
+
+def _epochs_of(run: Run, event: str, until: int | None) -> list[int]:
+    """After which epochs an event came."""
+    return [e["epoch"] for e in run.events if e["event"] == event and (until is None or e["epoch"] <= until)]
+
+
+def _pixels_high(axes: Axes) -> float:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return float(axes.get_position().height * figure.get_size_inches()[1] * DPI)
 
 
 def _look(phase: str) -> dict[str, Any]:
@@ -211,12 +252,12 @@ def _band_words(run: Run, band: Band) -> tuple[str, ...]:
         reached = () if score is None else (f"dendrites {band.cycle}: |r| {score:.3f}",)
         return (*reached, f"dendrites {band.cycle}", "dendrites", "D")
     best = min(100 - epoch["validation_accuracy"] for epoch in inside)
-    return (f"neurons: best validation {best:.1f} %", f"neurons: {best:.1f} %", "neurons", "N", "")
+    return (f"neurons: best validation {best:.1f} %", f"neurons: best {best:.1f} %", "neurons", "N")
 
 
 def _label_ends(axes: Axes, epoch: int, ends: list[tuple[float, str, str]]) -> None:
     """Name each line behind its last point, moved apart where the two would touch."""
-    tall = axes.get_position().height * axes.figure.get_size_inches()[1] * 100  # type: ignore[union-attr]
+    tall = _pixels_high(axes)
     low, high = axes.get_ylim()
     unit = tall / (high - low)  # pixels for one percent
     ends = sorted(ends)
@@ -227,7 +268,7 @@ def _label_ends(axes: Axes, epoch: int, ends: list[tuple[float, str, str]]) -> N
     for place, (value, word, color) in zip(places, ends, strict=True):
         axes.annotate(
             word, (epoch, value), (8, (place - value * unit) * 0.72), textcoords="offset points", size=TEXT,
-            color=color if color != GREEN else "#01704f", va="center", annotation_clip=False, weight="bold", gid="end",
+            color=color if color != GREEN else "#01704f", va="center", annotation_clip=False, gid="end",
         )  # fmt: skip
 
 
@@ -239,7 +280,7 @@ def _run_note(run: Run, shown: Sequence[Epoch]) -> str:
         parts.append(f"test error {_test_error(run):.2f} % with the weights of epoch {_best_epoch(run)}")
     else:
         parts.append(f"{len(shown)} epochs so far")
-    return "; ".join(parts)
+    return "; ".join([*parts, "ring: lowest validation"])
 
 
 def _best_epoch(run: Run) -> Any:
@@ -252,7 +293,3 @@ def _test_error(run: Run) -> float:
 
 def _whole(run: Run, shown: Sequence[Epoch]) -> bool:
     return len(shown) == len(run.epochs)
-
-
-def _seen(event: dict[str, Any], until: int | None) -> bool:
-    return until is None or event["epoch"] <= until

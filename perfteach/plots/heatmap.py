@@ -19,6 +19,7 @@ from perfteach.plots.style import (
     SCALE,
     SMALL,
     SOFT,
+    TEXT,
     TINY,
     WIDTH,
     Picture,
@@ -29,6 +30,7 @@ from perfteach.plots.style import (
     name_axes,
     panel,
     round_numbers,
+    text_width,
     with_data,
 )
 from perfteach.runs import Run
@@ -53,7 +55,10 @@ def score_heatmap(run: Run, until: int | None = None) -> Picture:
     values = np.array([[epoch["scores"].get(layer, np.nan) for epoch in shown] for layer in layers], dtype=float)
     highest = max(max(epoch["scores"].values()) for epoch in every)
     figure = frame(height, title, alt=describe_score_heatmap(run, until))
-    axes = panel(figure, 112, 66, WIDTH - 112 - 104, height - 66 - 46, facecolor=PAPER)
+    high = height - 66 - 46
+    ticks = _layer_words(layers, high / len(layers))
+    left = 44 + int(max(text_width(word, TINY) for _, word in ticks))
+    axes = panel(figure, left, 66, WIDTH - left - 104, high)
     colors = colormaps[SCALE].with_extremes(bad="#b9c0c8")
     norm = Normalize(0, highest or 1)
     extent = (-0.5, len(shown) - 0.5, len(layers) - 0.5, -0.5)
@@ -62,9 +67,13 @@ def score_heatmap(run: Run, until: int | None = None) -> Picture:
     axes.set_xlim(-0.5, len(every) - 0.5)
     axes.set_ylim(len(layers) - 0.5, -0.5)
     axes.spines[:].set_visible(False)
-    name_axes(axes, "epoch (dendrite phases only)", "layer", pads=(19, 84))
-    _cycle_marks(axes, every)
-    _layer_ticks(axes, layers, height - 66 - 46)
+    name_axes(axes, "epoch (dendrite phases only)", "layer", pads=(19, 0))
+    axes.yaxis.set_label_coords((22 - left) / (WIDTH - left - 104), 0.5)
+    _cycle_marks(axes, every, (WIDTH - left - 104) / len(every))
+    light_ticks(axes, "y", [place for place, _ in ticks], [word for _, word in ticks], TINY)
+    if not shown:
+        middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
+        axes.text(0.5, 0.5, "no dendrite phase yet", size=TEXT, color=SOFT, **middle)
     _color_scale(figure, norm, (1 - 84 / WIDTH, 46 / height, 12 / WIDTH, 1 - 112 / height))
     return figure
 
@@ -92,11 +101,10 @@ def _heatmap_height(layers: int) -> int:
     return 112 + min(max(9 * layers, 120), 520) if layers else 300
 
 
-def _cycle_marks(axes: Axes, every: Sequence[Epoch]) -> None:
+def _cycle_marks(axes: Axes, every: Sequence[Epoch], pixels: float) -> None:
     """A white gap between cycles, the cycle's name above it, and the first and last epoch's number below it."""
     starts = [i for i, e in enumerate(every) if i == 0 or e.get("cycle") != every[i - 1].get("cycle")]
     ends = [i - 1 for i in starts[1:]] + [len(every) - 1]
-    pixels = (WIDTH - 216) / len(every)
     gaps = [i - 0.5 for i in starts[1:]]
     axes.vlines(gaps, 0, 1, transform=axes.get_xaxis_transform(), color=PAPER, lw=3, gid="cycles")
     ticks: list[int] = []
@@ -111,23 +119,20 @@ def _cycle_marks(axes: Axes, every: Sequence[Epoch]) -> None:
     light_ticks(axes, "x", ticks, [str(every[i]["epoch"]) for i in ticks])
 
 
-def _layer_ticks(axes: Axes, layers: Sequence[str], pixels: float) -> None:
-    """Every layer's name where there is room; else the name of each block of layers, with thin lines between."""
-    row = pixels / len(layers)
-    places = [(layer, i, i) for i, layer in enumerate(layers)] if row >= 13 else layer_groups(layers)
+def _layer_words(layers: Sequence[str], row: float) -> list[tuple[float, str]]:
+    """Place and name of every layer where rows are high enough (in pixels), else of every block of layers."""
+    if row >= 13:
+        return [(i, layer if len(layer) <= 26 else "…" + layer[-25:]) for i, layer in enumerate(layers)]
     ticks: list[tuple[float, str]] = []
     before = ""
-    for name, first, last in places:
+    for name, first, last in layer_groups(layers):
         middle = (first + last) / 2
         if not ticks or (middle - ticks[-1][0]) * row >= 10.5:
-            word, dot, rest = name.partition(".")
-            # "features.3" is only "3" behind "features.2": shorter to read, and to draw
-            ticks.append((middle, rest if row < 13 and word == before and rest else f"{word}{dot}{rest}"))
+            word, _, rest = name.partition(".")
+            # "features.3" is only "3" below "features.2": quicker to read, and to draw
+            ticks.append((middle, rest if word == before and rest else name[:26]))
             before = word
-    words = [name if len(name) <= 22 else "…" + name[-21:] for _, name in ticks]
-    light_ticks(axes, "y", [place for place, _ in ticks], words, TINY)
-    if row < 13:
-        axes.hlines([first - 0.5 for _, first, _ in places[1:]], *axes.get_xlim(), color=PAPER, lw=0.7)
+    return ticks
 
 
 def _color_scale(figure: Figure, norm: Normalize, place: tuple[float, float, float, float]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from perfteach.dendrites import dendrite_counts, remove_dendrites
 from perfteach.errors import ConfigError
 from perfteach.metrics import eval_mode
+from perfteach.plots.record import marked
 from perfteach.plots.style import (
     BLUE,
     GREEN,
@@ -33,7 +34,7 @@ from perfteach.plots.style import (
 from perfteach.points import PointData, Points
 
 CLASS_LOOKS = ((BLUE, "o", "#cfe3f1"), (ORANGE, "^", "#fae3bf"), (GREEN, "s", "#c9e8de"), (PINK, "D", "#f3e0ee"))
-_GRID = 160  # points along each side of the map; each is a true output of the network
+_GRID = 200  # points along each side of the map; each is a true output of the network
 
 
 def decision_boundary(
@@ -58,7 +59,6 @@ def decision_boundary(
     """
     points, model = _points(data, split), _seen(model, without_dendrites)
     error, many = _error(model, points), max(dendrite_counts(model).values(), default=0)
-    heading = f"{_title(data)}: {_state(many, without_dendrites)}"
     alone = ax is None
     if ax is None:
         alt = describe_decision_boundary(model, data, without_dendrites, split=split)
@@ -81,7 +81,8 @@ def decision_boundary(
     if alone:
         _side_notes(cast(Figure, ax.figure), ax, data, points, split, error)
     else:
-        ax.set_title(f"{heading}\n{split} error {error:.1f} %", size=TEXT, color=INK, loc="left", linespacing=1.4)
+        words = f"{_state(many, without_dendrites)}: {split} error {error:.1f} %\n{_title(data)}"
+        ax.set_title(words, size=TEXT, color=INK, loc="left", linespacing=1.4)
     return cast(Figure, ax.figure)
 
 
@@ -108,13 +109,14 @@ def describe_decision_boundary(
 
 def _side_notes(figure: Figure, axes: Axes, data: PointData, points: Points, split: str, error: float) -> None:
     figure.text(0.6, 0.78, f"{error:.1f} %", size=26, color=INK, va="baseline", gid="error")
-    words = f"of the {len(points)} {split} points are on the wrong side"
-    figure.text(0.6, 0.735, words, size=TEXT, color=SOFT, va="top")
-    axes.legend(
+    words = f"of the {len(points)} {split} points\nare on the wrong side"
+    figure.text(0.6, 0.735, words, size=TEXT, color=SOFT, va="top", linespacing=1.5)
+    legend = axes.legend(
         loc="upper left", bbox_to_anchor=(0.59, 0.62), bbox_transform=figure.transFigure, frameon=False, fontsize=TEXT,
         labelcolor=INK, markerscale=1.8, handletextpad=0.4, title="true class", alignment="left",
         title_fontproperties={"size": SMALL},
     )  # fmt: skip
+    legend.get_title().set_color(SOFT)
     text = "The tint of the ground is the class\nthat the network gives each point."
     figure.text(0.6, 0.36, text, size=TEXT, color=SOFT, va="top", linespacing=1.5)
 
@@ -126,7 +128,7 @@ def _state(many: int, without: bool) -> str:
 
 
 def _title(data: PointData) -> str:
-    return f"{data.name} (synthetic)" if data.synthetic else data.name
+    return marked(data.name, data.synthetic)
 
 
 def _points(data: PointData, split: str) -> Points:

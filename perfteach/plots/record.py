@@ -31,7 +31,14 @@ def data_title(run: Run) -> str:
     """The name of the run's data for titles; says "synthetic" where it is."""
     data = run.header.get("data") or {}
     name = str(data.get("name", "unnamed data"))
-    return f"{name} (synthetic)" if data.get("synthetic") and "synthetic)" not in name else name
+    return marked(name, bool(data.get("synthetic")))
+
+
+def marked(name: str, synthetic: bool) -> str:
+    """A data set's name that says "synthetic" where it is."""
+    if not synthetic or "synthetic " in name:
+        return name
+    return f"{name[:-1]}, synthetic)" if name.endswith(")") else f"{name} (synthetic)"
 
 
 def epochs_until(run: Run, until: int | None = None) -> list[Epoch]:

@@ -126,7 +126,11 @@ def light_ticks(axes: Axes, side: str, places: Sequence[float], words: Sequence[
 def round_numbers(limits: tuple[float, float], most: int, integer: bool = False) -> list[float]:
     """At most about `most` round numbers within the limits."""
     low, high = sorted(limits)
-    return [float(v) for v in MaxNLocator(most, integer=integer).tick_values(low, high) if low <= v <= high]
+    return [
+        float(v)
+        for v in MaxNLocator(most, integer=integer, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        if low <= v <= high
+    ]
 
 
 def grid_lines(axes: Axes, places: Sequence[float]) -> None:
@@ -168,12 +172,34 @@ def key(figure: Figure, entries: Sequence[tuple[str, dict[str, Any]]], top: floa
 
 def text_width(text: str, size: float) -> float:
     """About how many pixels a text takes; measuring it exactly would cost a drawing."""
-    return len(text) * size * DPI / 72 * 0.58
+    return len(text) * size * DPI / 72 * 0.56
 
 
 def fitting(words: Sequence[str], pixels: float, size: float) -> str:
     """The first of the words that fits into a width; nothing where none does."""
     return next((word for word in words if text_width(word, size) <= pixels), "")
+
+
+def arm_look(arm: str, among: Sequence[str]) -> tuple[str, str]:
+    """Colour and marker of an arm: its own for the study's arms, else by its place among those drawn."""
+    if arm in ARMS:
+        return ARMS[arm]
+    place = list(among).index(arm) if arm in among else 0
+    return PALETTE[place % len(PALETTE)], "osD^vPX"[place % 7]
+
+
+def short(count: float) -> str:
+    """A number of parameters as people say it: 1,662,488 is "1.66 M"."""
+    if count >= 999_500:
+        return f"{count / 1e6:.2f} M"
+    return f"{count / 1e3:.0f} k" if count >= 10_000 else f"{count:,.0f}"
+
+
+def short_tick(value: float) -> str:
+    """The same for round numbers at an axis."""
+    if value >= 1e6:
+        return f"{value / 1e6:g} M"
+    return f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"
 
 
 def message(title: str, text: str, height: int = 380) -> Picture:

@@ -17,28 +17,38 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 def paragraphs(*sentences: str) -> str:
     """HTML of one paragraph per sentence or group of sentences; empty ones are left out."""
-    return "".join(f'<p style="margin:0 0 4px">{html.escape(text)}</p>' for text in sentences if text)
+    return "".join(f'<p style="margin:0 0 4px;line-height:1.5">{html.escape(text)}</p>' for text in sentences if text)
 
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table with a caption, column headings, and a heading for each row in its first column."""
-    start, end = 'style="text-align:left;padding:1px 10px"', 'style="text-align:right;padding:1px 10px"'
-    columns = "".join(f'<th scope="col" {end if i else start}>{html.escape(name)}</th>' for i, name in enumerate(head))
+    start, end = ('style="text-align:left;padding:1px 6px', 'style="text-align:right;padding:1px 6px')
+    columns = "".join(f'<th scope="col" {end if i else start}">{html.escape(name)}</th>' for i, name in enumerate(head))
     body = "".join(
-        f'<tr><th scope="row" {start}>{html.escape(row[0])}</th>'
-        + "".join(f"<td {end}>{html.escape(cell)}</td>" for cell in row[1:])
+        f'<tr><th scope="row" {start};white-space:nowrap">{html.escape(row[0])}</th>'
+        + "".join(f'<td {end};white-space:nowrap">{html.escape(cell)}</td>' for cell in row[1:])
         + "</tr>"
         for row in rows
     )
+    # Where the page is too narrow the table scrolls, also from the keyboard.
+    region = f'role="region" tabindex="0" aria-label="{html.escape(caption)}" style="overflow-x:auto"'
     return (
-        f'<table style="border-collapse:collapse;line-height:1.4"><caption {start}>{html.escape(caption)}</caption>'
-        f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table>"
+        f'<div {region}><table style="border-collapse:collapse;line-height:1.4;font-size:0.92em"><caption {start}">'
+        f"{html.escape(caption)}</caption><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
     )
+
+
+def facts(values: Mapping[str, str]) -> str:
+    """HTML of names and values side by side, wrapping where the page is narrow."""
+    pairs = "".join(
+        f"<span><b>{html.escape(name)}</b> <span>{html.escape(value)}</span></span> " for name, value in values.items()
+    )
+    return f'<div style="display:flex;flex-wrap:wrap;gap:2px 18px;margin:2px 0;line-height:1.5">{pairs}</div>'
 
 
 def text(lines: float) -> Any:
     """An HTML widget for text that keeps the room of `lines` lines, so that nothing below it jumps."""
-    return ipywidgets.HTML(layout=ipywidgets.Layout(min_height=f"{1.5 * lines:g}em", width="auto"))
+    return ipywidgets.HTML(layout=ipywidgets.Layout(min_height=f"{1.7 * lines:g}em", width="auto"))
 
 
 def button(label: str, tooltip: str, handler: Callable[[Any], None], *, style: str = "") -> Any:
@@ -103,7 +113,9 @@ class Number:
         self.slider = make_slider(
             **bounds, readout=False, continuous_update=continuous, layout=ipywidgets.Layout(width="240px")
         )
-        self.link = ipywidgets.link((self.box, "value"), (self.slider, "value"))
+        # The page's slider answers 1.0000000000000002 where 1 was meant.
+        exact = (lambda number: number, (lambda number: number) if whole else lambda number: round(number, 6))
+        self.link = ipywidgets.link((self.box, "value"), (self.slider, "value"), transform=exact)
         self.box.observe(handler, names="value")
         self.widget = row(self.slider, self.box)
 

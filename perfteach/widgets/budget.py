@@ -227,7 +227,8 @@ def marked(figure: Picture, total: int) -> Picture:
     low, high = axes.get_xlim()
     axes.set_xlim(min(low, total / 1.1), max(high, total * 1.1))
     axes.axvline(total, color="#1f2933", lw=1.6, gid="design", zorder=1)
-    left = total > 0.5 * axes.get_xlim()[1]
+    low, high = axes.get_xlim()
+    left = total > (low * high) ** 0.5  # in the right half of a logarithmic axis
     axes.annotate(
         "this design", (total, 0), (-4 if left else 4, 18), xycoords=("data", "axes fraction"), size=8, weight="bold",
         textcoords="offset points", ha="right" if left else "left",

@@ -56,7 +56,7 @@ def paired(results: dict[str, dict[int, float]], control: str, arm: str) -> tupl
 def compare_table(arms: Arms, control: str) -> str:
     """HTML table: one row per arm."""
     results = accuracies(arms)
-    head = ("arm", "seeds", "test accuracy (%)", "parameters", "minutes", "gain (points)", "error reduction (%)")
+    head = ("arm", "seeds", "test (%)", "parameters", "minutes", "gain (points)", "error reduction (%)")
     rows = []
     for arm, by_seed in arms.items():
         values, runs = list(results[arm].values()), list(by_seed.values())
@@ -66,11 +66,11 @@ def compare_table(arms: Arms, control: str) -> str:
         both = None if arm == control else paired(results, control, arm)
         gain, less = ("control", "–") if arm == control else ("needs 2 seeds", "needs 2 seeds")
         if both:
-            gain, less = str(both[0]), str(both[1])
+            gain, less = (str(interval).partition(" (")[0] for interval in both)
         rows.append(
             (arm, str(len(values)), f"{fmean(values):.2f}{spread}", f"{size:,.0f}", f"{minutes:.1f}", gain, less)
         )
-    return table("Mean ± standard deviation over seeds; differences are paired by seed", head, rows)
+    return table("Mean ± standard deviation over seeds; gains paired by seed, with their 95 % intervals", head, rows)
 
 
 def verdicts(arms: Arms, control: str) -> list[str]:

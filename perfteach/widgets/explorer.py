@@ -8,7 +8,7 @@ import ipywidgets
 
 from perfteach.runs import Run
 from perfteach.widgets import records
-from perfteach.widgets.base import Number, Panel, PictureBox, button, paragraphs, row, table, text
+from perfteach.widgets.base import Number, Panel, PictureBox, button, facts, paragraphs, row, text
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
@@ -45,7 +45,8 @@ class PhaseExplorer(Panel):
         self.latest = button("Latest epoch", "Take up new epochs of a running training; go to the last", self.on_latest)
         self.words, self.values = text(5), text(3)
         self.curves, self.strip, self.scores = PictureBox(), PictureBox(), PictureBox()
-        self._drawn: tuple[int, int] | None = None  # what the score picture shows
+        self._network: dict[str, Any] | None = None  # what the strip shows
+        self._heat: tuple[int, int] | None = None  # what the score picture shows
         controls = row(self.epoch.widget, self.play, self.switches, self.latest, self.player)
         pictures = (self.curves.widget, self.strip.widget, self.scores.widget)
         self.fill(controls, self.words, self.values, *pictures)
@@ -79,8 +80,7 @@ class PhaseExplorer(Panel):
             self.words.value = paragraphs("This run has no epochs yet.")
             return
         self.words.value = paragraphs(records.what_happens(self.run, epoch), records.why_switched(self.run, epoch))
-        values = records.epoch_values(self.run, epoch)
-        self.values.value = table(f"Epoch {epoch}", list(values), [list(values.values())])
+        self.values.value = facts(records.epoch_values(self.run, epoch))
         self._draw(epoch)
 
     def _draw(self, epoch: int) -> None:
@@ -91,12 +91,15 @@ class PhaseExplorer(Panel):
             self.strip.say("No layer of this run has had a dendrite phase, so there are no dendrites to show.")
             self.scores.say("")
             return
-        self.strip.show(plots.architecture_strip(**plots.state_at(self.run, epoch)))
+        network = plots.state_at(self.run, epoch) | {"data": plots.data_title(self.run)}
+        if self._network != network:  # it stays the same during a neuron phase
+            self.strip.show(plots.architecture_strip(**network))
+            self._network = network
         heard = [r["epoch"] for r in self.run.epochs if r.get("scores")]
-        state = (max((e for e in heard if e <= epoch), default=0), len(heard))
-        if self._drawn != state:  # it does not change during a neuron phase
-            self.scores.show(plots.score_heatmap(self.run, until=state[0]))
-            self._drawn = state
+        heat = (max((e for e in heard if e <= epoch), default=0), len(heard))
+        if self._heat != heat:  # so does this
+            self.scores.show(plots.score_heatmap(self.run, until=heat[0]))
+            self._heat = heat
 
     def still(self) -> Picture | None:
         """The whole run's curves."""

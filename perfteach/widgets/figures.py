@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from perfteach.plots import Picture
 
 LINES = ("-", "--", "-.", ":")
+ERRORS = "PuOr_r"  # diverging, and readable without red and green
+HEIGHT = 404  # pixels of the lab's picture
 ARROW = 1.6  # length of the longest gradient arrow, in units of a weight
 
 
@@ -25,9 +27,12 @@ def dendrite_view(model: OneNeuron, objective: str) -> Picture:
 
     a1, a2, c = model.dendrite
     figure = style.frame(
-        440,
-        style.with_data("What the dendrite sees, and the hill it climbs", model.data.name),
-        "left: hatched where the dendrite is above zero; right: the dot is the dendrite, the arrow its gradient",
+        HEIGHT,
+        style.with_data(
+            "What the dendrite sees, and the hill it climbs",
+            f"{model.data.name} (synthetic)" if model.data.synthetic else model.data.name,
+        ),
+        "left: grey where the dendrite is above zero; right: the dot is the dendrite, the arrow its gradient",
     )
     figure.alt = (
         "Left: the neuron's error at every training point, and the line on which the dendrite's output is zero. "
@@ -42,61 +47,72 @@ def dendrite_view(model: OneNeuron, objective: str) -> Picture:
 def _error_map(axes: Axes, figure: Picture, model: OneNeuron) -> None:
     from perfteach.plots import style
 
-    x, y, e = model.data.train.inputs, model.data.train.labels, model.error()[:, 0]
-    edge = float(x.abs().max()) * 1.1
-    grid = torch.linspace(-edge, edge, 60)
+    x, y = model.data.train.inputs.numpy(), model.data.train.labels.numpy()
+    e = model.error()[:, 0].numpy()
+    edge = float(abs(x).max()) * 1.1
+    grid = torch.linspace(-edge, edge, 80)
     gx, gy = torch.meshgrid(grid, grid, indexing="xy")
     a1, a2, c = model.dendrite
     v = torch.tanh(a1 * gx + a2 * gy + c).numpy()
-    axes.contourf(grid, grid, v, levels=[-1.01, 0, 1.01], colors=[style.PAPER, "#f3f4f6"], hatches=["", "//"])
+    line = grid.numpy()
+    extent = (-edge, edge, -edge, edge)
+    axes.imshow(v, extent=extent, origin="lower", cmap="Greys", vmin=-1, vmax=4, gid="dendrite")
     if v.min() < 0 < v.max():
-        axes.contour(grid, grid, v, levels=[0.0], colors=style.INK, linewidths=2)
+        axes.contour(line, line, v, levels=[0.0], colors=style.INK, linewidths=2)
     for label, marker in enumerate("o^"):
-        of = y == label
+        of, name = y == label, model.data.classes[label]
         look: dict[str, Any] = {"marker": marker, "edgecolors": style.INK, "linewidths": 0.5, "s": 24}
-        dots = axes.scatter(
-            x[of, 0], x[of, 1], c=e[of], cmap="PuOr_r", vmin=-1, vmax=1, label=model.data.classes[label], **look
-        )
-    axes.set(xlim=(-edge, edge), ylim=(-edge, edge))
+        axes.scatter(x[of, 0], x[of, 1], c=e[of], cmap=ERRORS, vmin=-1, vmax=1, label=name, **look)
+    few = [-1, 0, 1] if edge < 2 else [-round(edge), 0, round(edge)]  # every tick costs milliseconds
+    axes.set(xlim=(-edge, edge), ylim=(-edge, edge), xticks=few, yticks=few)
     style.name_axes(axes, "first input (no unit)", "second input (no unit)")
-    legend = {"frameon": False, "fontsize": style.SMALL, "handletextpad": 0.1, "borderaxespad": 0.2}
+    legend: dict[str, Any] = {"frameon": False, "fontsize": style.SMALL, "handletextpad": 0.1, "borderaxespad": 0.2}
     axes.legend(loc="lower left", bbox_to_anchor=(-0.03, 1.0), ncols=2, **legend)
-    _scale(figure, dots, 328, "error E = p − y (no unit)")
+    _scale(figure, ERRORS, (-1.0, 1.0), 328, "error E = p − y (no unit)")
 
 
 def _hill(axes: Axes, figure: Picture, model: OneNeuron, objective: str) -> None:
     from perfteach.plots import style
 
-    grid, height = model.landscape(objective)
-    shades = axes.contourf(grid, grid, height, levels=12, cmap=style.SCALE)
+    _, height = model.landscape(objective)
+    top, extent = float(height.max()) or 1.0, (-LIMIT, LIMIT, -LIMIT, LIMIT)
+    axes.imshow(
+        height.numpy(), extent=extent, origin="lower", cmap=style.SCALE, vmin=0, vmax=top, interpolation="bilinear"
+    )
     a1, a2, _ = model.dendrite
     g1, g2, _ = model.gradient(objective)
     size = (g1**2 + g2**2) ** 0.5
     if size > 1e-6:  # the arrow grows with the slope, up to a limit
         scale = ARROW * min(1.0, 0.3 + 5 * size) / size
-        for color, width in (("white", 4.0), (style.INK, 1.6)):
-            look = {"arrowstyle": "-|>", "color": color, "lw": width, "mutation_scale": 14, "shrinkA": 0}
-            axes.annotate("", (a1 + scale * g1, a2 + scale * g2), (a1, a2), arrowprops=look, annotation_clip=False)
+        shape = "simple,tail_width=0.35,head_width=1.0,head_length=0.9"
+        look = {"arrowstyle": shape, "facecolor": style.INK, "edgecolor": "white", "mutation_scale": 12, "shrinkA": 0}
+        axes.annotate("", (a1 + scale * g1, a2 + scale * g2), (a1, a2), arrowprops=look, annotation_clip=False)
     axes.plot([a1], [a2], "o", color="white", mec=style.INK, ms=9, zorder=5, clip_on=False)
-    axes.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT))
+    few = [-LIMIT, 0, LIMIT]
+    axes.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), xticks=few, yticks=few)
     style.name_axes(axes, "dendrite weight 1 (no unit)", "dendrite weight 2 (no unit)")
-    _scale(figure, shades, 720, f"|{objective}| (no unit)")
+    _scale(figure, style.SCALE, (0.0, top), 720, f"|{objective}| (no unit)")
 
 
-def _scale(figure: Picture, shades: Any, left: int, label: str) -> None:
+def _scale(figure: Picture, colors: str, ends: tuple[float, float], left: int, label: str) -> None:
+    """A colour scale `left` pixels from the picture's edge."""
     from perfteach.plots import style
 
-    axes = figure.add_axes((left / style.WIDTH, 1 - 350 / 440, 10 / style.WIDTH, 266 / 440))
-    bar = figure.colorbar(shades, cax=axes)
-    bar.set_label(label, size=style.SMALL, color=style.SOFT)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    axes = figure.add_axes((left / style.WIDTH, 1 - 350 / HEIGHT, 10 / style.WIDTH, 266 / HEIGHT))
+    ramp = torch.linspace(0, 1, 128)[:, None].numpy()
+    axes.imshow(ramp, cmap=colors, aspect="auto", origin="lower", extent=(0, 1, *ends))
+    axes.set_xticks([])
+    axes.set_yticks([ends[0], ends[1]], [f"{end:.3g}" for end in ends])
+    axes.yaxis.tick_right()
+    axes.yaxis.set_label_position("right")
+    axes.set_ylabel(label, size=style.SMALL, color=style.SOFT)
     axes.tick_params(colors=style.SOFT, labelsize=style.TINY, length=0)
+    axes.spines[:].set_visible(False)
 
 
 def arm_curves(arms: Mapping[str, Sequence[Run]], data: str) -> Picture:
     """Validation error of each arm by epoch: the mean over its seeds, and the range they span."""
     from perfteach.plots import style
-    from perfteach.plots.comparison import arm_look
 
     title = style.with_data("Validation error by arm", data)
     figure = style.frame(400, title, "lines: mean over the seeds; bands: from the lowest to the highest seed")
@@ -104,7 +120,7 @@ def arm_curves(arms: Mapping[str, Sequence[Run]], data: str) -> Picture:
     ends = []
     for number, (name, runs) in enumerate(arms.items()):
         epochs, low, mean, high = spread(runs)
-        color, _ = arm_look(name, list(arms))
+        color, _ = style.arm_look(name, list(arms))
         seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
         look: dict[str, Any] = {"color": color, "linestyle": LINES[number % len(LINES)], "gid": f"arm:{name}"}
         axes.plot(epochs, mean, label=f"{name} ({seeds})", linewidth=1.8, **look)

@@ -113,7 +113,7 @@ class PhaseMonitor(Panel, Callback):
     def on_epoch_end(self, trainer: PerforatedTrainer, record: dict[str, Any]) -> None:
         """Draw the curves anew, at most twice a second."""
         if time.monotonic() >= self._next:
-            self._progress(trainer, 1, 1, done=record["epoch"])
+            self._progress(trainer, self.batches.max, self.batches.max, done=record["epoch"])
             self._redraw(trainer.run)
 
     def on_event(self, trainer: PerforatedTrainer, event: dict[str, Any]) -> None:
@@ -121,12 +121,13 @@ class PhaseMonitor(Panel, Callback):
         name = {"switch": "Phase switched", "restore": "Restored", "rollback": "Rolled back", "stop": "Training ended"}
         what = name.get(event["event"], event["event"].capitalize())
         self.words.value = paragraphs(
-            f"{what} after epoch {event['epoch']}: {event['reason']}.", f"Now: {trainer.machine.phase} phase."
+            f"{what} after epoch {event['epoch']}: {event['reason']}.",
+            "" if trainer.machine.finished else f"Now: {trainer.machine.phase} phase.",
         )
 
     def on_fit_end(self, trainer: PerforatedTrainer, run: Run) -> None:
         """Draw the whole run once more and disable the buttons."""
-        self._progress(trainer, 1, 1, done=len(run.epochs))
+        self._progress(trainer, self.batches.max, self.batches.max, done=len(run.epochs))
         self.epochs.max = max(len(run.epochs), 1)
         self._redraw(run)
         self.trainer = None

@@ -57,7 +57,7 @@ class OneNeuron(nn.Module):
     def dendrite(self, values: tuple[float, float, float]) -> None:
         linear: Any = self.layer.dendrites[0]
         with torch.no_grad():
-            linear.weight.copy_(torch.tensor([values[:2]]))
+            linear.weight.copy_(torch.tensor([values[:2]], dtype=torch.float64))
             linear.bias.fill_(values[2])
 
     @property

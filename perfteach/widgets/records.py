@@ -119,6 +119,6 @@ def seed_of(run: Run) -> int:
 
 def data_of(run: Run) -> str:
     """The name of the run's data, marked as synthetic where it is drawn by a program."""
-    data = run.header.get("data") or {}
-    name = str(data.get("name", "unknown data"))
-    return f"{name} (synthetic)" if data.get("synthetic") and "synthetic" not in name else name
+    from perfteach.plots import data_title
+
+    return data_title(run)

@@ -1,0 +1,273 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+# ruff: noqa: E402, E501
+
+# %% [markdown]
+# # 00 · Start here
+#
+# **Can a network that is too small for its task be helped without making it wider?**
+#
+# In the next ten minutes you see it happen once, on a problem small enough to look at as a whole. The other seven
+# notebooks take the same idea to a MobileNet that recognises images.
+#
+# | | |
+# |---|---|
+# | **You will** | check your set-up · watch one run in two phases · read its record · learn where everything is |
+# | **Minutes** | 10 |
+# | **You need** | to have written a PyTorch training loop once |
+#
+# Cells run with Shift + Enter, from the top. Nothing has to be downloaded.
+
+# %% [markdown]
+# ## Is everything here?
+#
+# The table says what was found and what is wanted. Where a line is not *ok*, its last column says what to do.
+
+# %%
+from IPython.display import HTML
+
+from perfteach import env
+
+setup = env.check_environment()
+HTML(env.as_html(setup))
+
+# %% [markdown]
+# A *fail* has to be repaired first, a *warn* can wait. This cell says `True` when nothing stands in the way:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+print("ready for the course:", env.ready(setup))
+
+# %% [markdown]
+# ## A neuron is one straight line
+#
+# An artificial neuron adds up its weighted inputs and applies one bend, `tanh(n·x + b)`. In the plane that is one
+# straight edge between "low" and "high". Real nerve cells do more before they fire: their input arrives on
+# **dendrites**, and each branch already combines what reaches it.
+#
+# Here is a task for very few neurons: two spirals, wound around each other. Which spiral does a point belong to?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach.points import small_network, two_spirals
+
+points = two_spirals(1000, turns=1.4)
+network = small_network(hidden=5, seed=0)
+print(network)
+print(f"{len(points.train)} points to train on, {sum(p.numel() for p in network.parameters())} parameters")
+
+# %% [markdown]
+# **Predict first.** Five neurons in the hidden layer give five straight edges to build a border from. Will that do for
+# spirals that go round 1.4 times? Have an answer ready, then train. `PerforatedTrainer` is the course's training loop,
+# which notebook 03 builds by hand. With `grow=False` it grows no dendrites: this is ordinary training with AdamW, and
+# its learning rate is restarted three times.
+
+# %%
+from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig, plots
+
+common = {"lr": 0.05, "dendrite_lr": 0.05, "weight_decay": 0.0, "batch_size": 250, "roll_back": False}
+plain = TrainConfig(switch=FixedSwitch((120, 160, 160, 160), 0), max_dendrites=3, grow=False, **common)
+control = PerforatedTrainer(network, points, plain, name="spirals, no dendrites").fit(progress=False)
+plots.decision_boundary(network, points)
+
+# %% [markdown]
+# *How to read it:* the points are what was to be learned, the tint of the ground is the network's answer at each
+# place. Where point and ground disagree, the network is wrong. Five edges, rounded where they meet, do not go round
+# far enough.
+#
+# ## The same five neurons, with dendrites
+#
+# Now each neuron may grow three dendrites, one after the other. Training alternates between two phases:
+#
+# * in a **neuron phase** the neurons learn, as always, from the loss;
+# * in a **dendrite phase** the neurons are frozen, and each new dendrite learns to *follow the error its neuron still
+#   makes*. Once it does, the neuron can use it to cancel that error.
+#
+# **Predict first:** the network trains for as many epochs as before, dendrite phases included. Where will the error
+# go?
+
+# %%
+from perfteach import perforate
+
+grown = perforate(small_network(hidden=5, seed=0))
+phases = TrainConfig(switch=FixedSwitch((120, 120, 120, 120), 40), max_dendrites=3, **common)
+run = PerforatedTrainer(grown, points, phases, name="spirals, three dendrites").fit(progress=False)
+plots.decision_boundary(grown, points)
+
+# %%
+# NBVAL_CHECK_OUTPUT
+print("epochs of the two runs:", len(control.epochs), len(run.epochs))
+print("dendrites per neuron:", run.result["dendrites"])
+print("fewer errors with dendrites:", run.result["test_accuracy"] > control.result["test_accuracy"])
+
+# %%
+from IPython.display import Markdown
+
+errors = [100 - record.result["test_accuracy"] for record in (control, run)]
+sizes = [record.result["parameters"]["total"] for record in (control, run)]
+Markdown(
+    f"On 1,000 fresh points the five neurons are wrong on **{errors[0]:.1f} %**, "
+    f"and with three dendrites each on **{errors[1]:.1f} %**. "
+    f"The price: {sizes[0]} parameters became {sizes[1]}."
+)
+
+# %% [markdown]
+# Do not believe this too fast. It is *one* run on a toy problem, and a wider network with as many parameters might
+# have done as well. What a fair comparison needs is the subject of
+# [notebook 04](04_perforated_fine_tuning.ipynb).
+#
+# ## Walk through the run
+#
+# The explorer shows any epoch of a run: the error so far, who is learning, and how well each layer's dendrites follow
+# the error. Move the slider, or type an epoch. (A still picture without a slider means that the notebook has not been
+# run yet, or that widgets do not work: see *What could go wrong* below.)
+
+# %%
+from perfteach.widgets import PhaseExplorer
+
+PhaseExplorer(run)
+
+# %% [markdown]
+# *How to read it:* error in percent by epoch, lower is better. In the hatched bands, the dendrite phases, the error
+# does not move at all. It cannot: a new dendrite counts with a weight of zero until the next neuron phase begins.
+# There the neurons learn to use it, and the error falls further.
+#
+# ## Your turn
+#
+# Every exercise has a cell with `...` for your answer and a check right after it. The check says what it got, what it
+# expected, and gives one hint. An exercise that you leave out stops nothing.
+#
+# ### Exercise 1 · Read the record · easy · 3 minutes
+#
+# A run is a list of epochs, and an epoch is a dictionary. Here are the first and a later one:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for entry in (run.epochs[0], run.epochs[300]):
+    print({key: entry[key] for key in ("epoch", "phase", "cycle")})
+
+# %% [markdown]
+# Write a function that returns the number of the first epoch in which dendrites learned.
+
+
+# %% tags=["exercise"]
+def first_dendrite_epoch(run):
+    ### BEGIN SOLUTION
+    return next(entry["epoch"] for entry in run.epochs if entry["phase"] == "dendrite")
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach import checks
+
+checks.check_first_dendrite_epoch(first_dendrite_epoch)
+
+# %% [markdown]
+# ### Exercise 2 · Count the dendrites' parameters · medium · 4 minutes
+#
+# A dendrite of a fully connected neuron is a small neuron of its own, `V = tanh(a·x + c)`. The neuron adds it to its
+# own sum with one more number, `w`:
+#
+# $$h' = n \cdot x + b + w\,V$$
+#
+# A layer has `neurons` neurons that each see the same `inputs` numbers. How many parameters does *one dendrite per
+# neuron* add to the layer?
+
+
+# %% tags=["exercise"]
+def dendrite_parameters(inputs, neurons):
+    ### BEGIN SOLUTION
+    weights, biases, w = inputs * neurons, neurons, neurons
+    return weights + biases + w
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_dendrite_parameters(dendrite_parameters)
+
+# %% [markdown]
+# ### Exercise 3 · Error reduction · easy · 3 minutes
+#
+# People who report small gains near the top like to speak of the *error* rather than the accuracy. A **relative error
+# reduction** is the part of the control's error that has gone, in percent. Write it, from two accuracies in percent.
+
+
+# %% tags=["exercise"]
+def error_reduction(control_accuracy, accuracy):
+    ### BEGIN SOLUTION
+    return 100 * (accuracy - control_accuracy) / (100 - control_accuracy)
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_error_reduction(error_reduction)
+
+# %% [markdown]
+# ## Quiz
+#
+# **In a dendrite phase the dendrites change at every step, and yet the network's error does not move. Why?**
+#
+# <details><summary>Answer</summary>
+#
+# The new dendrite enters its neuron's sum with `w = 0`, and in the dendrite phase `w` is frozen, with the neurons and
+# everything else but the dendrite. The network computes exactly the same function until the next neuron phase makes
+# use of what the dendrite has learned.
+#
+# </details>
+#
+# **The run with dendrites got 600 epochs, and so did the control. Would it have been fair to give the control only the
+# 480 epochs of the neuron phases?**
+#
+# <details><summary>Answer</summary>
+#
+# No. Then a gain could simply come from more training. The control also gets the same restarts of the learning rate,
+# because a restart alone can help. That is what `grow=False` does above.
+#
+# </details>
+
+# %% [markdown]
+# > **What could go wrong**
+# >
+# > * *A "fail" in the first table.* Do what the remedy says, then Kernel → Restart, and run from the top.
+# > * *No slider above.* Widgets need JupyterLab's page; a preview in an editor or on a code host shows the still
+# >   edition.
+# > * *"The kernel appears to have died."* Usually memory. Close the kernels of other notebooks: the list is in the
+# >   left side bar, second symbol.
+# > * *An exercise changed nothing.* Run its cell again, then the check's.
+# >
+# > More in [troubleshooting](../docs/troubleshooting.md).
+#
+# ## The map
+#
+# | | Notebook | Its question |
+# |---|---|---|
+# | 00 | Start here | Can a network that is too small be helped without making it wider? |
+# | 01 | [MobileNet basics](01_mobilenet_basics.ipynb) | What makes a MobileNet small, and where do its parameters sit? |
+# | 02 | [One neuron, one dendrite](02_one_neuron_one_dendrite.ipynb) | What is the least that bends a straight border? |
+# | 03 | [Perforated backpropagation](03_perforated_backpropagation.ipynb) | How does a whole network learn in two phases? |
+# | 04 | [Perforated fine-tuning](04_perforated_fine_tuning.ipynb) | Do dendrites improve a MobileNet, measured fairly? |
+# | 05 | [Building Extra-Small](05_building_extra_small.ipynb) | Can dendrites replace width? |
+# | 06 | [Shipping it](06_shipping_it.ipynb) | What does it cost on the device? |
+# | 07 | [Your own model](07_your_own_model.ipynb) | How does it go with your network and your data? |
+#
+# A shorter way for people in a hurry: 00, 02, 03, 07. Words that are new are in the [glossary](../docs/glossary.md).
+#
+# **Take away.** A dendrite gives a neuron one more bend. It learns in a phase of its own, from the error that its
+# neuron still makes, and the network's function stands still meanwhile.
+#
+# **Next:** [01 · MobileNet basics](01_mobilenet_basics.ipynb)
+#
+# **References**
+#
+# * S. E. Fahlman and C. Lebiere, *The Cascade-Correlation Learning Architecture*,
+#   [NeurIPS 1989](https://proceedings.neurips.cc/paper/1989/hash/69adc1e107f7f7d035d7baf04342e1ca-Abstract.html)
+# * R. Brenner and L. Itti, *Perforated Backpropagation*, [arXiv 2501.18018](https://arxiv.org/abs/2501.18018)
+# * K. Lang and M. Witbrock, *Learning to tell two spirals apart*, Connectionist Models Summer School 1988

@@ -1,0 +1,407 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+# ruff: noqa: E402
+
+# %% [markdown]
+# # 01 · MobileNet basics
+#
+# **What makes a MobileNet small, and where do its parameters sit?**
+#
+# Before anything is added to a network one should know what it is made of. Four ideas make a MobileNet. You count
+# each by hand, build the block from them in plain PyTorch, and find that torchvision's gives the same numbers.
+#
+# | | |
+# |---|---|
+# | **You will** | count convolutions · write squeeze-and-excite and hard-swish · rebuild one block · train a baseline |
+# | **Minutes** | 30 |
+# | **You need** | [00 · Start here](00_start_here.ipynb); to know what a convolution does |
+
+# %%
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from perfteach import checks, count_macs, count_parameters, mobilenet_small, plots
+
+_ = torch.manual_seed(0)
+
+# %% [markdown]
+# ## 1. An ordinary convolution, counted
+#
+# A convolution with kernel `k` from `c_in` to `c_out` channels looks, for each output channel, at a `k × k` window in
+# *every* input channel. So it has
+#
+# $$\text{weights} = c_\text{out} \cdot c_\text{in} \cdot k^2, \qquad
+# \text{MACs} = \text{weights} \cdot H_\text{out} \cdot W_\text{out}.$$
+#
+# A **MAC** is one multiplication with its addition. Weights cost memory, MACs cost time; they are not the same thing.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+ordinary = nn.Conv2d(64, 128, kernel_size=3, padding=1, bias=False)
+by_hand = 128 * 64 * 3 * 3
+print("weights by hand:", by_hand, " in the layer:", ordinary.weight.numel())
+print("MACs by hand:", by_hand * 16 * 16, " counted:", count_macs(ordinary, (64, 16, 16)).total)
+
+# %% [markdown]
+# ## 2. The same in two steps: depthwise, then pointwise
+#
+# A convolution does two jobs at once: it looks *around* in each channel, and it *mixes* channels. Do them one after
+# the other instead:
+#
+# * **depthwise**: each channel gets one `k × k` kernel of its own and nothing is mixed (`groups=c_in` in PyTorch);
+# * **pointwise**: a `1 × 1` convolution mixes the channels and looks nowhere.
+#
+# First the proof that `groups` does what was said: a loop over the channels gives the same numbers.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+depthwise = nn.Conv2d(64, 64, kernel_size=3, padding=1, groups=64, bias=False)
+pointwise = nn.Conv2d(64, 128, kernel_size=1, bias=False)
+x = torch.randn(2, 64, 16, 16)
+one_by_one = [F.conv2d(x[:, c : c + 1], depthwise.weight[c : c + 1], padding=1) for c in range(64)]
+print("loop over channels equals groups:", torch.allclose(torch.cat(one_by_one, dim=1), depthwise(x), atol=1e-5))
+
+# %% [markdown]
+# **Predict first:** by which factor does the pair need fewer weights than the ordinary convolution? Closer to 2, to
+# 8, or to 64?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+pair = depthwise.weight.numel() + pointwise.weight.numel()
+print(f"{by_hand:,} against {pair:,}: {by_hand / pair:.1f} times fewer")
+print(f"by the formula 1 / (1/c_out + 1/k²): {1 / (1 / 128 + 1 / 9):.1f}")
+
+# %% [markdown]
+# With a 3 × 3 kernel the gain can never exceed 9, however many channels there are: from there on the pointwise step
+# *is* the cost. Remember this for section 6.
+#
+# ### Exercise 1 · Weights of a separable convolution · easy · 4 minutes
+#
+# Write the count for any sizes. No biases: the norm that follows each convolution has its own.
+
+
+# %% tags=["exercise"]
+def separable_weights(c_in, c_out, k):
+    ### BEGIN SOLUTION
+    depthwise = k * k * c_in
+    pointwise = c_in * c_out
+    return depthwise + pointwise
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_separable_weights(separable_weights)
+
+# %% [markdown]
+# ### Exercise 2 · Multiply-accumulates of a convolution · medium · 6 minutes
+#
+# The map is square with `side` positions an edge, the padding is `k // 2`, and a stride of 2 leaves every second
+# position (rounded *up*: 15 positions become 8). How many MACs does an *ordinary* convolution spend on one image?
+
+
+# %% tags=["exercise"]
+def convolution_macs(c_in, c_out, k, side, stride):
+    ### BEGIN SOLUTION
+    outside = (side + stride - 1) // stride
+    return c_in * c_out * k * k * outside * outside
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_convolution_macs(convolution_macs)
+
+# %% [markdown]
+# ## 3. The inverted residual
+#
+# A ResNet's block squeezes the channels, convolves, and widens again. A MobileNet does it the other way round,
+# because its convolution is depthwise and therefore cheap: **expand** with a pointwise step, look around depthwise in
+# the wide map, **project** back. The thin ends are what is carried from block to block, and what the shortcut joins.
+# After the projection there is no activation, so nothing is cut off in the thin map (a *linear bottleneck*).
+#
+# Here is block 3 of MobileNetV3-Small, in plain PyTorch.
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def conv_norm(c_in, c_out, k=1, groups=1):
+    convolution = nn.Conv2d(c_in, c_out, k, padding=k // 2, groups=groups, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(c_out, eps=0.001))
+
+
+class PlainBlock(nn.Module):
+    def __init__(self, thin, wide, k):
+        super().__init__()
+        self.expand = conv_norm(thin, wide)
+        self.depthwise = conv_norm(wide, wide, k, groups=wide)
+        self.project = conv_norm(wide, thin)
+
+    def forward(self, x):  # [B, thin, H, W]
+        h = F.relu(self.expand(x))  # [B, wide, H, W]
+        h = F.relu(self.depthwise(h))
+        return x + self.project(h)  # the shortcut joins the thin ends
+
+
+for name, part in PlainBlock(24, 88, 3).named_children():
+    print(f"{name:10} {sum(p.numel() for p in part.parameters()):6,} parameters")
+
+# %% [markdown]
+# Is that the real block? Copy torchvision's weights into ours, in order, and compare the outputs.
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+def take_weights(mine, theirs):
+    names, values = list(mine.state_dict()), list(theirs.state_dict().values())
+    mine.load_state_dict(dict(zip(names, values, strict=True)))
+    return mine.eval(), theirs.eval()
+
+
+model = mobilenet_small(num_classes=10, seed=0)
+mine, theirs = take_weights(PlainBlock(24, 88, 3), model.features[3])
+x = torch.randn(2, 24, 8, 8)
+with torch.no_grad():
+    print("same output as torchvision's block 3:", torch.allclose(mine(x), theirs(x), atol=1e-5))
+
+# %% [markdown]
+# ## 4. Hard-swish
+#
+# The early blocks use ReLU, the later ones **hard-swish**, a swish made from pieces of straight lines so that a phone
+# needs no exponential:
+#
+# $$\text{hardswish}(x) = x \cdot \frac{\min(\max(x + 3,\, 0),\, 6)}{6}$$
+#
+# The factor is a gate that opens from 0 to 1 between −3 and 3.
+#
+# ### Exercise 3 · Hard-swish · easy · 3 minutes
+
+
+# %% tags=["exercise"]
+def hard_swish(x):
+    ### BEGIN SOLUTION
+    gate = torch.clamp(x + 3, 0, 6) / 6
+    return x * gate
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_hard_swish(hard_swish)
+
+# %% [markdown]
+# ## 5. Squeeze and excite
+#
+# A convolution sees a small window. **Squeeze-and-excite** gives every channel a look at the whole map, for very
+# little:
+#
+# 1. *squeeze*: the mean of each channel over all positions, `[B, C, H, W] → [B, C, 1, 1]`;
+# 2. two small layers, `fc1` (to fewer channels, then ReLU) and `fc2` (back), then *hardsigmoid*, the gate of
+# hard-swish;
+# 3. *excite*: multiply each channel of the map by its number between 0 and 1.
+#
+# ### Exercise 4 · Squeeze and excite · medium · 8 minutes
+#
+# `fc1` and `fc2` are given, as 1 × 1 convolutions. `F.hardsigmoid` exists.
+
+
+# %% tags=["exercise"]
+def squeeze_excite(x, fc1, fc2):
+    ### BEGIN SOLUTION
+    squeezed = x.mean(dim=(2, 3), keepdim=True)  # [B, C, 1, 1]
+    scale = F.hardsigmoid(fc2(F.relu(fc1(squeezed))))
+    return x * scale
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_squeeze_excite(squeeze_excite)
+
+# %% [markdown]
+# With these two, ours becomes block 5, one of the later blocks. (The class writes squeeze-and-excite out once more,
+# so that it works whether or not you have done the exercise.)
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+class LateBlock(PlainBlock):
+    def __init__(self, thin, wide, k, squeezed):
+        super().__init__(thin, wide, k)
+        self.fc1, self.fc2 = nn.Conv2d(wide, squeezed, 1), nn.Conv2d(squeezed, wide, 1)
+        self.project = self._modules.pop("project")  # torchvision's order: squeeze-and-excite, then project
+
+    def forward(self, x):
+        h = F.hardswish(self.depthwise(F.hardswish(self.expand(x))))
+        h = h * F.hardsigmoid(self.fc2(F.relu(self.fc1(h.mean((2, 3), keepdim=True)))))
+        return x + self.project(h)
+
+
+mine, theirs = take_weights(LateBlock(40, 240, 5, 64), model.features[5])
+x = torch.randn(2, 40, 8, 8)
+with torch.no_grad():
+    print("same output as torchvision's block 5:", torch.allclose(mine(x), theirs(x), atol=1e-4))
+
+# %% [markdown]
+# ## 6. Where parameters and arithmetic sit
+#
+# The whole network is a stem (one ordinary convolution), eleven such blocks with one last pointwise convolution, and
+# a head (two fully connected layers).
+#
+# **Predict first:** which of the three has the most parameters?
+
+# %%
+# NBVAL_CHECK_OUTPUT
+count_parameters(mobilenet_small(head="imagenet"))
+
+# %% [markdown]
+# The head, with nearly two thirds! It has 1,000 outputs, for the 1,000 classes of ImageNet. Many experiments with ten
+# classes leave it that way, and then 990 outputs learn nothing but to stay silent. With a head for the task:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+count_parameters(mobilenet_small(num_classes=10))
+
+# %%
+networks = {
+    "width 1.0, 1000 outputs": mobilenet_small(head="imagenet"),
+    "width 1.0, 10 outputs": mobilenet_small(),
+    "width 0.75, 10 outputs": mobilenet_small(width=0.75),
+    "width 0.5, 10 outputs": mobilenet_small(width=0.5),
+}
+plots.parameter_bars({name: count_parameters(one).as_dict() for name, one in networks.items()})
+
+# %% [markdown]
+# *How to read it:* each bar is one network, cut into its parts. The **width** multiplies every channel count, so the
+# blocks shrink about with its square, because a pointwise convolution has `c_in · c_out` weights.
+#
+# The arithmetic has another shape, and it depends on the size of the images:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for side in (32, 64, 224):
+    macs = count_macs(mobilenet_small(), (3, side, side)).as_dict()
+    parts = [f"{part} {100 * macs[part] / macs['total']:.0f} %" for part in ("stem", "blocks", "head")]
+    print(f"{side:3} pixels: {macs['total'] / 1e6:5.2f} million MACs ({', '.join(parts)})")
+
+# %% [markdown]
+# Choose width and outputs yourself, with the two menus that the next cell shows when it is run. Which of the two saves
+# more when you begin with the published network?
+
+# %%
+from ipywidgets import interact
+
+
+def beside_published(width, outputs):
+    chosen = mobilenet_small(head="imagenet" if outputs == 1000 else "task", width=width)
+    both = {"published": networks["width 1.0, 1000 outputs"], "yours": chosen}
+    return plots.parameter_bars({name: count_parameters(one).as_dict() for name, one in both.items()})
+
+
+_ = interact(beside_published, width=[0.25, 0.35, 0.5, 0.75, 1.0], outputs=[10, 1000])
+
+# %% [markdown]
+# ## 7. A baseline
+#
+# Last, train one: a narrow MobileNetV3-Small on the course's own images, ten kinds of shapes drawn by a program. They
+# are called *synthetic10* in every title, and a result on them says nothing about photographs.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach import course
+
+tier = course.tier()
+images = tier.load()
+print(images)
+print("classes:", ", ".join(images.classes))
+
+# %%
+from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig
+
+baseline = mobilenet_small(num_classes=len(images.classes), width=tier.width, seed=0)
+epochs = FixedSwitch((tier.epochs,), 0)
+settings = TrainConfig(switch=epochs, max_dendrites=0, lr=3e-3, batch_size=tier.batch_size)
+run = PerforatedTrainer(baseline, images, settings, name="baseline").fit()
+plots.training_curves(run)
+
+# %%
+from IPython.display import Markdown
+
+accuracy, chance = run.result["test_accuracy"], 100 / len(images.classes)
+Markdown(
+    f"After {len(run.epochs)} epochs on {len(images.train):,} images: "
+    f"**{accuracy:.1f} %** of the test images right, where guessing gives {chance:.0f} %."
+)
+
+# %% [markdown]
+# Far from what this network can do: the quick tier stops early, so that it takes seconds. What counts here is that
+# there *is* a number. Every result of the later notebooks is read against a baseline that had the same data and as
+# many epochs.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+print("better than guessing:", accuracy > chance)
+print("parameters:", f"{run.result['parameters']['total']:,}")
+
+# %% [markdown]
+# Look at some of its answers, not at the percentage only.
+
+# %%
+from perfteach import metrics
+
+predicted = metrics.predictions(baseline, images, "test")
+title = f"Example predictions: {images.title()}"
+some = images.test.images[:20], images.test.labels[:20], predicted[:20]
+plots.example_predictions(*some, images.classes, title)
+
+# %% [markdown]
+# ## Quiz
+#
+# **You halve the width of a MobileNet. What happens to the parameters of the depthwise and of the pointwise
+# convolutions?**
+#
+# <details><summary>Answer</summary>
+#
+# A depthwise convolution has `k² · c` weights, so it halves. A pointwise one has `c_in · c_out`, so a quarter is left.
+# That is why the pointwise steps, where nearly all weights are, decide how fast a network shrinks.
+#
+# </details>
+#
+# **A depthwise convolution has few MACs. Why does it often take more time than its MACs suggest?**
+#
+# <details><summary>Answer</summary>
+#
+# Every number that it loads is used for few multiplications (`k²` of them), so it waits for memory more than it
+# computes. MACs are a good first guess of the cost; for a decision measure the time, as notebook 06 does.
+#
+# </details>
+
+# %% [markdown]
+# > **What could go wrong**
+# >
+# > * *The training accuracy rises and the validation accuracy stays at 10 %.* torchvision builds MobileNetV3 with a
+# >   BatchNorm momentum of 0.01. After a short run the running statistics are still those of the start, and
+# >   evaluation uses them. `mobilenet_small` sets 0.1; with torchvision's own function set it yourself.
+# > * *Someone's "MobileNet-Small" has 2.5 million parameters and yours 1.5.* Ask which head. Always say it with the
+# >   number.
+# > * *The training is slow on a CPU.* Keep the images in `channels_last` order, as this course's batches are. In a
+# >   prototype of this course that made a step three times faster.
+#
+# **Take away.** A MobileNet separates looking around from mixing. What is left is mixing: pointwise convolutions and
+# the head hold nearly all the parameters, and that is where a smaller network saves, or loses.
+#
+# **Next:** [02 · One neuron, one dendrite](02_one_neuron_one_dendrite.ipynb)
+#
+# **References**
+#
+# * A. Howard et al., *MobileNets* (2017), [arXiv 1704.04861](https://arxiv.org/abs/1704.04861): depthwise-separable
+#   convolutions and the width multiplier
+# * M. Sandler et al., *MobileNetV2* (2018), [arXiv 1801.04381](https://arxiv.org/abs/1801.04381): inverted residuals
+# * J. Hu et al., *Squeeze-and-Excitation Networks* (2018), [arXiv 1709.01507](https://arxiv.org/abs/1709.01507)
+# * A. Howard et al., *Searching for MobileNetV3* (2019), [arXiv 1905.02244](https://arxiv.org/abs/1905.02244)

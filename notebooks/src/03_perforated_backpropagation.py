@@ -1,0 +1,412 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+# ruff: noqa: E402
+
+# %% [markdown]
+# # 03 · Perforated backpropagation
+#
+# **How does a whole network learn in two phases, when no error may flow through a dendrite?**
+#
+# One neuron with one dendrite is a trick. Now every neuron of a network has one. You prove with autograd where the
+# error flows and where it is blocked, build the loop of phases by hand, and find that the course's trainer gives the
+# same numbers to the last epoch.
+#
+# | | |
+# |---|---|
+# | **You will** | write a perforated layer · a switch rule · the whole phase loop · walk through a recorded run |
+# | **Minutes** | 35 |
+# | **You need** | [02 · One neuron, one dendrite](02_one_neuron_one_dendrite.ipynb) |
+
+# %%
+import copy
+
+import torch
+from torch.nn import functional as F
+
+from perfteach import add_dendrites, checks, correlate, perforate, plots, set_phase
+from perfteach.points import small_network, two_spirals
+
+data = two_spirals(1000, turns=1.4)
+x, y = data.train.inputs, data.train.labels
+
+# %% [markdown]
+# ## 1. A dendrite for every neuron
+#
+# `perforate` looks through a model for layers whose neurons can have dendrites, wraps them in place, and says what it
+# did.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+model = perforate(small_network(hidden=5, seed=0))
+print(model.perforation)
+
+# %% [markdown]
+# Growing dendrites must not change the network: whatever follows is then due to learning. A new dendrite enters with
+# `w = 0`, and `h + 0 · V` is `h`, bit for bit.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+with torch.no_grad():
+    before = model(x)
+    add_dendrites(model)
+    print("same logits, bit for bit:", torch.equal(model(x), before))
+print(model[0])
+
+# %% [markdown]
+# ## 2. Who learns when
+#
+# There are two phases, and they never overlap.
+#
+# | | neuron phase | dendrite phase |
+# |---|---|---|
+# | learns | neurons, and every `w` | the newest dendrites |
+# | frozen | all dendrites | everything else, BatchNorm's running statistics included |
+# | goal | the task's loss | correlation with the neuron's error |
+# | seen from outside | loss and accuracy move | the function does not change at all |
+#
+# **Predict first:** in which phase are more parameters trained? Then look at the first layer:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+for phase in ("neuron", "dendrite"):
+    set_phase(model, phase)
+    learning = [name for name, parameter in model[0].named_parameters() if parameter.requires_grad]
+    print(f"{phase} phase:", ", ".join(learning))
+
+# %% [markdown]
+# ## 3. The holes in the backward pass
+#
+# In the neuron phase the loss flows back through the network as always, and at each layer it meets the neuron and its
+# dendrites. Through the neuron it goes on to the layer below. Through the dendrites it does not: they see
+# `x.detach()`, the same numbers without a way back. Seen from behind, the backward pass has holes. It is
+# **perforated**.
+#
+# ### Exercise 1 · A perforated layer · medium · 6 minutes
+#
+# Write the layer: `h = neuron(x) + w · tanh(dendrite(x))`, such that no error reaches `x` through the dendrite, while
+# the dendrite's own weights could still learn.
+
+
+# %% tags=["exercise"]
+def perforated_forward(x, neuron, dendrite, w):
+    ### BEGIN SOLUTION
+    v = torch.tanh(dendrite(x.detach()))
+    return neuron(x) + w * v
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_perforated_forward(perforated_forward)
+
+# %% [markdown]
+# Now the proof for the library's layer. The gradient of the loss by the layer's *input* must be what it would be if V
+# were a given constant, although V does change the loss:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+_ = torch.manual_seed(0)
+layer = model[0]
+set_phase(model, "neuron")
+layer.weights[0].data.fill_(0.5)  # as if the neurons had begun to use their dendrites
+inputs = x[:8].clone().requires_grad_()
+with torch.no_grad():
+    v = layer.dendrite_outputs(inputs)[0]
+
+(perforated,) = torch.autograd.grad(model(inputs).square().sum(), inputs)
+constant = model[2](torch.tanh(layer.neuron(inputs) + 0.5 * v))
+(by_neuron,) = torch.autograd.grad(constant.square().sum(), inputs)
+through = model[2](torch.tanh(layer.neuron(inputs) + 0.5 * torch.tanh(layer.dendrites[0](inputs))))
+(everything,) = torch.autograd.grad(through.square().sum(), inputs)
+print("same output as plain backpropagation:", torch.allclose(constant, through))
+print("gradient as if V were a constant:    ", torch.allclose(perforated, by_neuron, atol=1e-6))
+print("gradient of plain backpropagation:   ", torch.allclose(perforated, everything, atol=1e-6))
+
+# %% [markdown]
+# Same values forward, another gradient backward. That has two consequences worth keeping in mind:
+#
+# * a frozen dendrite costs one forward pass and *no* backward pass;
+# * the gradient below a dendrite is not the true gradient of the loss. The layer below does not know how its changes
+#   move the dendrites above. Nobody guarantees that this works; that is a question for experiments.
+#
+# ## 4. In the dendrite phase nothing moves, but dendrites learn
+#
+# Three steps in the dendrite phase, on the same batch. The loss is computed, and its error is what the dendrites
+# listen to:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+model = add_dendrites(perforate(small_network(5, seed=0)))
+set_phase(model, "dendrite")
+learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+start, logits = copy.deepcopy(learning), model(x).detach()
+optimizer = torch.optim.Adam(learning, lr=0.05)
+for _ in range(3):
+    optimizer.zero_grad()
+    F.cross_entropy(model(x), y).backward()  # gives every neuron its error E …
+    correlate(model)  # … and every dendrite the gradient of its correlation with it
+    optimizer.step()
+print("dendrites changed:", not any(torch.equal(a, b) for a, b in zip(start, learning, strict=True)))
+print("logits changed:   ", not torch.equal(model(x), logits))
+
+# %% [markdown]
+# ## 5. When to switch
+#
+# A phase ends when it has nothing more to give: the **plateau** rule. Keep the best score so far; a score that is
+# higher than it by at least `min_gain` becomes the new best; after `patience` epochs in a row without a new best the
+# phase is over. In a neuron phase the score is the validation accuracy, in a dendrite phase the mean |r|.
+# `FixedSwitch` counts epochs instead, so that runs can be compared epoch by epoch, and `ManualSwitch` waits for a
+# button.
+#
+# ### Exercise 2 · The plateau rule · medium · 8 minutes
+#
+# `scores` are the phase's scores so far, oldest first. Return `True` when the phase is over. The very first score is
+# always a new best.
+
+
+# %% tags=["exercise"]
+def plateau_ended(scores, patience, min_gain):
+    ### BEGIN SOLUTION
+    best, since = float("-inf"), 0
+    for score in scores:
+        if score > best and score >= best + min_gain:
+            best, since = score, 0
+        else:
+            since += 1
+    return since >= patience
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_plateau_ended(plateau_ended)
+
+# %% [markdown]
+# Here is the library's rule on a made-up course of accuracies. **Predict first** where it stops, with a patience of 3
+# and a gain of 0.1 points.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach import Phase, PlateauSwitch
+
+accuracies = [50.0, 58.0, 61.0, 61.05, 60.9, 61.2, 61.1, 61.25, 61.0]
+rule = PlateauSwitch(patience=3, min_gain=0.1)
+for epoch in range(1, len(accuracies) + 1):
+    print(f"epoch {epoch}: {accuracies[epoch - 1]:5.2f} %", rule.ended(Phase.NEURON, 0, accuracies[:epoch]) or "")
+
+# %% [markdown]
+# ## 6. What is kept
+#
+# At each switch the best is brought back, not the last. After a neuron phase that is the whole network, from the
+# epoch with the best validation accuracy. After a dendrite phase it is decided *layer by layer*, because each layer's
+# dendrites have a score of their own.
+#
+# ### Exercise 3 · Which dendrites are restored · easy · 4 minutes
+#
+# A record of a dendrite phase looks like `{"epoch": 9, "scores": {"features.0": 0.10, "features.1": 0.40}}`. From a
+# list of them return a dictionary: the number of the best epoch for each layer.
+
+
+# %% tags=["exercise"]
+def best_epochs(records):
+    ### BEGIN SOLUTION
+    layers = records[0]["scores"]
+    return {layer: max(records, key=lambda record: record["scores"][layer])["epoch"] for layer in layers}
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_best_epochs(best_epochs)
+
+# %% [markdown]
+# ## 7. The phase loop, by hand
+#
+# Everything is there now. First one epoch, which is the training loop you know with one line more:
+
+# %%
+from perfteach.dendrites import scores, trainable
+
+
+def train_epoch(model, phase, optimizer, epoch):
+    set_phase(model, phase)
+    total = 0.0
+    for inputs, labels in data.batches("train", 250, shuffle=True, seed=epoch):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(inputs), labels)
+        loss.backward()
+        if phase == "dendrite":
+            correlate(model)  # the one line more
+        optimizer.step()
+        total += float(loss.detach()) * len(labels)
+    return total / len(data.train)
+
+
+def validate(model):
+    model.eval()
+    with torch.no_grad():
+        right = model(data.validation.inputs).argmax(1) == data.validation.labels
+    return 100 * float(right.double().mean())
+
+
+# %% [markdown]
+# Then the two phases. Each begins with a fresh optimiser, because the parameters that it has to train are others, and
+# each ends by bringing back its best.
+
+
+# %%
+def neuron_phase(model, epochs, history):
+    set_phase(model, "neuron")
+    optimizer, best = torch.optim.Adam(trainable(model), lr=0.05), (-1.0, {})
+    for _ in range(epochs):
+        loss, accuracy = train_epoch(model, "neuron", optimizer, len(history) + 1), validate(model)
+        if accuracy > best[0]:
+            best = (accuracy, copy.deepcopy(model.state_dict()))  # a shallow copy would go on changing
+        history.append((loss, accuracy))
+    model.load_state_dict(best[1])
+
+
+def dendrite_phase(model, epochs, history):
+    set_phase(model, "dendrite")
+    optimizer, best, accuracy = torch.optim.Adam(trainable(model), lr=0.05), {}, validate(model)
+    for _ in range(epochs):
+        loss = train_epoch(model, "dendrite", optimizer, len(history) + 1)
+        for name, score in scores(model).items():
+            if name not in best or score > best[name][0]:
+                best[name] = (score, copy.deepcopy(model.get_submodule(name).state_dict()))
+        history.append((loss, accuracy))
+    for name, (_, state) in best.items():
+        model.get_submodule(name).load_state_dict(state)
+
+
+# %% [markdown]
+# And the whole algorithm. It fits on a postcard:
+
+# %%
+by_hand, history = perforate(small_network(5, seed=0)), []
+neuron_phase(by_hand, 100, history)
+_ = torch.manual_seed(2 * len(history) + 1)  # where the trainer starts new dendrites, so that the two can be compared
+add_dendrites(by_hand)
+dendrite_phase(by_hand, 30, history)
+neuron_phase(by_hand, 100, history)
+
+# %% [markdown]
+# The trainer does the same, with a progress bar, a record, checkpoints, and a test at the end. Is it *really* the
+# same?
+
+# %%
+from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig
+
+settings = TrainConfig(
+    switch=FixedSwitch(neuron=(100, 100), dendrite=30),
+    max_dendrites=1,
+    roll_back=False,
+    batch_size=250,
+    optimizer=lambda parameters, phase: torch.optim.Adam(parameters, lr=0.05),
+    schedule=lambda optimizer, phase, steps: None,
+)
+trained = perforate(small_network(5, seed=0))
+run = PerforatedTrainer(trained, data, settings, name="spirals, one dendrite").fit(progress=False)
+plots.training_curves(run)
+
+# %%
+# NBVAL_CHECK_OUTPUT
+theirs = [(epoch["train_loss"], epoch["validation_accuracy"]) for epoch in run.epochs]
+gaps = [max(abs(a - b), abs(c - d)) for (a, c), (b, d) in zip(history, theirs, strict=True)]
+print("epochs:", len(history), len(theirs))
+print("same losses and accuracies in every epoch:", max(gaps) < 1e-4)
+print("the error stands still in the dendrite phase:", len({accuracy for _, accuracy in history[100:130]}) == 1)
+
+# %% [markdown]
+# What happened at the switches is in the run's events, with the reason in words.
+
+# %%
+for event in run.events:
+    print(f"after epoch {event['epoch']:3}, {event['phase']} phase: {event['event']}: {event['reason']}")
+
+# %% [markdown]
+# ## 8. A recorded run
+#
+# Now look at a network that matters. The next cell opens a recorded run of a MobileNet, if this copy of the course
+# has one, and says where it comes from. Walk through its epochs, and find out:
+#
+# * In which epoch does the first dendrite phase begin, and what does the validation error do in it?
+# * Which layers' dendrites follow their error best: early or late ones?
+# * How much is gained after the dendrites have been installed? How much would you bet that it was the dendrites?
+
+# %%
+from IPython.display import Markdown
+
+from perfteach import course
+
+recorded = course.recorded_or_none("first")
+shown = recorded[0] if recorded else run
+none = "This copy of the course holds no recorded MobileNet. Below is the run on two spirals again."
+Markdown(course.about(shown) if recorded else none)
+
+# %%
+from perfteach.widgets import PhaseExplorer
+
+PhaseExplorer(shown)
+
+# %%
+plots.score_heatmap(shown)
+
+# %% [markdown]
+# *How to read it:* one row for each layer, one column for each epoch of a dendrite phase; the lighter, the better the
+# layer's dendrites follow the error. As a rule of thumb from the method's authors, a mean below 0.001 is noise and
+# one above 0.005 is learning. Whether a dendrite that follows the error also *helps* is another matter. To tell, one
+# has to run the same epochs without dendrites, and with random ones: [notebook 04](04_perforated_fine_tuning.ipynb).
+#
+# ## Quiz
+#
+# **Somebody trains the dendrites together with everything else, by plain backpropagation, from `w = 0`. What is the
+# gradient of the dendrites' weights in the very first step?**
+#
+# <details><summary>Answer</summary>
+#
+# Exactly zero. The dendrite reaches the loss only through `w · V`, so its gradient has the factor `w`. Only w moves
+# in the first step, and from the second on the dendrites do, too. In the library that is `rule="gradient"`, one of
+# the controls.
+#
+# </details>
+#
+# **Why does a dendrite phase freeze BatchNorm's running statistics as well as the weights?**
+#
+# <details><summary>Answer</summary>
+#
+# They are not parameters, so no optimiser moves them, but every forward pass in training mode does. The network's
+# function would drift during a phase in which it is supposed to stand still, and with it the errors that the
+# dendrites follow.
+#
+# </details>
+
+# %% [markdown]
+# > **What could go wrong**
+# >
+# > * *The "best" weights turn out to be the last ones.* `state_dict()` hands out the tensors themselves. Copy them
+# >   deeply.
+# > * *Nothing is learned after a switch.* The old optimiser does not know the new parameters; build a new one.
+# > * *The run ends with no dendrites.* A cycle that does not raise the validation accuracy is rolled back, which is
+# >   meant to happen. The record says so in an event, and the trainer warns.
+# > * *The scores stay below 0.001.* The dendrites hear nothing: is the learning rate of the dendrite phase far too
+# >   small, or is the network's training error already near zero?
+#
+# **Take away.** Two phases that never overlap; an error that every neuron hears and no dendrite passes on; a rule
+# that says when to switch; the best brought back each time. That is the whole algorithm.
+#
+# **Next:** [04 · Perforated fine-tuning](04_perforated_fine_tuning.ipynb)
+#
+# **References**
+#
+# * R. Brenner and L. Itti, *Perforated Backpropagation: A Neuroscience Inspired Extension to Artificial Neural
+#   Networks*, [arXiv 2501.18018](https://arxiv.org/abs/2501.18018)
+# * S. E. Fahlman and C. Lebiere, *The Cascade-Correlation Learning Architecture*,
+#   [NeurIPS 1989](https://proceedings.neurips.cc/paper/1989/hash/69adc1e107f7f7d035d7baf04342e1ca-Abstract.html)
+# * The loop in full: [`perfteach/trainer.py`](../perfteach/trainer.py), and the rules:
+#   [`perfteach/phases.py`](../perfteach/phases.py)

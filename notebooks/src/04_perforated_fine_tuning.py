@@ -1,0 +1,380 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+# ruff: noqa: E402
+
+# %% [markdown]
+# # 04 · Perforated fine-tuning
+#
+# **A MobileNet got better after it grew dendrites. Was it the dendrites?**
+#
+# Notebook 03 built the two phases. Now they meet a real network, and a harder question than "does it run": how would
+# you find out that a gain is *not* due to what you changed?
+#
+# | | |
+# |---|---|
+# | **You will** | fine-tune with dendrites · build the honest control · put an interval on a gain · judge a figure |
+# | **Minutes** | 30 |
+# | **You need** | [03 · Perforated backpropagation](03_perforated_backpropagation.ipynb) |
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from IPython.display import Markdown
+
+from perfteach import course
+
+tier = course.tier()
+images = tier.load()
+print(images)
+
+# %% [markdown]
+# **Two kinds of numbers stand in this notebook.** *Live* runs train here, now, and in the quick tier they use the
+# embedded synthetic images, which are drawings and not photographs. *Recorded* runs trained for hours on real images
+# and came with the course; each says on which data, when, and on which machine. Every result below says which kind it
+# is.
+#
+# ## A claim, and its rivals
+#
+# The published case study of this course (a hackathon team from Deloitte and the University of Pittsburgh; CIFAR-10 and
+# torchvision's MobileNetV3-Small) reports that dendrites cut the error by 6 % relative. Suppose you train a network,
+# grow dendrites, train on, and the test error falls. You would like to say: *the dendrites did it.* At least five other
+# explanations fit the same observation. Each has a control that rules it out, called an **arm** of a study:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach.study import ARMS
+
+Markdown("| arm | rules out that … |\n|---|---|\n" + "\n".join(f"| `{n}` | {a.rules_out} |" for n, a in ARMS.items()))
+
+# %% [markdown]
+# `random` dendrites stay as they were drawn; only their weights `w` learn. `shuffled` dendrites learn to follow errors
+# that were dealt out to the wrong images. `gradient` dendrites learn together with the neurons by ordinary
+# backpropagation.
+#
+# ### Exercise 1 · Which arm rules it out? · easy · 3 minutes
+#
+# Put the name of an arm beside each rival explanation.
+
+# %% tags=["exercise"]
+ruled_out_by = {
+    ### BEGIN SOLUTION
+    ### STUB "it trained for more epochs": ...,  # your answers here
+    ### STUB "it has more parameters": ...,
+    ### STUB "untrained dendrites would do as well": ...,
+    ### STUB "the error signal taught the dendrites nothing": ...,
+    ### STUB "plain backpropagation would do as well": ...,
+    "it trained for more epochs": "same-epochs",
+    "it has more parameters": "wider",
+    "untrained dendrites would do as well": "random",
+    "the error signal taught the dendrites nothing": "shuffled",
+    "plain backpropagation would do as well": "gradient",
+    ### END SOLUTION
+}
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach import checks
+
+checks.check_rules_out(ruled_out_by)
+
+# %% [markdown]
+# ## The control that is forgotten most often
+#
+# A run with dendrites does more than grow dendrites. It goes back to its best weights, starts the optimiser and the
+# learning rate afresh, and trains on. A fresh learning rate alone can improve a network ([warm
+# restarts](https://arxiv.org/abs/1608.03983)). So the `same-epochs` control must do all of that too, without a
+# dendrite. And the epochs of the dendrite phase are not free: the control may use them to train its neurons.
+#
+# ### Exercise 2 · The same-epochs control · medium · 5 minutes
+#
+# A run has neuron phases of `neuron = (8, 4)` epochs, and a dendrite phase of `dendrite = 3` epochs before each of them
+# but the first. Return the control's neuron phases: as many restarts, as many epochs in all, at the same places.
+
+
+# %% tags=["exercise"]
+def control_phases(neuron, dendrite):
+    ### BEGIN SOLUTION
+    first, *later = neuron
+    return (first, *(epochs + dendrite for epochs in later))
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_same_epochs(control_phases)
+
+# %% [markdown]
+# ## A small study, live
+#
+# `perfteach.study.Study` declares what is compared, and the recorded studies are declared in the same way. This one is
+# tiny: one trained MobileNet of reduced width, two ways to go on from it, one seed.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach.study import Study
+
+study = Study(
+    about="live: two ways to go on from one trained MobileNet",
+    arms=("same-epochs", "perforated") if tier.name == "quick" else ("same-epochs", "perforated", "thawed"),
+    seeds=tier.seeds,
+    width=tier.width,
+    baseline=2 * tier.neuron[0],
+    dendrite=tier.dendrite,
+    neuron=tier.neuron[1],
+    batch_size=2 * tier.batch_size,
+)
+for arm in study.arms:
+    phases = study.config(arm, seed=0).switch
+    print(f"{arm:12} neuron phases of {phases.neuron} epochs, dendrite phase of {phases.dendrite}")
+
+# %% [markdown]
+# First the **baseline**: an ordinary MobileNetV3-Small, trained in one neuron phase. It is perforated already, which
+# changes nothing as long as there is no dendrite, and lets every arm start from exactly these weights.
+
+# %%
+import tempfile
+from pathlib import Path
+
+from perfteach import PerforatedTrainer
+
+work = Path(tempfile.mkdtemp(prefix="perfteach-04-"))
+
+
+def train_baseline(seed):
+    model = study.model("baseline", seed, len(images.classes))
+    trainer = PerforatedTrainer(
+        model, images, study.config("baseline", seed), name=f"live/baseline-seed{seed}", folder=work / str(seed)
+    )
+    return trainer.fit(progress=False)
+
+
+baselines = {seed: train_baseline(seed) for seed in study.seeds}
+baselines[0]
+
+# %% [markdown]
+# Now the arms. `continue_from` hands the baseline's weights and its epochs to an arm's trainer, so the expensive part
+# is trained once.
+#
+# **Predict first.** The baseline has trained for only a few epochs and was still getting better when it stopped. The
+# control goes on training its neurons; the dendritic run first freezes them for a dendrite phase. Which one will be
+# ahead?
+
+# %%
+from perfteach.study import continue_from
+
+models, runs = {}, {}
+for seed in study.seeds:
+    for arm in study.arms:
+        model = study.model(arm, seed, len(images.classes))
+        trainer = PerforatedTrainer(model, images, study.config(arm, seed), name=f"live/{arm}-seed{seed}")
+        continue_from(trainer, work / str(seed) / "checkpoint.pt")
+        runs[arm, seed], models[arm, seed] = trainer.fit(progress=False), model
+
+# %%
+from perfteach import plots
+
+plots.training_curves(runs["perforated", 0])
+
+# %% [markdown]
+# *How to read it:* error by epoch, lower is better. In the hatched dendrite phase the validation error stands still,
+# because the function does. Then the neurons learn again, now with the dendrites' help.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+one, other = runs["same-epochs", 0], runs["perforated", 0]
+before = study.baseline
+same = [e["validation_loss"] for e in one.epochs[:before]] == [e["validation_loss"] for e in other.epochs[:before]]
+print("the arms share their first", before, "epochs:", same)
+print("epochs in all:", {arm: len(runs[arm, 0].epochs) for arm in study.arms})
+for run in (one, other):
+    print(f"{run.name}: {run.result['parameters']['total']:,} parameters, every dendrite counted")
+
+# %%
+from perfteach import metrics
+
+gain = {seed: metrics.error_reduction(*(runs[a, seed].result["test_accuracy"] for a in ("same-epochs", "perforated")))
+        for seed in study.seeds}  # fmt: skip
+rows = [f"| {arm} | {seed} | {100 - run.result['test_accuracy']:.1f} | {run.result['seconds']:.0f} |"
+        for (arm, seed), run in runs.items()]  # fmt: skip
+verdict = "fewer" if gain[0] > 0 else "more" if gain[0] < 0 else "as many"
+Markdown(
+    f"**Live, {images.title()}, {len(images.train):,} training images.**\n\n| arm | seed | test error (%) | seconds |\n"
+    "|---|---|---|---|\n" + "\n".join(rows) + f"\n\nIn this run the network with dendrites makes **{verdict}** errors "
+    f"than its control: an error reduction of {gain[0]:.1f} %. One short run proves nothing in either direction."
+)
+
+# %% [markdown]
+# If the control is ahead, that is a lesson too: **a network that has not finished learning has better things to do than
+# to grow dendrites.** Every dendrite epoch is one in which the neurons stand still. Dendrites come last, when the
+# baseline has stopped improving; that is what the plateau rule of notebook 03 is for.
+#
+# ## How far does chance reach?
+#
+# A test set is a sample. If a network is right with probability $p$ on each of $n$ images, its measured accuracy has
+# the standard error $\sqrt{p\,(1-p)/n}$.
+#
+# ### Exercise 3 · How far chance reaches · easy · 3 minutes
+#
+# Write it for an accuracy in percent; the answer is in percentage points.
+
+
+# %% tags=["exercise"]
+def standard_error(accuracy, images):
+    ### BEGIN SOLUTION
+    return (accuracy * (100 - accuracy) / images) ** 0.5
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_standard_error(standard_error)
+
+# %% [markdown]
+# Two networks that are tested on the *same* images can be compared more sharply, image by image: what both get right or
+# both get wrong cancels. `paired_bootstrap` draws the test images again and again with replacement, and looks how much
+# the difference moves.
+
+# %%
+labels = images.test.labels
+right = {arm: metrics.predictions(models[arm, 0], images, "test") == labels for arm in study.arms}
+interval = metrics.paired_bootstrap(right["same-epochs"], right["perforated"], resamples=2000)
+crosses = "does not contain" if interval.excludes_zero else "contains"
+Markdown(
+    f"Live: accuracy with dendrites minus the control's, in points, over {len(labels):,} test images: **{interval}**. "
+    f"The interval {crosses} zero."
+)
+
+# %% [markdown]
+# Careful: this interval speaks about *these two networks*. Another seed gives two other networks. A statement about the
+# method needs several seeds, each with its own control: the same start weights and the same order of the images in both
+# arms.
+#
+# ### Exercise 4 · The paired interval · hard · 8 minutes
+#
+# `control` and `treated` are the test accuracies of five seeds, in the same order. With differences $d_i$, their mean
+# $\bar d$ and their standard deviation $s$ (with $n-1$), the 95 % interval is
+#
+# $$\bar d \;\pm\; t\,\frac{s}{\sqrt n}, \qquad t = 2.776 \text{ for five seeds.}$$
+#
+# Return the mean and the two ends.
+
+
+# %% tags=["exercise"]
+def paired(control, treated):
+    ### BEGIN SOLUTION
+    from statistics import mean, stdev
+
+    differences = [b - a for a, b in zip(control, treated, strict=True)]
+    middle, half = mean(differences), 2.776 * stdev(differences) / len(differences) ** 0.5
+    return middle, middle - half, middle + half
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_paired_interval(paired)
+
+# %% [markdown]
+# ## The recorded runs, on real images
+#
+# The study `mini` has all eight arms, and five seeds where it is complete. What is shown here is what this copy of the
+# course holds; nothing is filled in. In the widget you choose the arms, the seeds and the control: **look at the
+# interval first, at the mean second.**
+
+# %%
+from perfteach.widgets import RunCompare
+
+mini = course.recorded_or_none("mini")
+nothing = (
+    "This copy of the course holds no recorded runs of the study *mini* yet, so no claim about real images is made "
+    "here, and the widget below compares the live synthetic runs. `perfteach study mini` makes the records."
+)
+Markdown(course.about(mini) if mini else nothing)
+
+# %%
+RunCompare(mini or list(runs.values()))
+
+# %% [markdown]
+# A first real run, of a whole MobileNet-Small, comes with the course too. It is a single run without a control. It
+# shows how the phases look on photographs, and no more:
+
+# %%
+first = course.recorded_or_none("first")
+Markdown(course.about(first) if first else "This copy of the course does not hold that run yet.")
+
+# %%
+plots.training_curves(first[0] if first else runs["same-epochs", 0])
+
+# %% [markdown]
+# ## What the published figure shows, and what it does not
+#
+# The team published its script and a training graph, which is more than most do, and it is why the following can be
+# said at all. The graph (width 0.5) shows validation accuracy 0.815 before and 0.822 after one cycle of dendrites.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+published = metrics.error_reduction(81.5, 82.2)
+noise = (82.25 * 17.75 / 10_000) ** 0.5
+print(f"from 81.5 to 82.2 % the error falls by {published:.1f} % of what it was")
+print(f"one accuracy of 82.25 % on 10,000 images has a standard error of {noise:.2f} points")
+print(f"the difference of two independent ones: {noise * 2**0.5:.2f} points")
+
+# %% [markdown]
+# **It shows** that the method runs on a real network, that validation accuracy was higher after the cycle than before
+# it, and what an epoch costs: 120 s without dendrites, 190 s with one, 280 s in the dendrite phase.
+#
+# **It does not show** whose merit the gain is. There is one run without a fixed seed, so its scatter is unknown; a gain
+# of 0.7 points is not much larger than what chance does to two independent tests; and no arm got the same restarts and
+# the same number of epochs without dendrites. None of this says that the claim is wrong. It says what to measure next,
+# and that is what the study `mini` measures.
+#
+# ## Quiz
+#
+# **The interval of the difference over five seeds runs from −0.1 to +0.9 points. A colleague says: "so dendrites do not
+# help." Is that what it says?**
+#
+# <details><summary>Answer</summary>
+#
+# No. It says that these runs cannot tell. No gain and a gain of 0.9 points are both compatible with them. More seeds
+# make the interval narrower; its half width shrinks with the root of their number.
+#
+# </details>
+#
+# **The arm `random` gains as much as `perforated`. What have you learned?**
+#
+# <details><summary>Answer</summary>
+#
+# That the correlation phase did nothing here that random features did not do too. The gain is real, its explanation is
+# another one: more fixed non-linear features, with weights `w` that learn.
+#
+# </details>
+
+# %% [markdown]
+# > **What could go wrong**
+# >
+# > * *The test set chooses.* Whoever looks at the test error to decide when to stop, or which arm to show, no longer
+# >   measures anything. The trainer reads it once, at the end; validation decides.
+# > * *The arms see different data.* Compare the checksums in the records; `RunCompare` does.
+# > * *"The cycle was rolled back."* With `roll_back=True` a cycle that does not improve validation is undone. In a
+# >   study it has to be kept, or only the lucky cycles are counted.
+# > * *Evaluation is at chance while training goes well.* torchvision's MobileNetV3 updates its norms' statistics very
+# >   slowly; `mobilenet_small` uses PyTorch's usual momentum of 0.1.
+# >
+# > More in [troubleshooting](../docs/troubleshooting.md).
+#
+# **Take away.** A gain is a difference from something. Same split, same seeds, same epochs, same restarts; several
+# seeds; an interval. What is left then may be due to the dendrites.
+#
+# **Next:** [05 · Building Extra-Small](05_building_extra_small.ipynb), where the network has to shrink.
+#
+# **References**
+#
+# * R. Brenner and L. Itti, *Perforated Backpropagation*, [arXiv 2501.18018](https://arxiv.org/abs/2501.18018)
+# * A. Howard et al., *Searching for MobileNetV3*, [arXiv 1905.02244](https://arxiv.org/abs/1905.02244)
+# * I. Loshchilov and F. Hutter, *SGDR: Stochastic Gradient Descent with Warm Restarts*,
+#   [arXiv 1608.03983](https://arxiv.org/abs/1608.03983)
+# * B. Efron and R. Tibshirani, *An Introduction to the Bootstrap*, Chapman & Hall 1993

@@ -1,0 +1,360 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+# ruff: noqa: E402
+
+# %% [markdown]
+# # 05 · Building Extra-Small
+#
+# **You may spend 1.66 million parameters, dendrites included. Where do they buy the most?**
+#
+# A dendrite is not free: it has about as many weights as the neuron it helps. So the question of this notebook is not
+# "do dendrites help" but "do they help more than the same parameters would, spent on something else".
+#
+# | | |
+# |---|---|
+# | **You will** | count honestly · trade width, head, dendrites · choose where dendrites grow · read a Pareto front |
+# | **Minutes** | 30 |
+# | **You need** | [04 · Perforated fine-tuning](04_perforated_fine_tuning.ipynb) |
+#
+# ## Where the parameters are
+#
+# `width` multiplies every channel count. The *head* is the classifier at the end: with 1000 outputs, as for ImageNet,
+# or with the 10 that the task has.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+import torch
+
+from perfteach import count_parameters, mobilenet_small
+
+
+def plain(width, head):
+    with torch.device("meta"):  # shapes without memory: enough to count
+        return count_parameters(mobilenet_small(10, width, head=head))
+
+
+for width in (1.0, 0.75, 0.5):
+    imagenet, task = plain(width, "imagenet"), plain(width, "task")
+    print(f"width {width:4}: {imagenet.total:9,} with 1000 outputs, {task.total:9,} with 10")
+
+# %% [markdown]
+# Look at the first line. The plain MobileNet-Small with **ten** outputs has fewer than 1.66 million parameters already:
+# a million of its weights told apart classes that CIFAR-10 does not have. Whoever compares network sizes has to say
+# which head.
+#
+# ## Two ways to count
+#
+# The published Extra-Small goes "from 2.54 M to 1.66 M parameters". The first number is in the table above. Where does
+# the second come from? Take width 0.75 with 1000 outputs, as in the team's public script, and grow one dendrite a
+# neuron:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach import add_dendrites, perforate
+from perfteach.dendrites import dendritic_layers
+
+with torch.device("meta"):
+    grown = add_dendrites(perforate(mobilenet_small(10, 0.75, head="imagenet")))
+links = sum(layer.neurons for _, layer in dendritic_layers(grown))
+print(f"the network without dendrites:      {plain(0.75, 'imagenet').total:9,}")
+print(f"one weight w from each dendrite:    {links:9,}")
+print(f"these two together:                 {plain(0.75, 'imagenet').total + links:9,}")
+print(f"with the dendrites' own weights:    {count_parameters(grown).total:9,}")
+
+# %% [markdown]
+# The third line is 1.66 M. So the published figure is *consistent with* counting each dendrite's link to its neuron,
+# and not the dendrite itself; the fourth line is what has to be stored and multiplied. We cannot know what was meant.
+# This course prints the fourth number, always, and its Extra-Small has to stay at **1.66 M with everything counted**.
+#
+# ### Exercise 1 · Two ways to count · easy · 5 minutes
+#
+# Write a function of a perforated model that returns both: the network plus the links `w` only, and everything.
+# `dendritic_layers(model)` yields (name, layer) pairs; a layer has `.dendrites` (modules), `.weights` (the `w`, one
+# tensor a dendrite) and `.cascade` (from older dendrites to newer ones).
+
+
+# %% tags=["exercise"]
+def two_counts(model):
+    ### BEGIN SOLUTION
+    everything = sum(p.numel() for p in model.parameters())
+    hidden = sum(
+        p.numel() for _, layer in dendritic_layers(model) for part in (layer.dendrites, layer.cascade)
+        for p in part.parameters()
+    )  # fmt: skip
+    return everything - hidden, everything
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach import checks
+
+checks.check_two_counts(two_counts)
+
+# %% [markdown]
+# ### Exercise 2 · The widest that fits · medium · 6 minutes
+#
+# Every neuron gets `dendrites` dendrites, and all of it may have at most `limit` parameters. Which width is the largest
+# that fits, among 0.3, 0.4, …, 1.0? **Predict first:** with one dendrite a neuron, will it be half of what fits
+# without? `size(width, dendrites)` builds such a network and counts everything.
+
+# %%
+from functools import lru_cache
+
+
+@lru_cache
+def size(width, dendrites):
+    with torch.device("meta"):
+        model = perforate(mobilenet_small(10, width))
+        for _ in range(dendrites):
+            add_dendrites(model)
+    return count_parameters(model).total
+
+
+# %% tags=["exercise"]
+def widest(dendrites, limit):
+    ### BEGIN SOLUTION
+    widths = [step / 10 for step in range(3, 11)]
+    return max(width for width in widths if size(width, dendrites) <= limit)
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_widest(widest)
+
+# %% [markdown]
+# Not half: parameters grow with the *square* of the width, since each layer's inputs and outputs both get wider.
+# Doubling the parameters costs only about a factor $\sqrt 2$ in width. That is good news and bad news: dendrites
+# everywhere cost little width, but the same parameters would buy a plain network much width too. This is what the
+# `wider` control is for.
+#
+# ## Design within a budget
+#
+# Change width, head, layers and dendrites, and see what it costs. The line stands at 1.66 M. Points are recorded runs,
+# where this copy of the course has any; a design that was never trained has a size, but no accuracy.
+
+# %%
+from perfteach import course, runs
+from perfteach.widgets import BudgetDesigner
+
+records = [run for name in runs.studies() for run in course.recorded_or_none(name)]
+BudgetDesigner(records)
+
+# %% [markdown]
+# Try it: dendrites on the *depthwise* convolutions only. They cost almost nothing, since a depthwise neuron sees a
+# single channel. Then on the *head* only. Which of the two would you expect to help more?
+#
+# ## Ask the dendrites
+#
+# You need not guess. In a dendrite phase every layer's dendrites report how well they follow their neurons' error: the
+# mean |r| of notebook 03. Let one dendrite grow everywhere in a small network for a short time, look where the error
+# *can* be followed, and keep only those. The runs here are live, on the embedded synthetic images.
+
+# %%
+from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig
+
+tier = course.tier()
+images = tier.load()
+scout = perforate(mobilenet_small(10, tier.width, seed=0))
+phases = FixedSwitch((tier.neuron[0] - 2, 1), tier.dendrite)
+config = TrainConfig(switch=phases, roll_back=False, batch_size=2 * tier.batch_size, lr=4e-3, dendrite_lr=4e-3)
+scouting = PerforatedTrainer(scout, images, config, name="live/scout").fit(progress=False)
+scores = scouting.scores_frame().iloc[-1].to_dict()  # layer -> mean |r| in the last dendrite epoch
+
+# %%
+from perfteach import plots
+
+plots.score_heatmap(scouting)
+
+# %% [markdown]
+# *How to read it:* one row a layer, from the stem at the top to the head at the bottom; one column an epoch of the
+# dendrite phase; brighter means that the dendrites follow their neurons' errors better. High in one place and low in
+# another is what makes choosing worthwhile. But a score is not yet a gain, and the layers differ in price by a factor
+# of thousands:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+with torch.device("meta"):
+    full = add_dendrites(perforate(mobilenet_small(10, 0.5)))  # the width we want to build
+costs = {
+    name: sum(p.numel() for part in (layer.dendrites, layer.weights) for p in part.parameters())
+    for name, layer in dendritic_layers(full)
+}
+cheapest, dearest = min(costs, key=costs.get), max(costs, key=costs.get)
+print(f"{len(costs)} layers could carry dendrites; together they cost {sum(costs.values()):,} parameters")
+print(f"cheapest: {cheapest} with {costs[cheapest]:,}; dearest: {dearest} with {costs[dearest]:,}")
+
+# %% [markdown]
+# ### Exercise 3 · Where dendrites pay · medium · 7 minutes
+#
+# Choose greedily: go through the layers by score *per parameter*, highest first; take a layer if it still fits into the
+# budget, skip it if not, and go on. Return the names in the order they were taken.
+
+
+# %% tags=["exercise"]
+def choose_layers(scores, costs, budget):
+    ### BEGIN SOLUTION
+    chosen = []
+    for name in sorted(scores, key=lambda name: scores[name] / costs[name], reverse=True):
+        if costs[name] <= budget:
+            chosen.append(name)
+            budget -= costs[name]
+    return chosen
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_choose_layers(choose_layers)
+
+# %% [markdown]
+# ## Build it
+#
+# The course's `mobilenet_extra_small` has width 0.5 and a head with as many outputs as there are classes. With
+# dendrites on every layer it stays below the line already, as exercise 2 says. Choosing makes it much smaller: here
+# with at most 100,000 parameters for dendrites. (Where exercise 3 is not solved yet, every convolution of a block gets
+# dendrites.)
+
+# %%
+from perfteach import mobilenet_extra_small
+
+chosen = choose_layers(scores, costs, 100_000) or "features.*.block.*.0"
+extra_small = mobilenet_extra_small(10, seed=0)
+perforate(extra_small, chosen)
+add_dendrites(extra_small)
+sizes = {
+    "MobileNet-Small, 1000 outputs": plain(1.0, "imagenet"),
+    "MobileNet-Small, 10 outputs": plain(1.0, "task"),
+    "Extra-Small, dendrites everywhere": count_parameters(full),
+    "Extra-Small, dendrites where they pay": count_parameters(extra_small),
+}
+plots.parameter_bars({name: count.as_dict() for name, count in sizes.items()}, limit=1_660_000)
+
+# %%
+# NBVAL_CHECK_OUTPUT
+print("1.66 M or less, every dendrite counted:", count_parameters(extra_small).total <= 1_660_000)
+print("dendrites everywhere:", f"{count_parameters(full).total:,}")
+
+# %% [markdown]
+# ## Was it worth it? The Pareto front
+#
+# Size alone is no merit. Put each network where it belongs: parameters to the right, error upwards. A network is on the
+# **Pareto front** if no network of at most its size makes fewer errors.
+#
+# ### Exercise 4 · The Pareto front · medium · 6 minutes
+#
+# `points` is a list of (name, parameters, accuracy). Return the names on the front, the smallest network first. Of two
+# networks of equal size the more accurate one counts, and a larger one with the same accuracy is not on the front.
+
+
+# %% tags=["exercise"]
+def front(points):
+    ### BEGIN SOLUTION
+    names, best = [], float("-inf")
+    for name, _, accuracy in sorted(points, key=lambda point: (point[1], -point[2])):
+        if accuracy > best:
+            names.append(name)
+            best = accuracy
+    return names
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_front(front)
+
+# %% [markdown]
+# Now for points. **Live first:** the scout, a plain network of its width, and a plain one $\sqrt 2$ times as wide,
+# which has about as many parameters as the scout with its dendrites. All three train for the same number of epochs.
+# **Predict:** which of them will lie on the front?
+
+# %%
+epochs = TrainConfig(
+    switch=FixedSwitch((len(scouting.epochs),)), max_dendrites=0, batch_size=config.batch_size, lr=4e-3
+)
+live = {f"width {tier.width:.2f} with dendrites": ("perforated", scouting)}
+for width in (tier.width, 2**0.5 * tier.width):
+    model = mobilenet_small(10, width, seed=0)
+    run = PerforatedTrainer(model, images, epochs, name=f"live/plain-{width:.2f}").fit(progress=False)
+    live[f"plain, width {width:.2f}"] = ("wider" if width > tier.width else "baseline", run)
+points = [
+    {"name": name, "arm": arm, "parameters": r.result["parameters"]["total"], "accuracy": r.result["test_accuracy"]}
+    for name, (arm, r) in live.items()
+]
+plots.pareto(points, data=images.title())
+
+# %% [markdown]
+# *How to read it:* left is smaller, down is better; ringed networks are on the front. **Live, synthetic images, one
+# seed, a few epochs:** the picture shows how to read a front, and settles nothing. At this length no network has
+# converged, and which one leads is mostly a matter of who learns fastest.
+#
+# **Now the recorded runs**, on real images, where this copy of the course has them:
+
+# %%
+from IPython.display import Markdown
+
+finished = [run for run in records if run.result and not run.header["data"]["synthetic"]]
+note = "This copy of the course holds no finished recorded runs yet, so there is no front of real images to show."
+Markdown(course.about(finished) if finished else note)
+
+# %%
+from perfteach.widgets.budget import recorded_points
+
+real = finished[0].header["data"]["name"] if finished else "no recorded runs yet"
+plots.pareto(recorded_points(finished), limit=1_660_000, data=real)
+
+# %% [markdown]
+# Recorded runs of different studies differ in image size and training length as well; compare within a study, and use
+# the intervals of notebook 04 before you believe a distance.
+#
+# ## Quiz
+#
+# **Team A reports 1.2 M parameters, team B 1.6 M, at the same accuracy. What do you ask before you prefer A's
+# network?**
+#
+# <details><summary>Answer</summary>
+#
+# What was counted: which head, and are the dendrites' own weights in it? Then what it costs to run: a dendrite repeats
+# its neuron's arithmetic, so multiply-accumulates and latency may rank the two the other way round.
+#
+# </details>
+#
+# **A layer's score is high, mean |r| = 0.3. Does that mean that dendrites there will lower the test error?**
+#
+# <details><summary>Answer</summary>
+#
+# No. It means that a part of the remaining error can be predicted from the layer's input, on the training images. The
+# neuron may have been about to learn that itself, and what is predictable in training may not be so in the test. The
+# score says where to try.
+#
+# </details>
+
+# %% [markdown]
+# > **What could go wrong**
+# >
+# > * *The budget is met on paper only.* `count_parameters` counts every dendrite. Grow them before you count.
+# > * *"No layer is called …"* Names depend on the network; `print(model.perforation)` lists them, and why a layer
+# >   cannot carry dendrites.
+# > * *Scores of an untrained network.* At the start every error is large and easy to follow. Scout when training has
+# >   settled.
+# > * *The front moves with every seed.* Then the points are closer than the scatter. Draw intervals, or more seeds.
+# >
+# > More in [troubleshooting](../docs/troubleshooting.md).
+#
+# **Take away.** Count everything. The head is the cheapest thing to shrink, width costs with its square, and dendrites
+# are worth their price only where they follow an error that nothing cheaper removes.
+#
+# **Next:** [06 · Shipping it](06_shipping_it.ipynb), on to the device.
+#
+# **References**
+#
+# * A. Howard et al., *Searching for MobileNetV3*, [arXiv 1905.02244](https://arxiv.org/abs/1905.02244)
+# * R. Brenner and L. Itti, *Perforated Backpropagation*, [arXiv 2501.18018](https://arxiv.org/abs/2501.18018)
+# * M. Tan and Q. Le, *EfficientNet*, [arXiv 1905.11946](https://arxiv.org/abs/1905.11946): width, depth and resolution
+#   traded together

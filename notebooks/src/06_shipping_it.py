@@ -1,0 +1,415 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+# ruff: noqa: E402
+
+# %% [markdown]
+# # 06 · Shipping it
+#
+# **A small network on paper: is it also small and fast where it runs?**
+#
+# Parameters are counted in a notebook. A device stores bytes and spends milliseconds, and neither follows from the
+# parameter count alone. Here the Extra-Small of notebook 05 leaves PyTorch.
+#
+# | | |
+# |---|---|
+# | **You will** | fold norms away · export to ONNX · prove equal answers · measure size and latency · round to int8 |
+# | **Minutes** | 25 |
+# | **You need** | [05 · Building Extra-Small](05_building_extra_small.ipynb) |
+#
+# ## Something to ship
+#
+# A short live training on the embedded synthetic images, with dendrites in the last convolution and the head. The
+# network is far from good. That does not matter here: what has to be proved is that *the shipped file gives the answers
+# that this network gives*.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig, course, mobilenet_small, perforate
+
+tier = course.tier()
+images = tier.load()
+width = tier.width if tier.name == "quick" else 0.5
+model = mobilenet_small(len(images.classes), width, seed=0)
+perforate(model, ["features.12.0", "classifier.0", "classifier.3"])
+phases = FixedSwitch((3, 2), 1) if tier.name == "quick" else tier.switch
+config = TrainConfig(switch=phases, roll_back=False, batch_size=2 * tier.batch_size, lr=4e-3)
+run = PerforatedTrainer(model, images, config, name="live/to-ship").fit(progress=False)
+print("dendrites a neuron:", run.result["dendrites"])
+print(f"{run.result['parameters']['total']:,} parameters, every dendrite counted")
+
+# %% [markdown]
+# ## Folding
+#
+# In evaluation a BatchNorm is a multiplication and an addition per channel, with numbers that no longer change. The
+# convolution before it is linear, so the two are *one* convolution:
+#
+# $$\gamma\,\frac{(W * x) - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta
+# \;=\; \underbrace{\frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}\,W}_{\text{new weight}} * x
+# \;+\; \underbrace{\beta - \frac{\gamma\,\mu}{\sqrt{\sigma^2 + \varepsilon}}}_{\text{new bias}}$$
+#
+# ### Exercise 1 · Fold a BatchNorm · medium · 6 minutes
+#
+# `weight` is [out, in, k, k]; the others have one number for each output channel. Return the new weight and the new
+# bias. (Everything is an ordinary tensor; no module is needed.)
+
+
+# %% tags=["exercise"]
+def fold_norm(weight, gamma, beta, mean, variance, eps):
+    ### BEGIN SOLUTION
+    scale = gamma / (variance + eps).sqrt()  # [out]
+    return weight * scale[:, None, None, None], beta - mean * scale
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach import checks
+
+checks.check_fold(fold_norm)
+
+# %% [markdown]
+# `perfteach.fold(model)` does this for the neurons *and* for the dendrites of every dendritic layer, in a copy. A
+# dendrite keeps its own `tanh`, so it cannot be folded into its neuron; that is what it is there for.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+import torch
+
+from perfteach import fold
+from perfteach.dendrites import dendritic_layers
+
+folded = fold(model)
+layer = dict(dendritic_layers(model))["features.12.0"]
+print("before:", [type(part).__name__ for part in layer.neuron])
+print("after: ", type(dict(dendritic_layers(folded))["features.12.0"].neuron).__name__)
+x, y = next(iter(images.batches("test", 100)))
+with torch.inference_mode():
+    gap = (model(x) - folded(x)).abs().max()
+print("largest difference of a logit is below 0.0001:", bool(gap < 1e-4))
+
+# %% [markdown]
+# Not *zero*: the same sum in another order is rounded differently. "Equal up to rounding" is what to ask for, with a
+# number beside it.
+#
+# ## Leaving PyTorch
+#
+# [ONNX](https://onnx.ai) is a file format for networks that many runtimes read. `torch.onnx.export(..., dynamo=True)`
+# follows one input through the network and writes down every operation. The batch size becomes part of the file; a
+# device sees one image at a time, so it is 1 here. The original MobileNet-Small (width 1, 10 outputs, untrained, for
+# its size and speed only) is exported in the same way.
+
+# %%
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+
+logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", category=DeprecationWarning)  # of the exporter's own parts
+folder = Path(tempfile.mkdtemp(prefix="perfteach-06-"))
+one_image = x[:1].contiguous()
+
+
+def export(network, name):
+    path = folder / f"{name}.onnx"
+    program = torch.onnx.export(
+        network.eval(), (one_image,), dynamo=True, verbose=False, input_names=["image"], output_names=["logits"]
+    )
+    program.save(path)
+    return path
+
+
+files = {
+    "MobileNet-Small": export(mobilenet_small(10, 1.0, seed=0), "small"),
+    "with dendrites": export(folded, "dendritic"),
+}
+
+# %%
+# NBVAL_CHECK_OUTPUT
+import onnx
+
+graph = onnx.load(files["with dendrites"]).graph
+kinds = [node.op_type for node in graph.node]
+print("input:", [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim])
+print("norms left:", kinds.count("BatchNormalization"))
+print("dendrites' tanh:", kinds.count("Tanh"))
+
+# %% [markdown]
+# Three dendritic layers, three `Tanh`: the dendrites are in the file, as ordinary operations. Whoever runs it needs
+# neither this course nor PyTorch.
+#
+# ## The same answers?
+#
+# A converted network that answers *something* is not a converted network. Compare all logits on images it has never
+# seen, and then the labels.
+#
+# ### Exercise 2 · Does it still give the same answers? · easy · 4 minutes
+#
+# Return the largest absolute difference of two tensors of logits [N, classes], and the share of images with the same
+# label, in percent.
+
+
+# %% tags=["exercise"]
+def same_answers(reference, shipped):
+    ### BEGIN SOLUTION
+    difference = (reference - shipped).abs().max()
+    return difference, 100 * (reference.argmax(1) == shipped.argmax(1)).float().mean()
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_same_answers(same_answers)
+
+# %%
+import numpy as np
+import onnxruntime
+
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1  # one core: comparable, and what a small device has
+
+
+def session(path):
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def logits_of(path):
+    opened = session(path)
+    rows = [opened.run(None, {"image": row[None].numpy()})[0] for row in test_images]
+    return torch.from_numpy(np.concatenate(rows))
+
+
+test_images = torch.cat([batch for batch, _ in images.batches("test", 250)]).contiguous()
+with torch.inference_mode():
+    reference = model.eval()(test_images)
+shipped = logits_of(files["with dendrites"])
+
+# %%
+# NBVAL_CHECK_OUTPUT
+agree = (reference.argmax(1) == shipped.argmax(1)).float().mean()
+print(f"{len(reference)} test images")
+print("largest difference of a logit is below 0.001:", bool((reference - shipped).abs().max() < 1e-3))
+print("the same label for at least 99.5 % of them:", bool(agree >= 0.995))
+
+# %% [markdown]
+# ## How fast?
+#
+# **Predict first:** the dendritic network has far fewer parameters than MobileNet-Small. Will one image take it
+# proportionally less time?
+#
+# The first runs of a session pay for memory and caches, and now and then another program takes the core away. So
+# measure often, drop the first runs, and take the median.
+#
+# ### Exercise 3 · Measure a latency · easy · 4 minutes
+#
+# `seconds` are the measured times, `warm_up` is how many of the first to drop. Return the median in **milliseconds**.
+
+
+# %% tags=["exercise"]
+def latency(seconds, warm_up):
+    ### BEGIN SOLUTION
+    from statistics import median
+
+    return 1000 * median(seconds[warm_up:])
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_latency(latency)
+
+# %%
+import time
+from statistics import quantiles
+
+
+def times(answer, repeats=200, warm_up=20):
+    seconds = []
+    for _ in range(repeats + warm_up):
+        start = time.perf_counter()
+        answer()
+        seconds.append(time.perf_counter() - start)
+    return quantiles([1000 * s for s in seconds[warm_up:]], n=10)  # deciles in ms; the fifth is the median
+
+
+def onnx_times(path):
+    opened, feed = session(path), {"image": one_image.numpy()}
+    return times(lambda: opened.run(None, feed))
+
+
+measured = {name: onnx_times(path) for name, path in files.items()}
+torch.set_num_threads(1)
+with torch.inference_mode():
+    measured["with dendrites, in PyTorch"] = times(lambda: model(one_image), repeats=50)
+
+# %% [markdown]
+# ## Eight bits
+#
+# A weight has 32 bits and does not need them. Symmetric rounding keeps one *scale* per tensor and a whole number
+# from −127 to 127 per weight: $w \approx s\,q$ with $s = \max|w| / 127$.
+#
+# ### Exercise 4 · Round to eight bits · medium · 6 minutes
+#
+# Return the int8 tensor and the scale.
+
+
+# %% tags=["exercise"]
+def to_int8(x):
+    ### BEGIN SOLUTION
+    scale = x.abs().max() / 127
+    return (x / scale).round().clamp(-127, 127).to(torch.int8), scale
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_quantize(to_int8)
+
+# %% [markdown]
+# How far can one go? Round *all* weights of the network to fewer and fewer bits and count the labels that stay as they
+# were. **Predict first:** at which number of bits does it break?
+
+# %%
+import copy
+
+
+def labels_kept(bits):
+    network, levels = copy.deepcopy(folded), 2 ** (bits - 1) - 1
+    with torch.no_grad():
+        for weight in network.parameters():
+            scale = weight.abs().max().clamp_min(1e-12) / levels
+            weight.copy_((weight / scale).round() * scale)
+        return 100 * float((network(test_images).argmax(1) == reference.argmax(1)).float().mean())
+
+
+# %%
+from perfteach.widgets.base import Number, Panel, paragraphs, text
+
+
+class BitsLab(Panel):
+    def __init__(self):
+        super().__init__("How many bits does a weight need?")
+        self.bits, self.words = Number("Bits a weight", 8, 2, 8, 1, self.on_change, continuous=False), text(2)
+        self.fill(self.bits.widget, self.words)
+        self.on_change(None)
+
+    def on_change(self, _):
+        kept = f"{labels_kept(self.bits.value):.1f} % of {len(reference):,} test images keep their label"
+        self.said = f"With {self.bits.value} bits a weight ({self.bits.value / 32:.0%} of 32), {kept}."
+        self.words.value = paragraphs(self.said)
+
+    def summary(self):
+        return self.said
+
+
+# %%
+BitsLab()
+
+# %% [markdown]
+# onnxruntime does the same for a whole file. *Static* quantization also rounds what flows between the layers; for the
+# range of those it needs some images, and gets training images, never the test's.
+
+# %%
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+
+class SomeImages(CalibrationDataReader):
+    def __init__(self, count=64):
+        batch, _ = next(iter(images.batches("train", count)))
+        self.rows = iter(batch.contiguous())
+
+    def get_next(self):
+        row = next(self.rows, None)
+        return None if row is None else {"image": row[None].numpy()}
+
+
+logging.getLogger().setLevel(logging.ERROR)  # the quantizer advises on preparation steps that fold has done
+files["with dendrites, int8"] = folder / "int8.onnx"
+quantize_static(files["with dendrites"], files["with dendrites, int8"], SomeImages(), QuantFormat.QDQ, per_channel=True)
+measured["with dendrites, int8"] = onnx_times(files["with dendrites, int8"])
+rounded = logits_of(files["with dendrites, int8"])
+
+# %%
+from IPython.display import Markdown
+
+labels = images.test.labels
+right = {"with dendrites": shipped, "with dendrites, int8": rounded}
+lines = []
+for name, path in files.items():
+    low, middle, high = (measured[name][decile] for decile in (0, 4, 8))
+    hits = f"{100 * (right[name].argmax(1) == labels).float().mean():.1f}" if name in right else "(untrained)"
+    lines.append(f"| {name} | {path.stat().st_size / 1e6:.2f} | {middle:.2f} ({low:.2f} to {high:.2f}) | {hits} |")
+torch_ms = measured["with dendrites, in PyTorch"][4]
+Markdown(
+    "| file | MB | ms an image: median (10th to 90th percentile) | test accuracy (%) |\n|---|---|---|---|\n"
+    + "\n".join(lines)
+    + f"\n\nThe same network in PyTorch, one image at a time: {torch_ms:.1f} ms. **Live, on this machine, one core, "
+    f"{images.title()}.**"
+)
+
+# %%
+kept = 100 * (rounded.argmax(1) == shipped.argmax(1)).float().mean()
+time_of = {name: measured[name][4] / measured["MobileNet-Small"][4] for name in files}
+size_of = {name: path.stat().st_size / files["MobileNet-Small"].stat().st_size for name, path in files.items()}
+ours, int8 = "with dendrites", "with dendrites, int8"
+Markdown(
+    f"Against MobileNet-Small our file has {size_of[ours]:.0%} of the size, and an image takes {time_of[ours]:.0%} of "
+    f"the time. Rounded to int8 it has {size_of[int8]:.0%} of the size and takes {time_of[int8]:.0%} of the time; "
+    f"{kept:.0f} % of the labels stay what they were."
+)
+
+# %% [markdown]
+# Was your prediction right? Two surprises are common here. **Time does not follow parameters:** a network of this size
+# spends much of an image's time on starting operations, and dendrites add operations. And **int8 can be slower:** where
+# the processor has no instructions for it, or the layers are so small that converting back and forth costs more than it
+# saves, only the file gets smaller. Both depend on the machine. Measure on the one you ship to.
+#
+# ## Quiz
+#
+# **After the export 3 of 10,000 labels differ from PyTorch's. Is the export broken?**
+#
+# <details><summary>Answer</summary>
+#
+# Probably not: where two logits are almost equal, rounding decides. Look at those three images' logits. If their two
+# highest differ by less than the largest difference you measured, all is well; if not, something is converted wrongly.
+#
+# </details>
+#
+# **Why may a dendrite's norm be folded, but not the dendrite into its neuron?**
+#
+# <details><summary>Answer</summary>
+#
+# Folding needs linearity: two linear maps in a row are one linear map. Between the dendrite and its neuron stands φ
+# (`tanh`), which is not linear. Without it a dendrite could be folded away, and would have been of no use.
+#
+# </details>
+
+# %% [markdown]
+# > **What could go wrong**
+# >
+# > * *The model was in training mode.* Then dropout and batch statistics are exported too. `fold` and `.eval()` take
+# >   care of it; the comparison above would have found it.
+# > * *"Got invalid dimensions for input".* The file was exported for one image. Export with `dynamic_shapes` for a free
+# >   batch size; it takes longer.
+# > * *Accuracy collapses in int8.* Calibrate with normalised images, as the network saw them, and with more than a
+# >   handful.
+# > * *A latency of other people.* Clock, cores, runtime and input size all differ. Say them, or do not compare.
+# >
+# > More in [troubleshooting](../docs/troubleshooting.md).
+#
+# **Take away.** Fold, export, *prove that the answers are the same*, and measure bytes and milliseconds where they
+# count.
+#
+# **Next:** [07 · Your own model](07_your_own_model.ipynb)
+#
+# **References**
+#
+# * [torch.onnx](https://docs.pytorch.org/docs/stable/onnx.html) and [onnxruntime's quantization
+#   guide](https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html)
+# * B. Jacob et al., *Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference*,
+#   [arXiv 1712.05877](https://arxiv.org/abs/1712.05877)

@@ -1,0 +1,382 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+# ruff: noqa: E402, B018
+
+# %% [markdown]
+# # 07 · Your own model
+#
+# **Your network, your images: how much has to be rewritten?**
+#
+# Nothing of the course so far was about MobileNets in particular. Dendrites grow on any `Conv1d/2d/3d` or `Linear`. In
+# this notebook you take the method to a network and to images of your own, and put the result where others can check
+# it.
+#
+# | | |
+# |---|---|
+# | **You will** | perforate another network in five lines · load your images · hand in a run that others can believe |
+# | **Minutes** | 30, and as long as you like afterwards |
+# | **You need** | [03 · Perforated backpropagation](03_perforated_backpropagation.ipynb); the controls of 04 |
+#
+# ## A network that has nothing to do with MobileNets
+#
+# A small residual network in plain PyTorch, as anybody might have it lying around. Its skip connections add the block's
+# input to its output, and it has no `features` and no `classifier`.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+import torch
+from torch import nn
+
+
+def block(inputs, outputs, stride=1):
+    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class SmallResNet(nn.Module):
+    def __init__(self, classes, width=12):
+        super().__init__()
+        self.stem, self.body = block(3, width, stride=2), block(width, width)
+        self.down, self.deep = block(width, 2 * width, stride=2), block(2 * width, 2 * width)
+        self.head = nn.Linear(2 * width, classes)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = self.down(x + self.body(x))
+        return self.head((x + self.deep(x)).mean((2, 3)))
+
+
+print(f"{sum(p.numel() for p in SmallResNet(10).parameters()):,} parameters")
+
+# %% [markdown]
+# ## Five lines
+#
+# **Predict first:** which of its layers will get dendrites, and what happens to the norms?
+
+# %%
+from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig, course, perforate
+
+tier = course.tier()
+images = tier.load()
+torch.manual_seed(0)
+
+model = SmallResNet(len(images.classes))
+perforate(model)
+config = TrainConfig(FixedSwitch((4, 3), 1), roll_back=False, lr=5e-3)
+run = PerforatedTrainer(model, images, config, name="live/resnet").fit(progress=False)
+run
+
+# %% [markdown]
+# The five lines are the last five that do something: build, perforate, choose phases, train, look. The table says what
+# was wrapped. A norm right behind a convolution belongs to its neuron, so a dendrite gets a norm of its own too.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+model.perforation
+
+# %%
+from perfteach.widgets import PhaseExplorer
+
+PhaseExplorer(run)
+
+# %% [markdown]
+# *How to read it:* error by epoch on the embedded synthetic images, live; in the hatched dendrite phase it stands
+# still. A single curve shows that everything works. It does not show that dendrites helped: that needs a control,
+# below.
+#
+# ### Exercise 1 · Dendrites on the convolutions only · easy · 5 minutes
+#
+# Take a network that is not perforated yet, give every **convolution** one dendrite a neuron, and nothing to the
+# `Linear` head. Return the network. The output must not change by a single bit.
+
+
+# %% tags=["exercise"]
+def perforate_convolutions(model):
+    ### BEGIN SOLUTION
+    from perfteach import add_dendrites
+
+    perforate(model, select=nn.Conv2d)
+    return add_dendrites(model)
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach import checks
+
+checks.check_perforate_convolutions(perforate_convolutions)
+
+# %% [markdown]
+# `select` takes a type, a name pattern such as `"deep.*"`, a list of these, or a function of (name, module). A layer
+# that cannot carry dendrites (shared, lazy, inside an attention module) is left alone, and the table says why.
+#
+# It need not be images either. Two numbers in, two classes out, and the same trainer:
+
+# %%
+from perfteach import metrics, plots
+from perfteach.points import two_spirals
+
+torch.manual_seed(0)
+mlp = perforate(nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 2)))
+spirals = two_spirals(600, turns=1.2)
+recipe = TrainConfig(FixedSwitch((80, 120), 40), batch_size=200, lr=0.03, dendrite_lr=0.05, weight_decay=0.0)
+PerforatedTrainer(mlp, spirals, recipe, name="live/mlp").fit(progress=False)
+plots.decision_boundary(mlp, spirals)
+
+# %% [markdown]
+# *How to read it:* the points are the two spirals, the ground shows what the network answers at each place.
+#
+# ## Your own images
+#
+# One folder a class, in a `train` and a `test` folder; or a zip or tar of it:
+#
+#     my-images/train/cat/0001.jpg      my-images/test/cat/0001.jpg
+#     my-images/train/dog/0001.jpg      my-images/test/dog/0001.jpg
+#
+# Here a stand-in for your folder: 250 of the embedded images of each of three classes, written out as PNG files.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+import tempfile
+from pathlib import Path
+
+from torchvision.io import write_png
+
+from perfteach import data
+
+work = Path(tempfile.mkdtemp(prefix="perfteach-07-"))
+source = data.load("synthetic10", progress=False)
+for split in ("train", "test"):
+    part = source.split(split)
+    for label, name in enumerate(source.classes[:3]):
+        folder = work / "my-images" / split / name
+        folder.mkdir(parents=True)
+        for number, image in enumerate(part.images[part.labels == label][: 150 if split == "train" else 100]):
+            write_png(image, str(folder / f"{number:04}.png"))
+mine = data.load(work / "my-images", label="my images (synthetic)", cache=work / "cache", progress=False)
+print(mine)
+
+# %% [markdown]
+# `load` sets a tenth of the training images apart for validation, by class. Images of other sizes are scaled to the
+# size that most of them have (`image_size=64` asks for another one), and a damaged file is named rather than skipped in
+# silence.
+#
+# With your own pictures: put the path in place of `work / "my-images"`, run the cells again, and that is all. The same
+# lines train on them:
+
+# %%
+torch.manual_seed(0)
+on_mine = perforate(SmallResNet(len(mine.classes)))
+settings = TrainConfig(FixedSwitch((10, 5), 2), roll_back=False, batch_size=45, lr=5e-3)
+my_run = PerforatedTrainer(on_mine, mine, settings, name="live/my-images").fit(progress=False)
+plots.confusion(mine.test.labels, metrics.predictions(on_mine, mine, "test"), mine.classes, data=mine.title())
+
+# %% [markdown]
+# *How to read it:* a row is the true class, a column what the network says; what lies off the diagonal is wrong.
+#
+# ## A result that others can believe
+#
+# **Rules of the hackathon**
+#
+# 1. A submission is a *pair of records* for each seed: a run with dendrites, and its `same-epochs` control. Both
+#    finished.
+# 2. Same data: equal checksums. Same number of epochs in all.
+# 3. At most 1,660,000 parameters, every dendrite counted.
+# 4. Teams are ranked by **error reduction** against *their own control*, the mean over their seeds. Equal ones by fewer
+#    parameters.
+# 5. The test set is read once a run. The trainer does that; whoever reads it more often plays alone.
+#
+# A record is the file `run.jsonl` that the trainer writes: settings, seed, data checksum, versions, machine, every
+# epoch.
+#
+# ### Exercise 2 · Is it a valid submission? · medium · 7 minutes
+#
+# `control` and `entry` are dictionaries with `finished` (True or False), `data` (the checksum), `epochs` and
+# `parameters`. Return the list of broken rules, by these names: `"finished"`, `"same data"`, `"same epochs"`,
+# `"within the limit"`. The limit is for the entry; an empty list means that all is well.
+
+
+# %% tags=["exercise"]
+def problems(control, entry):
+    ### BEGIN SOLUTION
+    kept = {
+        "finished": control["finished"] and entry["finished"],
+        "same data": control["data"] == entry["data"],
+        "same epochs": control["epochs"] == entry["epochs"],
+        "within the limit": entry["parameters"] <= 1_660_000,
+    }
+    return [rule for rule, holds in kept.items() if not holds]
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_problems(problems)
+
+# %% [markdown]
+# ### Make a submission
+#
+# Two teams, two seeds, two arms each. So that it takes seconds, the task here is the two spirals: one team brings five
+# hidden neurons, the other one eight. The control keeps the restart and all epochs and grows nothing;
+# `perfteach.demo.arm_config` writes both settings. The records go to a folder with the team's name.
+
+# %%
+from perfteach.demo import arm_config
+from perfteach.points import small_network
+
+
+def submit(team, arm, seed, network, task):
+    settings = arm_config(arm, (100, 120), 40, lr=0.03, dendrite_lr=0.05, weight_decay=0.0, batch_size=500, seed=seed)
+    trainer = PerforatedTrainer(network, task, settings, name=f"{team}/{arm}-seed{seed}")
+    return trainer.fit(progress=False).save(work / "board" / team / f"{arm}-seed{seed}.jsonl")
+
+
+task = two_spirals(1000, turns=1.4)
+for seed in (0, 1):
+    for team, hidden in (("team-five", 5), ("team-eight", 8)):
+        for arm in ("control", "perforated"):
+            network = small_network(hidden, seed=seed)
+            submit(team, arm, seed, network if arm == "control" else perforate(network), task)
+print(*sorted(path.relative_to(work / "board").as_posix() for path in work.rglob("*seed?.jsonl")), sep="\n")
+
+# %% [markdown]
+# ## The scoreboard
+#
+# It reads a folder of records, and nothing else: no upload form, no database. In a workshop the folder is a shared one.
+
+# %%
+from perfteach import Run
+
+
+def summary(run):
+    finished = run.result or {"test_accuracy": 0.0, "parameters": {"total": 0}}
+    return {
+        "finished": run.finished,
+        "data": run.header["data"]["checksum"],
+        "epochs": len(run.epochs),
+        "parameters": finished["parameters"]["total"],
+        "accuracy": finished["test_accuracy"],
+    }
+
+
+def pairs(folder):
+    """(control, entry) of every seed that a team has handed in."""
+    for path in sorted(folder.glob("perforated-seed*.jsonl")):
+        control = path.with_name(path.name.replace("perforated", "control"))
+        yield summary(Run.load(control)), summary(Run.load(path))
+
+
+# %% [markdown]
+# ### Exercise 3 · Rank the scoreboard · medium · 5 minutes
+#
+# `entries` is a list of (team, control accuracy, accuracy, parameters), accuracies in percent. Return the teams, best
+# first, by rule 4: error reduction $100\,(a - a_0)\,/\,(100 - a_0)$, highest first; equal ones by fewer parameters.
+
+
+# %% tags=["exercise"]
+def rank(entries):
+    ### BEGIN SOLUTION
+    def key(entry):
+        _, control, accuracy, parameters = entry
+        return -metrics.error_reduction(control, accuracy), parameters
+
+    return [entry[0] for entry in sorted(entries, key=key)]
+    ### END SOLUTION
+
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_rank(rank)
+
+# %%
+from statistics import mean
+
+import pandas as pd
+
+
+def scoreboard(board):
+    rows = []
+    for team in sorted(path for path in board.iterdir() if path.is_dir()):
+        both = list(pairs(team))
+        gains = [metrics.error_reduction(control["accuracy"], entry["accuracy"]) for control, entry in both]
+        broken = sorted({rule for pair in both for rule in problems(*pair) or []})
+        rows.append({
+            "team": team.name,
+            "error reduction (%)": round(mean(gains), 1),
+            "by seed": ", ".join(f"{gain:+.1f}" for gain in gains),
+            "accuracy (%)": round(mean(entry["accuracy"] for _, entry in both), 1),
+            "parameters": max(entry["parameters"] for _, entry in both),
+            "rules broken": ", ".join(broken) or "none",
+        })  # fmt: skip
+    table = pd.DataFrame(rows).sort_values(["error reduction (%)", "parameters"], ascending=[False, True])
+    return table.set_index("team")
+
+
+scoreboard(work / "board")
+
+# %% [markdown]
+# *How to read it:* **live, drawn points, two seeds.** Look at "by seed" before you look at the rank:
+# if a team's seeds differ more from each other than the teams do, the order is chance. (Rules are only checked once
+# exercise 2 is solved.)
+#
+# A serious entry has five seeds and the interval of notebook 04 beside its mean. And a well-measured "no gain" is worth
+# more here than an unmeasured "6 %".
+#
+# ## Where to go from here
+#
+# * **Switch when it has stopped improving:** `TrainConfig(switch=PlateauSwitch(patience=5))`.
+# * **Let dendrites go on learning:** `TrainConfig(thaw=True)`. They keep the blocked gradient, but follow their neurons
+#   as these move.
+# * **Compare with joint training:** `perforate(model, rule="gradient")` needs no dendrite phase.
+# * **Long runs:** `PerforatedTrainer(…, folder="runs/mine")` writes a checkpoint every epoch, and the same line again
+#   continues.
+#
+# ## Quiz
+#
+# **A team reports 12 % error reduction. Its control has a validation curve that was still falling steeply when it
+# ended. What do you think?**
+#
+# <details><summary>Answer</summary>
+#
+# That the control had not finished, and neither had the other run. Then the comparison measures who learns faster with
+# this recipe. Both should be trained until they stop improving, by a rule that was fixed before.
+#
+# </details>
+#
+# **Why does the scoreboard rank by error reduction against each team's own control, and not by accuracy?**
+#
+# <details><summary>Answer</summary>
+#
+# Accuracy ranks data, networks and patience. The question here is what the dendrites added, and only a team's own
+# control can answer that.
+#
+# </details>
+
+# %% [markdown]
+# > **What could go wrong**
+# >
+# > * *"… cannot carry dendrites".* The reason stands behind it. A layer that is used twice has two errors, and a
+# >   dendrite cannot follow both.
+# > * *"batch_size … is larger than the … training images".* Your folder is small; choose a smaller batch.
+# > * *Your network returns a tuple or a dictionary.* The trainer wants logits [B, classes]; wrap it in a module that
+# >   returns only these.
+# > * *Out of memory.* Halve `batch_size`, or the `size` of the images. See
+# >   [troubleshooting](../docs/troubleshooting.md).
+#
+# **Take away.** Five lines take dendrites to another network. Believing the result takes a control, a few seeds, and a
+# record.
+#
+# **Next:** your own question. The words are in the [glossary](../docs/glossary.md); how to run this as a workshop is in
+# the [instructor's guide](../docs/instructor-guide.md). Back to the [map](00_start_here.ipynb).
+#
+# **References**
+#
+# * K. He et al., *Deep Residual Learning for Image Recognition*, [arXiv 1512.03385](https://arxiv.org/abs/1512.03385)
+# * R. Brenner and L. Itti, *Perforated Backpropagation*, [arXiv 2501.18018](https://arxiv.org/abs/2501.18018)
+# * X. Bouthillier et al., *Accounting for Variance in Machine Learning Benchmarks*,
+#   [arXiv 2103.03098](https://arxiv.org/abs/2103.03098)

@@ -1,0 +1,283 @@
+"""The widgets in a real JupyterLab: keyboard, live training, names for a screen reader, no page errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(400)]
+ROOT = Path(__file__).resolve().parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+CELLS = {
+    "setup": """
+        from perfteach import PerforatedTrainer, TrainConfig, FixedSwitch, ManualSwitch, Callback, perforate
+        from perfteach.points import small_network, two_spirals
+        from perfteach.widgets import BudgetDesigner, CorrelationLab, PhaseExplorer, PhaseMonitor, RunCompare
+        import time, warnings
+        warnings.simplefilter("ignore")
+        data = two_spirals(200, turns=1)
+        def training(arm, seed, switch, *callbacks):
+            settings = dict(seed=seed, batch_size=50, lr=0.02, dendrite_lr=0.05, roll_back=False, device="cpu")
+            model = perforate(small_network(5, seed=seed))
+            config = TrainConfig(switch=switch, grow=arm != "same-epochs", **settings)
+            return PerforatedTrainer(model, data, config, name=f"demo/{arm}-seed{seed}", callbacks=callbacks)
+        runs = [training(arm, seed, FixedSwitch((4, 3), dendrite=3)).fit(progress=False)
+                for arm in ("same-epochs", "perforated") for seed in (0, 1)]""",
+    "explorer": "PhaseExplorer(runs[2])",
+    "lab": "CorrelationLab()",
+    "budget": "BudgetDesigner(runs)",
+    "compare": "RunCompare(runs)",
+    "live": """
+        class Slow(Callback):  # a second an epoch, and an end in case no button works
+            began = time.monotonic()
+            def on_batch_end(self, trainer, batch, batches):
+                time.sleep(0.25)
+                if time.monotonic() - self.began > 90:
+                    trainer.request_stop()
+        live = training("live", 0, ManualSwitch(), PhaseMonitor(), Slow()).fit(progress=False)""",
+    "after": """
+        print("PHASES", [epoch["phase"] for epoch in live.epochs])
+        print("REASONS", [event["reason"] for event in live.events if event["event"] in ("switch", "stop")])
+        print("USABLE", live.finished, round(live.result["test_accuracy"]))""",
+}
+IDLE = """() => {
+    const panel = window.jupyterapp?.shell.currentWidget;
+    return panel?.sessionContext?.session?.kernel?.status === 'idle';
+}"""
+# Every slider of the page with the name and value of the number box in its own row.
+SLIDERS = """() => [...document.querySelectorAll('.jp-OutputArea [role=slider]')].map(slider => {
+    const box = slider.closest('.widget-box')?.querySelector('input[type=number]');
+    return [slider.getAttribute('aria-valuenow'), box?.labels[0]?.textContent, box?.value];
+})"""
+
+
+def missing(sentence: str) -> None:
+    """Skip, or fail where the browser is required."""
+    if os.environ.get("PERFTEACH_REQUIRE_BROWSER") == "1":
+        pytest.fail(f"{sentence} PERFTEACH_REQUIRE_BROWSER=1 asks for it.")
+    pytest.skip(sentence)
+
+
+def write_notebook(path: Path) -> None:
+    import textwrap
+
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [nbformat.v4.new_code_cell(textwrap.dedent(code).strip()) for code in CELLS.values()]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+
+
+def settings(folder: Path, theme: str = "JupyterLab Light") -> None:
+    """No news, no update check, and all cells in the page at once."""
+    chosen = {
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+        "apputils-extension/themes": {"theme": theme},
+        "notebook-extension/tracker": {"windowingMode": "none"},
+    }
+    for name, values in chosen.items():
+        path = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a JupyterLab of our own, with the widgets' notebook in it."""
+    base = tmp_path_factory.mktemp("lab")
+    (base / "work").mkdir()
+    write_notebook(base / "work" / "widgets.ipynb")
+    settings(base / "settings")
+    places = {"SETTINGS": "LAB_SETTINGS_DIR", "WORKSPACES": "LAB_WORKSPACES_DIR", "CONFIG": "_CONFIG_DIR"}
+    places |= {"DATA": "_DATA_DIR", "RUNTIME": "_RUNTIME_DIR"}
+    own = {f"JUPYTER{name}": str(base / place.lower()) for place, name in places.items()}
+    own |= {"IPYTHONDIR": str(base / "ipython"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = (
+        "--allow-root", "--no-browser", "--ServerApp.ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=", f"--ServerApp.root_dir={base / 'work'}", "--LabApp.expose_app_in_browser=True",
+    )  # fmt: skip
+    with (base / "lab.log").open("w") as log:
+        command = [sys.executable, "-m", "jupyterlab", *options]
+        server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        wait_for_server(server, f"http://127.0.0.1:{port}/api/status", base / "lab.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        for process in [*psutil.Process(server.pid).children(recursive=True), psutil.Process(server.pid)]:
+            process.kill()
+        server.wait(10)
+
+
+def wait_for_server(server: subprocess.Popen, address: str, log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        missing("playwright is not installed (pip install perfteach[dev]).")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        missing("no Chromium is installed (Debian, Ubuntu: apt install chromium).")
+    with sync_playwright() as playwright:
+        options = ["--no-sandbox", "--headless", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=path, args=options)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(chromium, lab):
+    """The notebook, all of its cells started; the last but one trains until it is stopped."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(90_000)  # a busy machine; alone it takes seconds
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.goto(f"{lab}/lab/tree/widgets.ipynb")
+    page.wait_for_function(IDLE)
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")  # not awaited: it is long
+    return page
+
+
+def output(page, name: str):
+    """The output of one of the notebook's cells."""
+    return page.locator(".jp-Cell").nth(list(CELLS).index(name)).locator(".jp-Cell-outputArea")
+
+
+def settle(page) -> None:
+    """Wait for the notebook's end. The kernel's status is of no use: it is "idle" after each message of a button."""
+    output(page, "after").get_by_text("USABLE").wait_for()
+
+
+def press(page, cell: str, name: str, key: str = "Enter") -> None:
+    """Use a button from the keyboard."""
+    button = output(page, cell).get_by_role("button", name=name)
+    button.focus()
+    page.keyboard.press(key)
+
+
+def test_buttons_work_while_the_cell_is_still_training(page):
+    live = output(page, "live")
+    live.get_by_text("neuron phase, cycle 0").wait_for()
+    live.get_by_role("img").wait_for()
+    press(page, "live", "Switch phase now")
+    live.get_by_text("Switch asked for").wait_for()
+    live.get_by_text("dendrite phase, cycle 1").wait_for()
+    press(page, "live", "Pause", "Space")
+    live.get_by_role("button", name="Continue").wait_for()
+    time.sleep(0.5)
+    held = live.get_by_text("epochs done").inner_text()
+    time.sleep(1.5)
+    assert live.get_by_text("epochs done").inner_text() == held
+    prompt = page.locator(".jp-Cell").nth(list(CELLS).index("live")).locator(".jp-InputPrompt")
+    assert prompt.inner_text() == "[*]:", "the cell is still running"
+    press(page, "live", "Continue")
+    page.wait_for_function("held => !document.body.innerText.includes(held)", arg=held)
+    press(page, "live", "Stop and keep the best")
+    live.get_by_text("Training has ended").wait_for()
+    assert live.get_by_role("button", name="Stop and keep the best").is_disabled()
+    output(page, "after").get_by_text("USABLE").wait_for()
+    said = output(page, "after").inner_text()
+    assert "'neuron', 'dendrite'" in said and "USABLE True" in said
+    assert "'asked for by hand', 'asked for by hand; the best weights are kept'" in said
+
+
+@pytest.mark.parametrize(("cell", "name"), [("explorer", "Epoch"), ("lab", "Dendrite weight 1"), ("budget", "Width")])
+def test_sliders_are_driven_by_the_keyboard(page, cell, name):
+    settle(page)
+    place = output(page, cell)
+    box, picture = place.get_by_role("spinbutton", name=name), place.get_by_role("img").first
+    value, source = box.input_value(), picture.get_attribute("src")
+    place.get_by_role("slider").first.focus()
+    page.keyboard.press("ArrowRight")
+    changed(page, box, "value", value)
+    changed(page, picture, "src", source)
+    assert float(box.input_value()) > float(value)
+
+
+def changed(page, locator, attribute: str, old: str) -> None:
+    """Wait until an attribute of an element is no longer what it was."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        now = locator.input_value() if attribute == "value" else locator.get_attribute(attribute)
+        if now != old:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"the {attribute} did not change from {old[:40]}")
+
+
+def test_explorer_plays(page):
+    settle(page)
+    box = output(page, "explorer").get_by_role("spinbutton", name="Epoch")
+    before = box.input_value()
+    press(page, "explorer", "Play")
+    changed(page, box, "value", before)
+    press(page, "explorer", "Play")
+
+
+def test_lab_climbs_and_switches(page):
+    settle(page)
+    press(page, "lab", "Run 50 steps")
+    output(page, "lab").get_by_text("50 steps so far").wait_for()
+    press(page, "lab", "Switch phase")
+    output(page, "lab").get_by_text("Neuron phase done").wait_for()
+
+
+def test_comparison_by_keyboard(page):
+    settle(page)
+    place = output(page, "compare")
+    place.get_by_text("same-epochs").first.wait_for()
+    place.get_by_role("listbox", name="Seeds").focus()
+    page.keyboard.press("Home")
+    place.get_by_text("fewer than two seeds").first.wait_for()
+
+
+def test_no_control_is_without_a_name(page):
+    settle(page)
+    seen = {}
+    for name in ("explorer", "lab", "budget", "compare", "live"):
+        tree = output(page, name).aria_snapshot()
+        controls = re.findall(
+            r"^\s*- '?(button|spinbutton|combobox|listbox|option|textbox|checkbox|slider|img)\b(.*)$", tree, re.M
+        )
+        seen[name] = {kind for kind, _ in controls}
+        unnamed = [kind + rest for kind, rest in controls if not re.match(r' "[^"]', rest) and kind != "slider"]
+        assert not unnamed, f"{name}: {unnamed}"
+    assert {"button", "spinbutton", "slider", "img"} <= seen["explorer"]
+    assert {"combobox", "listbox", "img"} <= seen["compare"] and {"button", "img"} <= seen["live"]
+    # JupyterLab gives a slider no name; a named number box with the same value stands next to each.
+    sliders = page.evaluate(SLIDERS)
+    assert len(sliders) == 1 + 4 + 2
+    for value, name, number in sliders:
+        assert name and abs(float(value) - float(number)) <= 0.051, (name, value, number)
+
+
+def test_nothing_went_wrong_in_the_page(page):
+    assert page.problems == []
+    assert page.locator(".jp-OutputArea [data-mime-type*=stderr]").all_inner_texts() == []
+    assert page.get_by_text("Error displaying widget").count() == 0

@@ -1,0 +1,196 @@
+"""The notebooks agree with their sources, and keep the rules: links, cell lengths, alternative text, no tricks."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "notebooks" / "src").glob("[0-9][0-9]_*.py"))
+BUILT = sorted([*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "notebooks" / "solutions").glob("*.ipynb")])
+MARK = "# NBVAL_CHECK_OUTPUT"
+LONGEST = 25  # lines of a code cell
+SCREEN = 45  # lines of text output
+
+
+def _tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build_notebooks", ROOT / "tools" / "build_notebooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+tool = _tool()
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT / "notebooks").as_posix()
+
+
+@pytest.fixture(params=BUILT, ids=name)
+def built(request):
+    return request.param, nbformat.read(request.param, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def markdown(notebook):
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def texts(output):
+    """What an output shows as text, by kind."""
+    if output.output_type == "stream":
+        return {"stream": output.text}
+    return {kind: content for kind, content in output.get("data", {}).items() if kind.startswith("text/")}
+
+
+def test_both_editions_of_every_source_are_there_and_nothing_else():
+    wanted = {tool.built_path(source, edition) for source in SOURCES for edition in tool.EDITIONS}
+    assert set(BUILT) == wanted
+
+
+@pytest.mark.parametrize("edition", ["learner", "solutions"])
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_built_notebook_agrees_with_its_source(source, edition):
+    assert tool.differences(source, edition) == []
+
+
+def test_enough_compared_cells_each_with_an_output(built):
+    _, notebook = built
+    marked = [cell for cell in code_cells(notebook) if MARK in cell.source]
+    assert len(marked) >= 5
+    assert all(cell.outputs for cell in marked)
+
+
+def test_compared_cells_show_no_picture_and_no_address(built):
+    _, notebook = built
+    for cell in code_cells(notebook):
+        if MARK in cell.source:
+            shown = "".join(text for output in cell.outputs for text in texts(output).values())
+            assert "<img" not in shown
+            assert not re.search(r"0x[0-9a-f]{6,}", shown)
+            assert not any("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+def test_no_error_and_nothing_unfinished(built):
+    _, notebook = built
+    kinds = {output.output_type for cell in code_cells(notebook) for output in cell.outputs}
+    assert "error" not in kinds
+
+
+def test_cells_fit_on_a_screen(built):
+    path, notebook = built
+    for cell in code_cells(notebook):
+        assert len(cell.source.splitlines()) <= LONGEST, cell.source
+        for output in cell.outputs:
+            plain = texts(output)
+            for kind, text in plain.items():
+                if kind == "stream" or (kind == "text/plain" and "text/html" not in plain):
+                    assert len(text.splitlines()) <= SCREEN, f"{name(path)}: {text[:200]}"
+
+
+def test_no_tricks(built):
+    _, notebook = built
+    for cell in code_cells(notebook):
+        guarded = '"google.colab" in sys.modules' in cell.source
+        assert "sys.path" not in cell.source
+        assert guarded or not re.search(r"\bpip3? install|^\s*[%!]\w*pip\b", cell.source, re.M), cell.source
+        assert not re.search(r"^\s*(try|except\b.*):", cell.source, re.M), cell.source
+        assert not re.search(r"[\"'](/(home|root|Users|tmp|mnt|work)\b|[A-Z]:\\)", cell.source), cell.source
+
+
+def test_no_machine_s_folder_in_what_is_shown(built):
+    _, notebook = built
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            for text in texts(output).values():
+                assert str(ROOT) not in text
+                assert not re.search(r"(?<![\w.])/(root|home/\w+|Users/\w+)/", text), text[:300]
+
+
+def test_every_image_has_alternative_text(built):
+    path, notebook = built
+    for cell in notebook.cells:
+        pages = [cell.source] if cell.cell_type == "markdown" else []
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            assert not any(kind.startswith("image/") for kind in data), f"{name(path)}: a picture without words"
+            pages.append(data.get("text/html", ""))
+        for page in pages:
+            for image in re.findall(r"<img\b[^>]*>", page):
+                alt = re.search(r'\balt="([^"]*)"', image)
+                assert alt, image[:200]
+                assert len(alt.group(1)) > 20, alt.group(1)
+            assert not re.search(r"!\[\s*\]\(", page)
+
+
+def test_links_resolve_inside_the_repository(built):
+    path, notebook = built
+    text = markdown(notebook)
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:href|src)="([^"]+)"', text)
+    assert links
+    for link in links:
+        if re.match(r"https://", link):
+            continue
+        target = (path.parent / link.partition("#")[0]).resolve()
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), f"{name(path)} links to {link}, which is not there"
+
+
+def test_page_has_its_parts(built):
+    _, notebook = built
+    text = markdown(notebook)
+    parts = ("Minutes", "You need", "Exercise 1", "Quiz", "<details>", "What could go wrong", "Take away", "References")
+    assert [part for part in parts if part not in text] == []
+
+
+def test_every_exercise_says_how_hard_and_is_followed_by_its_check(built):
+    path, notebook = built
+    cells = notebook.cells
+    exercises = [i for i, cell in enumerate(cells) if "exercise" in cell.metadata.get("tags", [])]
+    assert len(exercises) >= 2
+    for i in exercises:
+        texts_before = [cell.source for cell in cells[:i] if cell.cell_type == "markdown"]
+        heading = [line for line in "\n".join(texts_before).splitlines() if line.startswith("#")][-1]
+        assert re.search(r"Exercise \d.* (easy|medium|hard) · \d+ minutes", heading), f"{name(path)}: {heading}"
+        assert "checks.check_" in cells[i + 1].source
+        verdict = cells[i + 1].outputs[0].data["text/plain"]
+        solved = path.parent.name == "solutions"
+        assert verdict.startswith("✓ " if solved else "Not attempted yet: "), verdict
+        assert "### " not in cells[i].source
+        assert cells[i].metadata.get("jupyter", {}).get("source_hidden", False) is solved
+
+
+def test_stub_and_solution_are_told_apart(tmp_path):
+    source = tmp_path / "00_x.py"
+    source.write_text(
+        '# %% tags=["exercise"]\ndef f(x):\n    ### BEGIN SOLUTION\n    return x + 1\n    ### END SOLUTION\n\n\n'
+        '# %% tags=["exercise"]\n### BEGIN SOLUTION\n### STUB y = ...  # your number\ny = 3\n### END SOLUTION\n'
+    )
+    learner, solved = (tool.build(source, edition) for edition in ("learner", "solutions"))
+    assert [cell.source for cell in learner.cells] == ["def f(x):\n    ...  # your code here", "y = ...  # your number"]
+    assert [cell.source for cell in code_cells(solved)] == ["def f(x):\n    return x + 1", "y = 3"]
+
+
+@pytest.mark.parametrize("block", ["### BEGIN SOLUTION\ny = 3", "y = 3\n### END SOLUTION", "y = 3"])
+def test_markers_have_to_match(tmp_path, block):
+    source = tmp_path / "00_x.py"
+    source.write_text(f'# %% tags=["exercise"]\n{block}\n')
+    with pytest.raises(ValueError, match="an exercise"):
+        tool.build(source, "learner")
+
+
+def test_a_changed_source_is_noticed(tmp_path, monkeypatch):
+    source = tmp_path / SOURCES[0].name
+    source.write_text(SOURCES[0].read_text(encoding="utf-8").replace("# # 00", "# # Changed 00"), encoding="utf-8")
+    assert any("source differs" in line for line in tool.differences(source, "learner"))

@@ -1,0 +1,461 @@
+"""Figures: what is drawn equals the record, nothing is left open, and the words name the numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+import sys
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from perfteach import plots
+from perfteach.config import TrainConfig
+from perfteach.dendrites import dendrite_counts, dendritic_layers
+from perfteach.errors import ConfigError, DataError
+from perfteach.metrics import paired_interval
+from perfteach.models import count_parameters, mobilenet_small
+from perfteach.phases import FixedSwitch
+from perfteach.plots.style import PALETTE, box_places
+from perfteach.points import small_network, two_spirals
+from perfteach.runs import Run
+from perfteach.selection import perforate
+from perfteach.trainer import PerforatedTrainer
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_open():
+    yield
+    assert plt.get_fignums() == []
+
+
+@pytest.fixture(scope="module")
+def spirals():
+    """A trained small network with its data and run: 12 epochs, dendrite phases in epochs 5, 6 and 9, 10."""
+    data, model = two_spirals(100), perforate(small_network(4))
+    switch = FixedSwitch((4, 2), 2)
+    config = TrainConfig(switch=switch, max_dendrites=2, batch_size=25, augment=False, roll_back=False, lr=0.02)
+    run = PerforatedTrainer(model, data, config, name="test/spirals").fit(progress=False)
+    for _, layer in dendritic_layers(model):  # the best epoch may come before any dendrite; these tests want two
+        while len(layer.dendrites) < 2:
+            layer.add_dendrite()
+        for weight in layer.weights:
+            torch.nn.init.ones_(weight)
+    return model.eval(), data, run
+
+
+@pytest.fixture(scope="module")
+def run(spirals) -> Run:
+    return spirals[2]
+
+
+@pytest.fixture(scope="module")
+def long_run() -> Run:
+    return make_long_run()
+
+
+def make_long_run(layers: int = 50) -> Run:
+    """200 epochs of 50 layers, written by hand: three cycles, the last one rolled back."""
+    names = [f"features.{i // 4}.block.{i % 4}" for i in range(layers - 2)] + ["classifier.0", "classifier.3"]
+    made = Run({"name": "hand/made", "data": {"name": "photos", "synthetic": False}})
+    for phase, cycle, length in (
+        ("neuron", 0, 60), ("dendrite", 1, 20), ("neuron", 1, 40), ("dendrite", 2, 20), ("neuron", 2, 40),
+        ("dendrite", 3, 10), ("neuron", 3, 10),
+    ):  # fmt: skip
+        if made.epochs:
+            switch = {"epoch": len(made.epochs), "event": "switch", "reason": "plateau", "phase": "neuron"}
+            made.events.append(switch)
+        for k in range(length):
+            n = len(made.epochs) + 1
+            scores = {name: 0.1 * (1 - math.exp(-k / 5)) / (1 + i % 3) for i, name in enumerate(names)}
+            made.epochs.append(
+                {
+                    "epoch": n, "phase": phase, "cycle": cycle, "train_loss": 1.0, "validation_loss": 1.0,
+                    "train_accuracy": 90 - 50 * math.exp(-n / 30), "validation_accuracy": 85 - 50 * math.exp(-n / 30),
+                    "lr": 0.002 * (length - k) / length, "seconds": 10.0 + 5 * (phase == "dendrite"),
+                    "scores": scores if phase == "dendrite" else {}, "parameters": 1000,
+                }
+            )  # fmt: skip
+    made.events.append({"epoch": 200, "event": "rollback", "reason": "cycle 3 did not help", "phase": "neuron"})
+    made.result = {"best_epoch": 180, "test_accuracy": 84.0, "dendrites": dict.fromkeys(names, 2)}
+    return made
+
+
+def artist(figure: Figure, gid: str) -> Any:
+    found = [part for part in figure.findobj() if part.get_gid() == gid]
+    assert len(found) == 1, f"{len(found)} artists are called {gid!r}"
+    return found[0]
+
+
+def words(figure: Figure, gid: str | None = None) -> list[str]:
+    texts = figure.findobj(lambda part: hasattr(part, "get_text") and (gid is None or part.get_gid() == gid))
+    return [part.get_text() for part in texts if part.get_text()]
+
+
+# ---------------------------------------------------------------------------------------------- curves
+
+
+@pytest.mark.parametrize("until", [None, 1, 7, 12])
+def test_curves_draw_the_records_errors(run, until):
+    figure = plots.training_curves(run, until)
+    shown = run.epochs[:until]
+    for gid, name in (("train", "train_accuracy"), ("validation", "validation_accuracy")):
+        x, y = artist(figure, gid).get_data()
+        assert list(x) == [epoch["epoch"] for epoch in shown], "exactly the epochs asked for"
+        assert list(y) == [100 - epoch[name] for epoch in shown]
+    best = min(shown, key=lambda epoch: 100 - epoch["validation_accuracy"])
+    assert artist(figure, "best").get_data()[0] == [best["epoch"]]
+    assert f"validation {100 - shown[-1]['validation_accuracy']:.1f} %" in words(figure, "end")
+
+
+def test_phase_bands_and_switches_are_where_the_record_says(run):
+    assert [(b.phase, b.cycle, b.first, b.last) for b in plots.phase_bands(run)] == [
+        ("neuron", 0, 1, 4), ("dendrite", 1, 5, 6), ("neuron", 1, 7, 8), ("dendrite", 2, 9, 10), ("neuron", 2, 11, 12),
+    ]  # fmt: skip
+    figure = plots.training_curves(run)
+    spans = [(x, x + w) for x, _, w, _ in box_places(artist(figure, "dendrite-phases"))]
+    assert spans == [(4.5, 6.5), (8.5, 10.5)]
+    ribbon = [(x, x + w) for x, _, w, _ in box_places(artist(figure, "dendrite-ribbon"))]
+    assert ribbon == spans and artist(figure, "dendrite-ribbon").get_hatch(), "told apart without colour"
+    assert not artist(figure, "neuron-ribbon").get_hatch()
+    lines = [segment[0][0] for segment in artist(figure, "switches").get_segments()]
+    assert lines == [4.5, 6.5, 8.5, 10.5]
+    part = plots.training_curves(run, 5)
+    assert box_places(artist(part, "dendrite-phases"))[0][2] == 1.0, "a phase ends where the drawing ends"
+    assert [segment[0][0] for segment in artist(part, "switches").get_segments()] == [4.5]
+
+
+def test_until_does_not_move_the_axes(long_run):
+    whole, part = plots.training_curves(long_run), plots.training_curves(long_run, 30)
+    assert whole.axes[0].get_xlim() == part.axes[0].get_xlim() and whole.axes[0].get_ylim() == part.axes[0].get_ylim()
+    assert list(whole.get_size_inches()) == list(part.get_size_inches())
+    assert words(whole, "rollback") and not words(part, "rollback")
+
+
+def test_titles_name_the_data_and_say_synthetic(run, long_run):
+    assert "two spirals (1.5 turns, synthetic)" in words(plots.training_curves(run), "title")[0]
+    assert words(plots.training_curves(long_run), "title") == ["Error by epoch: photos"]
+    assert plots.data_title(Run({"data": {"name": "synthetic10", "synthetic": True}})) == "synthetic10 (synthetic)"
+
+
+def test_axes_are_named_with_units(run, spirals):
+    model, data, _ = spirals
+    for figure in (plots.training_curves(run), plots.rate_and_time(run), plots.score_heatmap(run)):
+        assert figure.axes[-1].get_xlabel().startswith("epoch") and all(axes.get_ylabel() for axes in figure.axes)
+    assert "(%)" in plots.training_curves(run).axes[0].get_ylabel()
+    assert "(s per epoch)" in plots.rate_and_time(run).axes[1].get_ylabel()
+    assert "no unit" in plots.decision_boundary(model, data).axes[0].get_xlabel()
+
+
+def test_rate_and_time_draw_the_record(run):
+    figure = plots.rate_and_time(run)
+    assert list(artist(figure, "lr").get_ydata()) == [epoch["lr"] for epoch in run.epochs]
+    assert list(artist(figure, "seconds").get_ydata()) == [epoch["seconds"] for epoch in run.epochs]
+    assert len(artist(plots.rate_and_time(run, 3), "lr").get_xdata()) == 3
+
+
+def test_descriptions_name_the_numbers(long_run):
+    text = plots.describe_training_curves(long_run)
+    best = max(epoch["validation_accuracy"] for epoch in long_run.epochs)
+    for part in (f"{100 - best:.2f} %", "61 to 80, 121 to 140 and 181 to 190", "Test error 16.00 %", "epochs 1 to 200"):
+        assert part in text
+    assert "Test error" not in plots.describe_training_curves(long_run, 100)
+    assert "no dendrite phase" in plots.describe_training_curves(long_run, 60)
+    assert "10 s in a neuron phase and 15 s in a dendrite phase" in plots.describe_rate_and_time(long_run)
+    last = long_run.epochs[189]["scores"]
+    assert f"{sum(last.values()) / 50:.4f} in epoch 190" in plots.describe_score_heatmap(long_run)
+    assert "10 dendrite-phase epochs" in plots.describe_score_heatmap(long_run, 70)
+
+
+# ---------------------------------------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize(("until", "columns"), [(None, 50), (70, 10), (125, 25)])
+def test_heatmap_holds_the_scores(long_run, until, columns):
+    image = artist(plots.score_heatmap(long_run, until), "scores")
+    epochs = [e for e in long_run.epochs if e["scores"] and (until is None or e["epoch"] <= until)]
+    expected = np.array([list(epoch["scores"].values()) for epoch in epochs]).T
+    assert image.get_array().shape == (50, columns) == expected.shape
+    np.testing.assert_array_equal(image.get_array(), expected)
+    assert image.norm.vmax == max(max(e["scores"].values()) for e in long_run.epochs if e["scores"])
+
+
+def test_a_layer_without_a_score_is_masked_not_invented():
+    gaps = make_long_run(6)
+    del gaps.epochs[60]["scores"]["classifier.0"]
+    image = artist(plots.score_heatmap(gaps), "scores")
+    assert image.get_array().mask.sum() == 1
+
+
+@pytest.mark.filterwarnings("ignore:run 'run'. dendrites were asked for")
+def test_real_run_of_a_mobilenet(tiny_data):
+    model = perforate(mobilenet_small(width=0.25, seed=0), "features.1*")
+    config = TrainConfig(switch=FixedSwitch((1, 1), 1), batch_size=50, roll_back=False)
+    run = PerforatedTrainer(model, tiny_data.subset(100, 50, 50), config).fit(progress=False)
+    names = list(dict(dendritic_layers(model)))
+    assert list(plots.state_at(run, 3)["layers"]) == names
+    assert artist(plots.score_heatmap(run), "scores").get_array().shape == (len(names), 1)
+    for figure in (plots.training_curves(run), plots.architecture_strip(**plots.state_at(run, 2))):
+        assert "synthetic" in words(figure, "title")[0] and plots.png(figure).startswith(b"\x89PNG")
+
+
+# ---------------------------------------------------------------------------------------------- nothing to draw
+
+
+@pytest.mark.parametrize("draw", ["training_curves", "score_heatmap", "rate_and_time"])
+def test_an_empty_run_gives_a_message(draw, run):
+    for text in (plots.__dict__[draw](Run()), plots.__dict__[draw](run, 0) if draw != "score_heatmap" else None):
+        if text is not None:
+            assert "recorded" in words(text, "message")[0] and "recorded" in text.alt
+    assert "recorded" in plots.__dict__[f"describe_{draw}"](Run())
+    with pytest.raises(ConfigError, match="until is -1"):
+        plots.__dict__[draw](run, -1)
+
+
+def test_an_unfinished_run_is_drawn_as_far_as_it_came(run):
+    part = Run(run.header, run.epochs[:3], [], None)
+    assert "3 epochs so far" in words(plots.training_curves(part), "note")[0]
+    assert "yet" in words(plots.score_heatmap(part), "message")[0]
+    assert words(plots.architecture_strip(**plots.state_at(part, 3)), "message")
+    assert words(plots.score_heatmap(run, 2)), "no dendrite phase before epoch 5, and no crash"
+
+
+# ---------------------------------------------------------------------------------------------- architecture
+
+
+def test_strip_shows_who_learns(run):
+    first, dendrite, last = (plots.architecture_strip(**plots.state_at(run, n)) for n in (1, 9, 12))
+    assert words(first, "state")[:1] == ["neurons: learning"]
+    assert {"neurons: frozen", "dendrite 1: frozen", "dendrite 2: learning"} <= set(words(dendrite, "state"))
+    assert {"neurons: learning", "dendrite 1: frozen", "dendrite 2: frozen"} <= set(words(last, "state"))
+    assert len(box_places(artist(dendrite, "dendrite 2:learning"))) == 2
+    assert artist(dendrite, "neurons:frozen").get_hatch() and not artist(dendrite, "dendrite 2:learning").get_hatch()
+    heights = [bar[3] for bar in box_places(artist(dendrite, "scores"))]
+    scores = list(run.epochs[8]["scores"].values())
+    assert heights[0] / heights[1] == pytest.approx(scores[0] / scores[1])
+    assert words(first, "no-scores") and len({f.get_size_inches()[1] for f in (first, dendrite, last)}) == 1
+
+
+def test_strip_in_words(run):
+    assert "2 layers with 2 dendrites per neuron" in plots.describe_architecture_strip(**plots.state_at(run, 9))
+    assert "The newest dendrites learn; the neurons and the older dendrites are frozen" in (
+        plots.describe_architecture_strip(**plots.state_at(run, 9))
+    )
+    assert "The neurons learn." in plots.describe_architecture_strip(**plots.state_at(run, 1))
+    thawed = Run(run.header | {"config": run.header["config"] | {"thaw": True}}, run.epochs)
+    assert "The neurons and the dendrites learn." in plots.describe_architecture_strip(**plots.state_at(thawed, 12))
+    control = Run(run.header | {"config": run.header["config"] | {"grow": False}}, run.epochs)
+    assert "0 dendrites per neuron" in plots.describe_architecture_strip(**plots.state_at(control, 12))
+
+
+def test_strip_refuses_what_it_cannot_show(run):
+    with pytest.raises(ConfigError, match="unknown learner 'axons'"):
+        plots.architecture_strip({"a": {"dendrites": 1}}, {"axons"})
+    with pytest.raises(ConfigError, match="fewer than 0"):
+        plots.architecture_strip({"a": {"dendrites": -1}}, "neurons")
+    with pytest.raises(ConfigError, match="no epoch 13"):
+        plots.state_at(run, 13)
+
+
+# ---------------------------------------------------------------------------------------------- comparison
+
+
+def test_parameter_bars_draw_every_part():
+    counts = {"whole": count_parameters(mobilenet_small(width=0.25)).as_dict()}
+    counts["more"] = counts["whole"] | {"dendrites": 5000, "total": counts["whole"]["total"] + 5000}
+    figure = plots.parameter_bars(counts, 122_000, data="photos")
+    for part in ("stem", "blocks", "head"):
+        assert [w for _, _, w, _ in box_places(artist(figure, part))] == pytest.approx([counts["whole"][part]] * 2)
+    assert [w for _, _, w, _ in box_places(artist(figure, "dendrites"))] == pytest.approx([0, 5000])
+    assert artist(figure, "dendrites").get_hatch(), "dendrites are told apart without colour"
+    assert artist(figure, "limit").get_xdata()[0] == 122_000
+    assert [text.endswith("(over)") for text in words(figure, "total")] == [False, True]
+    assert "124,842 parameters, 5,000 of them in dendrites. Within the limit of 122,000: whole." in figure.alt
+    assert words(plots.parameter_bars({}), "message")
+
+
+@pytest.mark.parametrize(
+    ("parts", "match"),
+    [({"tail": 1}, "unknown part 'tail'"), ({"stem": -1}, "fewer"), ({"stem": 1, "total": 2}, "sum to 1, not")],
+)
+def test_parameter_bars_refuse_wrong_counts(parts, match):
+    with pytest.raises(ConfigError, match=match):
+        plots.parameter_bars({"a": parts})
+
+
+def test_paired_differences_are_errors_against_the_control():
+    control, treated = {0: 80.0, 1: 81.0, 2: 79.0}, {0: 81.0, 1: 81.5, 2: 80.5, 9: 99.0}
+    results = {"same-epochs": control, "perforated": treated, "wider": {1: 80.0}, "random": {7: 1.0}}
+    figure = plots.paired_differences(results, "same-epochs", data="photos")
+    assert list(artist(figure, "seeds:perforated").get_xdata()) == [-1.0, -0.5, -1.5], "paired by seed; fewer is left"
+    assert artist(figure, "mean:perforated").get_xdata()[0] == -1.0
+    (start, end), *_ = artist(figure, "interval:perforated").get_segments()
+    expected = paired_interval([20.0, 19.0, 21.0], [19.0, 18.5, 19.5])
+    assert (start[0], end[0]) == pytest.approx((expected.low, expected.high))
+    assert set(artist(figure, "zero").get_xdata()) == {0}
+    assert list(artist(figure, "seeds:wider").get_xdata()) == [1.0]
+    assert not [part for part in figure.findobj() if part.get_gid() in ("mean:wider", "interval:wider")]
+    assert "−1.00 (95 % interval" in figure.alt and "random no shared seed" in figure.alt and "photos" in figure.alt
+    assert words(plots.paired_differences({"a": {0: 1.0}}, "a"), "message")
+    with pytest.raises(ConfigError, match="no arm 'b'"):
+        plots.paired_differences({"a": {0: 1.0}}, "b")
+    with pytest.raises(ConfigError, match="not an accuracy"):
+        plots.paired_differences({"a": {0: 101.0}}, "a")
+
+
+POINTS = [
+    {"name": "small", "parameters": 100_000, "accuracy": 70.0, "arm": "baseline"},
+    {"name": "same size, worse", "parameters": 100_000, "accuracy": 69.0, "arm": "wider"},
+    {"name": "large, worse", "parameters": 300_000, "accuracy": 69.5, "arm": "baseline"},
+    {"name": "best", "parameters": 900_000, "accuracy": 80.0, "arm": "perforated"},
+]
+
+
+def test_pareto_front_has_only_what_no_smaller_one_beats():
+    assert [point["name"] for point in plots.pareto_front(POINTS)] == ["small", "best"]
+    figure = plots.pareto(POINTS, 500_000, data="photos")
+    assert list(artist(figure, "arm:baseline").get_xdata()) == [100_000, 300_000]
+    assert list(artist(figure, "arm:baseline").get_ydata()) == [30.0, 30.5]
+    assert list(artist(figure, "ring").get_ydata()) == [30.0, 20.0]
+    assert set(words(figure, "name")) == {point["name"] for point in POINTS}
+    assert "3 of 4 have at most 500,000" in figure.alt and "best (900,000 parameters, 20.00 % error)" in figure.alt
+    assert words(plots.pareto([]), "message") and plots.pareto(POINTS[:1]).axes
+    with pytest.raises(ConfigError, match="lacks 'arm'"):
+        plots.pareto([{"name": "a", "parameters": 1, "accuracy": 1.0}])
+    with pytest.raises(ConfigError, match="a: parameters"):
+        plots.pareto([{"name": "a", "parameters": 0, "accuracy": 1.0, "arm": "b"}])
+
+
+# ---------------------------------------------------------------------------------------------- plane and images
+
+
+def test_decision_boundary_shows_the_networks_own_classes(spirals):
+    model, data, _ = spirals
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    figure, bare = plots.decision_boundary(model, data), plots.decision_boundary(model, data, without_dendrites=True)
+    image = artist(figure, "regions")
+    left, right, low, high = image.get_extent()
+    classes = image.get_array()
+    cell = (right - left) / classes.shape[1]
+    x, y = left + (17 + 0.5) * cell, low + (120 + 0.5) * (high - low) / classes.shape[0]
+    with torch.no_grad():
+        assert classes[120, 17] == model(torch.tensor([[x, y]], dtype=torch.float32)).argmax(1).item()
+        wrong = (model(data.validation.inputs).argmax(1) != data.validation.labels).float().mean().item() * 100
+    assert words(figure, "error") == [f"{wrong:.1f} %"] and f"{wrong:.1f} %" in figure.alt
+    assert (classes != artist(bare, "regions").get_array()).any() and "taken away" in bare.alt
+    assert set(dendrite_counts(model).values()) == {2}, "the model is left as it was"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    drawn = artist(figure, "class:0").get_xydata()
+    np.testing.assert_array_equal(drawn, data.validation.inputs[data.validation.labels == 0].numpy())
+
+
+def test_decision_boundary_draws_into_given_axes(spirals):
+    model, data, _ = spirals
+    figure = Figure()
+    axes = figure.add_subplot()
+    assert plots.decision_boundary(model, data, ax=axes, split="train") is figure
+    assert "train error" in axes.get_title(loc="left") and "synthetic" in axes.get_title(loc="left")
+    with pytest.raises(ConfigError, match="unknown split"):
+        plots.decision_boundary(model, data, split="all")
+
+
+def test_confusion_counts():
+    figure = plots.confusion(torch.tensor([0, 0, 0, 1]), [0, 1, 1, 999], ["cat", "dog"], data="photos")
+    np.testing.assert_allclose(artist(figure, "shares").get_array(), [[100 / 3, 200 / 3, 0], [0, 0, 100]])
+    assert words(figure, "count") == ["1", "2", "1"] and "75.00 % error" in words(figure, "note")[0]
+    assert "2 of 3 images of cat are taken for dog" in figure.alt
+    assert "most frequent" not in plots.describe_confusion([0, 1], [0, 1], ["cat", "dog"])
+    assert words(plots.confusion([], [], ["cat"]), "message")
+    with pytest.raises(ConfigError, match="2 labels and 1"):
+        plots.confusion([0, 0], [0], ["cat"])
+    with pytest.raises(ConfigError, match="outside the 1 classes"):
+        plots.confusion([1], [0], ["cat"])
+
+
+def test_example_predictions_show_the_images(tiny_data):
+    images, labels = tiny_data.test.images[:30], tiny_data.test.labels[:30]
+    given = labels.clone()
+    given[1] = (given[1] + 1) % 10
+    figure = plots.example_predictions(images, labels, given, tiny_data.classes, f"Examples: {tiny_data.title()}")
+    np.testing.assert_array_equal(artist(figure, "image:1").get_array(), images[1].permute(1, 2, 0))
+    said = words(figure, "given")
+    assert len(said) == 20 and said[1].startswith("✗") and said[0] == f"✓ {tiny_data.classes[labels[0]]}"
+    assert words(figure, "true") == [f"is {tiny_data.classes[labels[1]]}"]
+    assert "29 of 30" in figure.alt and f"taken for {tiny_data.classes[given[1]]}" in figure.alt
+    with pytest.raises(DataError, match="normalised"):
+        plots.example_predictions(images.float() - 100, labels, given, tiny_data.classes)
+    with pytest.raises(DataError, match=re.escape("[N, 3, height, width]")):
+        plots.example_predictions(images[0], labels[:1], given[:1], tiny_data.classes)
+    with pytest.raises(ConfigError, match="30 images and 2 labels"):
+        plots.example_predictions(images, labels[:2], given[:2], tiny_data.classes)
+    assert words(plots.example_predictions(images[:0], [], [], tiny_data.classes), "message")
+
+
+# ---------------------------------------------------------------------------------------------- all of them
+
+
+def test_html_carries_the_alternative_text_and_a_fixed_shape(run):
+    figure = plots.training_curves(run)
+    page = plots.html(figure, 'rises "<fast>"')
+    assert 'alt="rises &quot;&lt;fast&gt;&quot;"' in page and 'width="800" height="380"' in page
+    assert "data:image/png;base64," in page and "background:#ffffff" in page
+    assert f'alt="{figure.alt}"' in figure._repr_html_() and figure._repr_png_().startswith(b"\x89PNG")
+    width = int.from_bytes(plots.png(figure, 160)[16:20], "big")
+    assert width == 1280
+
+
+def test_nothing_is_written_outside_the_picture(long_run, run, spirals):
+    """Every text lies within its picture, at the size it is shown."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    model, data, _ = spirals
+    accuracies = {seed: 70.0 + seed for seed in range(5)}
+    figures = [
+        plots.training_curves(long_run),
+        plots.training_curves(run),
+        plots.score_heatmap(long_run),
+        plots.rate_and_time(long_run),
+        plots.architecture_strip(**plots.state_at(long_run, 130)),
+        plots.paired_differences({"same-epochs": accuracies, "perforated": {0: 90.0, 1: 60.0}}, "same-epochs"),
+        plots.parameter_bars({"MobileNet-Small, 1000-way head": {"head": 2_542_856}}, 1_660_000),
+        plots.pareto(POINTS, 1_660_000),
+        plots.decision_boundary(model, data),
+    ]
+    for figure in figures:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        wide, high = canvas.get_width_height()
+        axis = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+        ticks = [(tick, *sorted(one.get_view_interval())) for one in axis for tick in one.get_major_ticks()]
+        unseen = {tick.label1 for tick, low, top in ticks if not low <= tick.get_loc() <= top}
+        for text in figure.findobj(lambda part: hasattr(part, "get_text") and part.get_text() and part.get_visible()):
+            if text in unseen:
+                continue
+            box = text.get_window_extent(canvas.get_renderer())
+            inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= wide and box.y1 <= high
+            assert inside, f"{text.get_text()!r} is clipped in {words(figure, 'title')}"
+
+
+def test_a_slider_costs_few_artists(long_run):
+    """Artists are what a redraw costs: the picture of a long run has no more than that of a short one, nearly."""
+    for figure in (plots.training_curves(long_run), plots.score_heatmap(long_run)):
+        assert len(figure.findobj()) < 120
+    assert len(plots.architecture_strip(**plots.state_at(long_run, 130)).findobj()) < 250
+
+
+def test_the_palette_is_seaborns_colorblind():
+    seaborn = pytest.importorskip("seaborn")
+    assert list(PALETTE) == list(seaborn.color_palette("colorblind").as_hex())
+
+
+def test_importing_plots_starts_neither_pyplot_nor_seaborn():
+    code = (
+        "import sys, perfteach.plots; print([m for m in ('matplotlib.pyplot', 'seaborn', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
