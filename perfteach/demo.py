@@ -58,11 +58,11 @@ def spiral_run(arm: str, seed: int) -> tuple[nn.Module, Run]:
 
 def mobilenet_run(arm: str, seed: int) -> tuple[nn.Module, Run]:
     """Network and record of one run of MobileNetV3-Small at width 0.35 on the embedded images, one full cycle."""
-    pictures = data.load("synthetic10", progress=False).subset(4000, validation=1000, test=2000)
+    pictures = data.load("synthetic10", progress=False).subset(3000, validation=1000, test=2000)
     model = mobilenet_small(10, width=0.35, seed=seed)
     if arm != "control":
         perforate(model)
-    settings = arm_config(arm, (8, 5), 3, lr=3e-3, dendrite_lr=3e-3, batch_size=64, seed=seed)
+    settings = arm_config(arm, (7, 5), 3, lr=3e-3, dendrite_lr=3e-3, batch_size=64, seed=seed)
     trainer = PerforatedTrainer(model, pictures, settings, name=f"demo/mobilenet-{arm}-seed{seed}")
     return model, trainer.fit(progress=False)
 

@@ -162,7 +162,7 @@ from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig
 tier = course.tier()
 images = tier.load()
 scout = perforate(mobilenet_small(10, tier.width, seed=0))
-phases = FixedSwitch((tier.neuron[0] - 2, 1), tier.dendrite)
+phases = FixedSwitch((tier.neuron[0] - 2, tier.neuron[1]), tier.dendrite)
 config = TrainConfig(switch=phases, roll_back=False, batch_size=2 * tier.batch_size, lr=4e-3, dendrite_lr=4e-3)
 scouting = PerforatedTrainer(scout, images, config, name="live/scout").fit(progress=False)
 scores = scouting.scores_frame().iloc[-1].to_dict()  # layer -> mean |r| in the last dendrite epoch
@@ -176,7 +176,7 @@ plots.score_heatmap(scouting)
 # *How to read it:* one row a layer, from the stem at the top to the head at the bottom; one column an epoch of the
 # dendrite phase; brighter means that the dendrites follow their neurons' errors better. High in one place and low in
 # another is what makes choosing worthwhile. But a score is not yet a gain, and the layers differ in price by a factor
-# of thousands:
+# of more than a thousand:
 
 # %%
 # NBVAL_CHECK_OUTPUT
