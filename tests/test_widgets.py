@@ -565,7 +565,7 @@ def growth_over_500_updates() -> float:
             else:
                 quick.epoch.value = 1 + number % 13
 
-    update(60)
+    update(130)
     gc.collect()
     before, known = process.memory_info().rss, len(gc.get_objects())
     update(500)
