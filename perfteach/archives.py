@@ -114,10 +114,7 @@ def _damage(path: Path) -> Iterator[None]:
             f"{path.name} cannot be read to its end ({str(error) or type(error).__name__}): it is cut short, "
             "damaged or not an image folder, tar or zip archive; copy or download it again"
         ) from error
-    except (
-        RuntimeError,
-        NotImplementedError,
-    ) as error:  # how zipfile reports passwords and unknown compressions
+    except RuntimeError as error:  # how zipfile reports passwords and, by a subclass, unknown compressions
         raise DataError(f"{path.name} cannot be unpacked: {error}; make the archive again without it") from error
 
 

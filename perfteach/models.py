@@ -80,7 +80,7 @@ def mobilenet_small(
         _load_imagenet(model, keep_last=head == "imagenet")
     if stem_stride != 2:
         model.get_submodule("features.0.0").stride = (stem_stride, stem_stride)
-    return trim(model)  # same weights, same results, about three times faster to train at 32x32 on a CPU
+    return trim(model)  # same weights, same results, two to three times faster to train at 32x32 on a CPU
 
 
 def mobilenet_extra_small(
