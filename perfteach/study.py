@@ -152,7 +152,7 @@ STUDIES = {
         arms=("baseline", "same-epochs", "wider", "random", "shuffled", "thawed", "gradient", "perforated"),
         seeds=(0, 1, 2, 3, 4),
         width=0.25,
-        baseline=30,
+        baseline=60,
         dendrite=5,
         neuron=15,
     ),
