@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 from collections import defaultdict
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from perfteach import plots
+from perfteach.dendrites import add_dendrites
 from perfteach.errors import DataError
 from perfteach.metrics import Interval, error_reduction, paired_interval
+from perfteach.models import count_macs
 from perfteach.runs import RECORDS, Run, recorded
 from perfteach.study import ARMS, Study, find
 
 PAGE = RECORDS[1].parents[1] / "docs" / "evidence.md"
+FIGURE = "arms.png"
 Results = dict[str, dict[int, Run]]
+Scores = dict[str, dict[int, float]]
+
+# Treated, control, and what their difference answers.
+QUESTIONS = (
+    ("perforated", "same-epochs", "Do frozen dendrites beat training longer?"),
+    ("thawed", "same-epochs", "Do thawed dendrites beat training longer?"),
+    ("perforated", "wider", "Do frozen dendrites beat a wider network of the same size?"),
+    ("thawed", "wider", "Do thawed dendrites beat a wider network of the same size?"),
+    ("perforated", "random", "Did the correlation phase help?"),
+    ("perforated", "shuffled", "Did the error signal help?"),
+    ("thawed", "perforated", "Does thawing help?"),
+    ("thawed", "thawed-random", "Does the correlation phase help thawed dendrites?"),
+    ("thawed", "gradient", "Is the blocked gradient better than full backpropagation?"),
+)
 
 
 def results(runs: list[Run]) -> Results:
@@ -24,7 +50,7 @@ def results(runs: list[Run]) -> Results:
     return dict(by_arm)
 
 
-def accuracies(by_arm: Results) -> dict[str, dict[int, float]]:
+def accuracies(by_arm: Results) -> Scores:
     """Test accuracy in percent by arm and seed."""
     return {arm: {seed: _result(run)["test_accuracy"] for seed, run in runs.items()} for arm, runs in by_arm.items()}
 
@@ -34,41 +60,39 @@ def _result(run: Run) -> dict[str, float]:
     return run.result
 
 
-def difference(by_arm: dict[str, dict[int, float]], control: str, arm: str) -> Interval | float | None:
+def difference(scores: Scores, control: str, arm: str) -> Interval | float | None:
     """Error of `control` minus error of `arm` over their common seeds: interval, one value for one seed, or None."""
-    seeds = sorted(by_arm.get(control, {}).keys() & by_arm.get(arm, {}).keys())
-    old, new = ([100.0 - by_arm[which][seed] for seed in seeds] for which in (control, arm))
+    seeds = sorted(scores.get(control, {}).keys() & scores.get(arm, {}).keys())
+    old, new = ([100.0 - scores[which][seed] for seed in seeds] for which in (control, arm))
     if len(seeds) < 2:
         return old[0] - new[0] if seeds else None
     return paired_interval(new, old)
 
 
 def table(name: str) -> str:
-    """The study as a Markdown section: what is missing, one row per arm, and how to make it again."""
+    """The study as a Markdown section: what is missing, one row per arm, the answers, and how to make it again."""
     study, runs = find(name), recorded(name)
     by_arm = results(runs)
     scores = accuracies(by_arm)
     rows = [
-        "| arm | rules out | seeds | test error, % | gain on same-epochs, points | relative, % | parameters | min |",
-        "|---|---|---|---|---|---|---|---|",
+        "| arm | rules out | seeds | test error, % | gain on same-epochs | relative, % | parameters | MACs | min |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    rows += [_row(arm, by_arm[arm], scores) for arm in ARMS if arm in by_arm]
-    return "\n".join([f"### {study.about}", "", _about(name, study, runs), "", _missing(study, by_arm), "", *rows, ""])
+    rows += [_row(study, arm, by_arm[arm], scores) for arm in ARMS if arm in by_arm]
+    parts = [f"### {study.about}", _about(name, study, runs), _missing(study, by_arm), "\n".join(rows)]
+    parts += [part for part in (_stopped(by_arm, scores), _answers(scores)) if part]
+    return "\n\n".join(parts) + "\n"
 
 
-def _row(arm: str, runs: dict[int, Run], scores: dict[str, dict[int, float]]) -> str:
+def _row(study: Study, arm: str, runs: dict[int, Run], scores: Scores) -> str:
     errors = [100 - score for score in scores[arm].values()]
     gain = None if arm in ("baseline", "same-epochs") else difference(scores, "same-epochs", arm)
-    shared = scores.get("same-epochs", {}).keys() & scores[arm].keys()
-    relative = "–"
-    if gain is not None and shared:
-        control, treated = (fmean(scores[which][seed] for seed in shared) for which in ("same-epochs", arm))
-        relative = f"{error_reduction(control, treated):.1f}"
     parameters = fmean(_result(run)["parameters"]["total"] for run in runs.values())  # type: ignore[index]
     minutes = fmean(_result(run)["seconds"] for run in runs.values()) / 60
     return (
-        f"| {arm} | {ARMS[arm].rules_out} | {len(runs)} | {fmean(errors):.2f} | {_gain(gain)} | {relative} "
-        f"| {parameters:,.0f} | {minutes:.1f} |"
+        f"| {arm} | {ARMS[arm].rules_out} | {len(runs)} | {fmean(errors):.2f} | {_gain(gain)} "
+        f"| {_relative(scores, 'same-epochs', arm) if gain is not None else '–'} "
+        f"| {parameters:,.0f} | {_macs(study, arm) / 1e6:.2f} M | {minutes:.1f} |"
     )
 
 
@@ -78,6 +102,62 @@ def _gain(gain: Interval | float | None) -> str:
     if isinstance(gain, float):
         return f"{gain:+.2f} (one seed, no interval)"
     return f"{gain.estimate:+.2f} [{gain.low:+.2f}, {gain.high:+.2f}]"
+
+
+def _relative(scores: Scores, control: str, arm: str) -> str:
+    """Relative error reduction in percent, of the mean errors over the common seeds."""
+    shared = scores[control].keys() & scores[arm].keys()
+    old, new = (fmean(scores[which][seed] for seed in shared) for which in (control, arm))
+    return f"{error_reduction(old, new):.1f}"
+
+
+@lru_cache
+def _macs(study: Study, arm: str) -> int:
+    """Multiply-accumulates for one image at the end of training."""
+    kind, edge = ARMS[arm], study.size or 32
+    with torch.device("meta"):
+        model = study.model(arm, 0)
+        for _ in range(study.cycles if kind.cycles and kind.grow else 0):
+            add_dendrites(model)
+    return count_macs(model, (3, edge, edge)).total
+
+
+def _stopped(by_arm: Results, scores: Scores) -> str:
+    """Whether the baseline had stopped improving, by a rule fixed before the runs and by what a restart still gave."""
+    runs = [run for run in by_arm.get("baseline", {}).values() if len(run.epochs) >= 10]
+    if not runs:
+        return ""
+    rises = []
+    for run in runs:
+        reached = [epoch["validation_accuracy"] for epoch in run.epochs]
+        late = len(reached) - len(reached) // 10
+        rises.append(max(max(reached[late:]) - max(reached[:late]), 0.0))
+    rise = fmean(rises)
+    said = (
+        f"Had the baseline stopped? In the last tenth of its epochs its best validation accuracy rose by {rise:.2f} "
+        f'points (mean over seeds); by the rule "less than 0.2" it had {"" if rise < 0.2 else "not "}stopped.'
+    )
+    again = difference(scores, "baseline", "same-epochs")
+    return said if again is None else f"{said} A restart alone, the arm same-epochs, gained {_gain(again)} points."
+
+
+def answers(name: str) -> str:
+    """The questions that a study's records can answer, with intervals, as a Markdown table."""
+    return _answers(accuracies(results(recorded(name))))
+
+
+def _answers(scores: Scores) -> str:
+    rows = []
+    for arm, control, question in QUESTIONS:
+        gain = difference(scores, control, arm)
+        if gain is not None:
+            verdict = "cannot tell"
+            if isinstance(gain, Interval) and gain.excludes_zero:
+                verdict = "yes" if gain.estimate > 0 else "no, it is worse"
+            relative = _relative(scores, control, arm)
+            rows.append(f"| {question} | {arm} against {control} | {_gain(gain)} | {relative} | {verdict} |")
+    head = ["| question | arms | fewer errors, points | relative, % | answer |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows]) if rows else ""
 
 
 def _about(name: str, study: Study, runs: list[Run]) -> str:
@@ -93,7 +173,8 @@ def _about(name: str, study: Study, runs: list[Run]) -> str:
             f"arms without a dendrite phase train {after} instead.",
             f"- Learning rates {study.lr:g} and {study.dendrite_lr:g}, batch {study.batch_size}.",
             f"- Machine: {'; '.join(machines)}. Revision: {', '.join(revisions)}.",
-            "- Positive gains are fewer errors; brackets are 95 % intervals over paired seeds.",
+            "- Positive gains are fewer errors; brackets are 95 % intervals over paired seeds. Parameters and MACs "
+            "count every dendrite; minutes are the wall time of a whole run.",
             f"- Again: `perfteach study {name}`.",
         ]
     )
@@ -108,26 +189,53 @@ def _missing(study: Study, by_arm: Results) -> str:
 
 
 def write(name: str) -> Path:
-    """Put the study's section into docs/evidence.md and into the README beside its records."""
+    """Put the study's section into docs/evidence.md and, with its figure, into the folder of its records."""
+    folder = RECORDS[1] / name
     page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(_replaced(page, name, table(name)), encoding="utf-8")
-    (RECORDS[1] / name / "README.md").write_text(f"# Recorded runs: {name}\n\n{table(name)}", encoding="utf-8")
+    PAGE.write_text(_replaced(page, name, _with_figure(name, f"../data/runs/{name}/")), encoding="utf-8")
+    (folder / "README.md").write_text(f"# Recorded runs: {name}\n\n{_with_figure(name)}", encoding="utf-8")
+    note = PngInfo()
+    note.add_text("records", _fingerprint(name))
+    Image.open(io.BytesIO(plots.png(_figure(name)))).save(folder / FIGURE, optimize=True, pnginfo=note)
     return PAGE
 
 
 def check(name: str) -> None:
-    """Recompute the study's section from the records and compare it with docs/evidence.md and the README.
+    """Recompute the study's section from the records and compare it with docs/evidence.md, the README and the figure.
 
     Raises:
-        DataError: when either page says something else than the records; the message shows the first line.
+        DataError: when one says something else than the records; the message shows the first line.
     """
-    page, beside = PAGE.read_text(encoding="utf-8"), RECORDS[1] / name / "README.md"
-    fresh = table(name)
-    for path, wanted in ((PAGE, _replaced(page, name, fresh)), (beside, f"# Recorded runs: {name}\n\n{fresh}")):
-        old, new = path.read_text(encoding="utf-8").splitlines(), wanted.splitlines()
+    folder = RECORDS[1] / name
+    page, beside = PAGE.read_text(encoding="utf-8"), f"# Recorded runs: {name}\n\n{_with_figure(name)}"
+    wanted = {PAGE: _replaced(page, name, _with_figure(name, f"../data/runs/{name}/")), folder / "README.md": beside}
+    for path, text in wanted.items():
+        old, new = path.read_text(encoding="utf-8").splitlines(), text.splitlines()
         if old != new:
             first = next((n for o, n in zip(old, new, strict=False) if o != n), "a line is missing")
             raise DataError(f"{path.name} differs from the records of {name}: it should say {first!r}")
+    with Image.open(folder / FIGURE) as image:
+        if image.info.get("records") != _fingerprint(name):
+            raise DataError(f"{FIGURE} of {name} was drawn from other records; write the pages again")
+
+
+def _figure(name: str) -> plots.Picture:
+    """Every arm against the same-epochs control, seed by seed."""
+    runs = recorded(name)
+    scores = accuracies(results(runs))
+    ordered = {arm: scores[arm] for arm in ARMS if arm in scores}
+    control = "same-epochs" if "same-epochs" in ordered else next(iter(ordered))
+    return plots.paired_differences(ordered, control, data=runs[0].header["data"]["name"])
+
+
+def _with_figure(name: str, folder: str = "") -> str:
+    return f"{table(name)}\n![{_figure(name).alt}]({folder}{FIGURE})\n"
+
+
+def _fingerprint(name: str) -> str:
+    """What the figure shows, as a checksum that is stored in it: pixels differ between machines, this does not."""
+    scores = json.dumps(accuracies(results(recorded(name))), sort_keys=True)
+    return hashlib.sha256(scores.encode()).hexdigest()
 
 
 def _replaced(page: str, name: str, section: str) -> str:

@@ -26,7 +26,7 @@ class Run:
     """A run as it was recorded, or as it is being recorded.
 
     Attributes:
-        header: name, config, seed, data identity, package versions, machine kind, source revision, model sizes.
+        header: name, config, seed, data identity, dendritic layers, versions, machine kind, source revision, sizes.
         epochs: one record per epoch; accuracies are in percent, `seconds` is wall time, `scores` mean |r| by layer.
         events: switches, restores, rollbacks and the like, each with its epoch and the reason in words.
         result: test accuracy at the best validation epoch, parameters by part; None until the run has ended.
@@ -114,16 +114,24 @@ class Run:
         return f"Run({self.name!r}, {len(self.epochs)} epochs, {end})"
 
 
-def recorded(name: str) -> list[Run]:
+def recorded(name: str, **wanted: Any) -> list[Run]:
     """The recorded runs of a study that come with the course, such as `recorded("mini")`. Needs no network.
 
+    Args:
+        wanted: only the runs whose header says so, as in `recorded("mini", arm="thawed", seed=0)`.
+
     Raises:
-        DataError: when there is no study of that name; the message lists those there are.
+        DataError: when there is no study of that name, or no such run in it; the message lists what there is.
     """
     for folder in RECORDS:
         paths = sorted((folder / name).glob("*.jsonl"))
         if paths:
-            return [Run.load(path) for path in paths]
+            runs = [Run.load(path) for path in paths]
+            chosen = [run for run in runs if all(run.header.get(key) == value for key, value in wanted.items())]
+            if not chosen:
+                there = ", ".join(run.name for run in runs)
+                raise DataError(f"study {name!r} has no run with {wanted}; its runs are: {there}")
+            return chosen
     raise DataError(f"there are no recorded runs called {name!r}; there are: {', '.join(studies()) or 'none yet'}")
 
 

@@ -68,6 +68,7 @@ class PerforatedTrainer:
         )
         self.run = Run({"name": name, "config": self.config.describe(), "seed": self.config.seed})
         self.run.header |= {"rule": min(rules, default=None), "data": _identity(data), **provenance()}
+        self.run.header["layers"] = [{"name": n, "neurons": layer.neurons} for n, layer in dendritic_layers(model)]
         self.run.header["model"] = {"class": type(model).__name__, "parameters": count_parameters(model).as_dict()}
         self.start = snapshot(model)
         self.best: dict[str, Any] = {}  # of the whole run: state and record of the best validation epoch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image
 
 from perfteach import evidence, runs
 from perfteach.errors import DataError
@@ -33,7 +34,9 @@ def test_the_table_is_computed_from_the_records(pages):
     evidence.write("mini")
     page = (pages / "evidence.md").read_text()
     row = next(line for line in page.splitlines() if line.startswith("| thawed"))
-    assert "| 36.83 | +2.17 [+1.45, +2.88] | 5.6 | 1,000 | 1.0 |" in row, "39.00 to 36.83; t interval of 2, 2.5, 2"
+    assert "| 36.83 | +2.17 [+1.45, +2.88] | 5.6 | 1,000 | 0.46 M | 1.0 |" in row, (
+        "39.00 to 36.83; t interval of 2, 2.5, 2"
+    )
     assert "Not complete: 9 of 40 runs" in page and page.endswith("the end\n")
     evidence.check("mini")
 
@@ -51,9 +54,39 @@ def test_a_changed_record_or_page_is_found_out(pages):
         evidence.check("mini")
     evidence.write("mini")
     page = pages / "evidence.md"
-    page.write_text(page.read_text().replace("36.83", "36.03"))
+    written = page.read_text()
+    page.write_text(written.replace("36.83", "36.03"))
     with pytest.raises(DataError, match=r"evidence.md differs"):
         evidence.check("mini")
+    page.write_text(written)
+    figure = pages / "runs" / "mini" / "arms.png"
+    Image.open(figure).save(figure)  # the same picture without its fingerprint
+    with pytest.raises(DataError, match=r"arms.png"):
+        evidence.check("mini")
+
+
+def test_the_questions_are_answered_with_an_interval_or_not_at_all(pages):
+    page = evidence.table("mini")
+    row = next(line for line in page.splitlines() if "thawed against same-epochs" in line)
+    assert row.endswith("| +2.17 [+1.45, +2.88] | 5.6 | yes |")
+    assert "against wider" not in page, "there is no run of it"
+    for seed in (1, 2):
+        (pages / "runs" / "mini" / f"thawed-seed{seed}.jsonl").unlink()
+    row = next(line for line in evidence.table("mini").splitlines() if "thawed against same-epochs" in line)
+    assert row.endswith("| cannot tell |")
+
+
+@pytest.mark.parametrize(("last", "said"), [(60.1, "it had stopped"), (60.3, "it had not stopped")])
+def test_the_baseline_has_stopped_when_its_last_epochs_add_nothing(pages, last, said):
+    for seed in range(3):
+        path = pages / "runs" / "mini" / f"baseline-seed{seed}.jsonl"
+        run = Run.load(path)
+        reached = [50.0, 60.0, *[59.0] * 16, 58.0, last]
+        run.epochs = [{"epoch": n, "validation_accuracy": value} for n, value in enumerate(reached, start=1)]
+        run.save(path)
+    text = evidence.table("mini")
+    assert said in text and f"rose by {last - 60:.2f} points" in text
+    assert "gained +1.00 [" in text
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if name in runs.studies()])

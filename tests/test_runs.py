@@ -60,6 +60,16 @@ def test_missing_records_say_what_there_is(tmp_path, monkeypatch, run):
         recorded("other")
 
 
+def test_recorded_runs_are_picked_by_what_their_header_says(tmp_path, monkeypatch, run):
+    monkeypatch.setattr(runs, "RECORDS", (tmp_path,))
+    for seed in (0, 1):
+        run.header["seed"] = seed
+        run.save(tmp_path / "mini" / f"{seed}.jsonl")
+    assert [one.header["seed"] for one in recorded("mini", seed=1)] == [1]
+    with pytest.raises(DataError, match="no run with {'seed': 2}"):
+        recorded("mini", seed=2)
+
+
 def test_provenance_says_what_ran_where():
     told = provenance()
     assert told["versions"]["torch"] and told["versions"]["python"] and told["machine"]["cores"] >= 1
