@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import fnmatch
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -207,6 +207,24 @@ def add_dendrites(model: M, only: str | None = None) -> M:
         layer.add_dendrite()
         layer.train(layer.training)
     return model
+
+
+def calibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Give the norms of new dendrites that will not learn the statistics of what they see.
+
+    Dendrites that learn get them while they do. Without them a frozen random dendrite would be normalised by the
+    norm's start values, and its output would be almost constant. The neurons and their norms stay as they are.
+    """
+    layers = [layer for _, layer in dendritic_layers(model) if len(layer.dendrites) and not layer.learns(-1)]
+    if not layers:
+        return
+    model.eval()
+    for layer in layers:
+        layer.dendrites[-1].train()
+    with torch.no_grad():
+        for x, _ in batches:
+            model(x)
+    model.eval()
 
 
 def remove_dendrites(model: M) -> M:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from perfteach import dendrites
 from perfteach.config import Batches, Callback, Data, TrainConfig
-from perfteach.dendrites import add_dendrites, correlate, dendrite_counts, dendritic_layers, set_phase
+from perfteach.dendrites import add_dendrites, calibrate, correlate, dendrite_counts, dendritic_layers, set_phase
 from perfteach.errors import ConfigError, NonFiniteLossError
 from perfteach.models import count_parameters
 from perfteach.phases import Action, Phase, PhaseMachine
@@ -210,6 +210,8 @@ class PerforatedTrainer:
             if self.config.grow:
                 with self._seeded(len(self.run.epochs), salt=1):
                     add_dendrites(self.model)
+                if self.machine.phase is Phase.NEURON:  # frozen as they were drawn: the control `random`
+                    calibrate(self.model, self._batches("train"))
         else:
             for name, layer in dendritic_layers(self.model):
                 layer.load_state_dict(self.layer_best[name][1])

@@ -14,6 +14,7 @@ from perfteach.dendrites import (
     ACTIVATIONS,
     DendriticLayer,
     add_dendrites,
+    calibrate,
     correlate,
     dendrite_counts,
     dendritic_layers,
@@ -393,3 +394,27 @@ def test_works_on_well_known_networks(name):
     assert dendrite_counts(fresh) == dendrite_counts(model)
     assert torch.equal(fresh.eval()(x), model.eval()(x))
     assert all(isinstance(layer, DendriticLayer) for _, layer in dendritic_layers(fresh))
+
+
+def test_frozen_random_dendrites_are_normalised_by_what_they_see():
+    torch.manual_seed(0)
+    model = perforate(nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU()))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    add_dendrites(model)
+    batches = [(3 + 5 * torch.randn(64, 2, 6, 6), torch.zeros(64)) for _ in range(60)]
+    model.eval()
+    (_, layer), *_ = dendritic_layers(model)
+    calibrate(model, batches)
+    with torch.no_grad():
+        a = layer.dendrites[0](batches[0][0])
+    assert a.mean((0, 2, 3)).abs().max() < 0.2 and (a.std((0, 2, 3)) - 1).abs().max() < 0.2
+    after = model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items()), "the neurons stay as they are"
+    assert not any(module.training for module in model.modules())
+
+
+def test_dendrites_that_learn_are_not_calibrated():
+    model = add_dendrites(perforate(nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)), rule="gradient"))
+    (_, layer), *_ = dendritic_layers(model)
+    calibrate(model, [(5 * torch.randn(8, 2, 6, 6), torch.zeros(8))])
+    assert torch.equal(layer.dendrites[0][1].running_var, torch.ones(4))
