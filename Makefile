@@ -14,6 +14,16 @@ STAMP := $(VENV)/.perfteach-setup
 ROOT_ARGS := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 NOTEBOOKS = $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb)
 
+# Where the home folder cannot be written, uv, JupyterLab and what they start keep their files in the cache folder too.
+ifneq ($(shell test -w "$$HOME" && echo yes),yes)
+KEPT := $(or $(PERFTEACH_CACHE),$(HOME)/.cache/perfteach)
+export UV_CACHE_DIR ?= $(KEPT)/uv
+export JUPYTER_CONFIG_DIR ?= $(KEPT)/jupyter-config
+export JUPYTER_DATA_DIR ?= $(KEPT)/jupyter-data
+export IPYTHONDIR ?= $(KEPT)/ipython
+export MPLCONFIGDIR ?= $(KEPT)/matplotlib
+endif
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup lab test check demo notebooks bench clean
@@ -55,7 +65,7 @@ demo: $(STAMP) ## the whole story without a browser, in about two minutes
 notebooks: $(STAMP) ## build both editions of the notebooks from their sources
 	"$(PY)" tools/build_notebooks.py
 
-bench: $(STAMP) ## time a training step in each phase on this machine
+bench: $(STAMP) ## time a training step in each phase and a redraw of each widget
 	"$(PY)" tools/bench.py
 
 clean: ## remove caches and build results; the environment and the data stay

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import threading
 import urllib.error
@@ -15,7 +16,12 @@ import numpy as np
 from .cache import Arrays
 from .errors import DataError
 
-CONNECT_SECONDS = 8.0  # until the first answer, name look-up included
+# As in torchvision's reader, said again because importing torchvision can take longer than finding out that there is
+# no network.
+ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+MD5 = "c58f30108f718f92721af3b95e74349a"
+FOLDER = "cifar-10-batches-py"
+CONNECT_SECONDS = 7.0  # until the first answer, name look-up included
 _ALTERNATIVES = (
     "without a network, use load('synthetic10'), or load(PATH) with an image folder, an archive, or an .npz "
     "file that a colleague wrote with pack()"
@@ -34,21 +40,29 @@ def read_cifar10(root: Path, download: bool = False, progress: bool = True) -> A
     Raises:
         DataError: if the files are absent or damaged and download is False, or the download fails.
     """
+    if not (root / FOLDER).is_dir():
+        if not download:
+            raise _absent(root)
+        download_cifar10(root, progress=progress)
     from torchvision.datasets import CIFAR10
 
     try:
         parts = [CIFAR10(root, train=train) for train in (True, False)]
     except RuntimeError as error:
         if not download:
-            raise DataError(
-                f"CIFAR-10 is not in {str(root)!r}, or not whole: run `perfteach data download cifar10` "
-                f"(170 MB); {_ALTERNATIVES}"
-            ) from error
+            raise _absent(root) from error
         download_cifar10(root, progress=progress)
         parts = [CIFAR10(root, train=train) for train in (True, False)]
     images = [np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)) for part in parts]
     labels = [np.array(part.targets, dtype=np.int64) for part in parts]
     return Arrays(tuple(parts[0].classes), images[0], labels[0], images[1], labels[1])
+
+
+def _absent(root: Path) -> DataError:
+    return DataError(
+        f"CIFAR-10 is not in {str(root)!r}, or not whole: run `perfteach data download cifar10` "
+        f"(170 MB); {_ALTERNATIVES}"
+    )
 
 
 def download_cifar10(root: Path | str, mirror: str | None = None, progress: bool = True) -> Path:
@@ -67,27 +81,32 @@ def download_cifar10(root: Path | str, mirror: str | None = None, progress: bool
     Raises:
         DataError: if the server cannot be reached within 10 seconds, stops answering, or sends another file.
     """
-    from torchvision.datasets import CIFAR10
-    from torchvision.datasets.utils import check_md5
-
     root = Path(root).expanduser()
-    whole, part = root / CIFAR10.filename, root / f"{CIFAR10.filename}.part"
+    filename = ADDRESS.rpartition("/")[2]
+    whole, part = root / filename, root / f"{filename}.part"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        if not (whole.exists() and check_md5(whole, CIFAR10.tgz_md5)):
-            _fetch(_address(mirror, CIFAR10.url, CIFAR10.filename), part, progress)
-            if not check_md5(part, CIFAR10.tgz_md5):
+        if not (whole.exists() and _md5(whole) == MD5):
+            _fetch(_address(mirror, filename), part, progress)
+            if _md5(part) != MD5:
                 part.unlink()
                 raise DataError("the file that was downloaded is not CIFAR-10 (wrong md5); it was deleted, try again")
             part.replace(whole)
+        from torchvision.datasets import CIFAR10
+
         CIFAR10(root, download=True)  # finds the file, checks it once more and unpacks it
     except OSError as error:
         raise DataError(f"CIFAR-10 cannot be stored in {str(root)!r}: {error}") from error
-    return root / CIFAR10.base_folder
+    return root / FOLDER
 
 
-def _address(mirror: str | None, official: str, filename: str) -> str:
-    address = mirror or official
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _address(mirror: str | None, filename: str) -> str:
+    address = mirror or ADDRESS
     if not address.startswith(("http://", "https://")):
         raise DataError(f"the mirror {address!r} is not an http or https address")
     return address if address.endswith(".gz") else f"{address.rstrip('/')}/{filename}"

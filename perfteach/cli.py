@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perfteach import __version__
-from perfteach.errors import DataError, PerfteachError
+from perfteach.errors import ConfigError, DataError, PerfteachError
 
 if TYPE_CHECKING:
     from perfteach.runs import Run
@@ -73,9 +73,9 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     add("--rule", default="perforated", help="perforated, covariance, gradient, shuffled, or none (%(default)s)")
     add("--select", help='only layers whose name matches, such as "features.*" (default: every layer that can)')
     add("--switch", choices=("fixed", "plateau"), default="fixed", help="when phases end (%(default)s)")
-    add("--neuron", type=int, nargs="+", default=[8, 4], metavar="EPOCHS", help="fixed: neuron phases (8 4)")
-    add("--dendrite", type=int, default=3, metavar="EPOCHS", help="fixed: dendrite phases (%(default)s)")
-    add("--patience", type=int, default=5, help="plateau: epochs without gain that end a phase (%(default)s)")
+    add("--neuron", type=int, nargs="+", metavar="EPOCHS", help="fixed: neuron phases (8 4)")
+    add("--dendrite", type=int, metavar="EPOCHS", help="fixed: dendrite phases (3)")
+    add("--patience", type=int, help="plateau: epochs without gain that end a phase (5)")
     add("--max-dendrites", type=int, help="cycles at most (fixed: as many as --neuron implies; plateau: 1)")
     add("--thaw", action="store_true", help="let dendrites go on learning in the neuron phase")
     add("--keep", action="store_true", help="keep a cycle even if it did not raise validation accuracy")
@@ -95,11 +95,15 @@ def _train(arguments: argparse.Namespace) -> None:
     from perfteach.selection import perforate
     from perfteach.trainer import PerforatedTrainer
 
+    _refuse_ignored(arguments)
     fixed, plain = arguments.switch == "fixed", arguments.rule == "none"
+    neuron = tuple(arguments.neuron or (8, 4))
+    dendrite = 3 if arguments.dendrite is None else arguments.dendrite
     cycles = arguments.max_dendrites
     if cycles is None:
-        cycles = max(len(arguments.neuron) - 1, 1) if fixed else 1
-    rule = FixedSwitch(tuple(arguments.neuron), arguments.dendrite) if fixed else PlateauSwitch(arguments.patience)
+        cycles = max(len(neuron) - 1, 1) if fixed else 1
+    patience = 5 if arguments.patience is None else arguments.patience
+    rule = FixedSwitch(neuron, dendrite) if fixed else PlateauSwitch(patience)
     config = TrainConfig(
         switch=rule,
         max_dendrites=0 if plain else cycles,
@@ -122,6 +126,19 @@ def _train(arguments: argparse.Namespace) -> None:
     run = trainer.fit(progress=not arguments.quiet)
     print(report(run))
     print(f"\nrecord: {arguments.out / 'run.jsonl'}")
+
+
+def _refuse_ignored(arguments: argparse.Namespace) -> None:
+    """An option that would change nothing is refused, so that nobody believes that it did."""
+    useless = {
+        "--rule none": ("select", "thaw", "keep", "max_dendrites", "dendrite") if arguments.rule == "none" else (),
+        "--rule gradient": ("dendrite", "thaw") if arguments.rule == "gradient" else (),
+        f"--switch {arguments.switch}": ("patience",) if arguments.switch == "fixed" else ("neuron", "dendrite"),
+    }
+    for why, names in useless.items():
+        for name in names:
+            if getattr(arguments, name) not in (None, False):
+                raise ConfigError(f"--{name.replace('_', '-')} has no effect with {why}; leave it out")
 
 
 def report(run: Run) -> str:
@@ -180,9 +197,11 @@ def _add_data(commands) -> None:  # type: ignore[no-untyped-def]
 
 
 def _download(arguments: argparse.Namespace) -> None:
-    from perfteach import data
+    # Not perfteach.data: without a network the answer must not wait for torch.
+    from perfteach.cache import cache_folder
+    from perfteach.cifar10 import download_cifar10
 
-    folder = data.download_cifar10(data.cache_folder(), mirror=arguments.mirror)
+    folder = download_cifar10(cache_folder(), mirror=arguments.mirror)
     print(f"CIFAR-10 is complete in {folder}; load it with data.load('cifar10')")
 
 

@@ -133,6 +133,22 @@ class TrainConfig:
         return {name: _plain(value) for name, value in vars(self).items()} | {"switch": _plain(described)}
 
 
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes a GPU where there is one.
+
+    Raises:
+        ConfigError: when there is no such device, or it cannot be used.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigError(f"device {name!r} cannot be used here ({reason}); use 'cpu' or 'auto'") from error
+    return torch.device(name)
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}

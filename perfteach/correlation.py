@@ -20,6 +20,7 @@ from torch import Tensor
 from perfteach.errors import ConfigError
 
 TINY = 1e-30  # keeps a neuron without error or a constant dendrite from dividing by zero
+ROUNDING = 1e-12  # variance by squared mean, below which a column counts as constant in single precision
 
 
 class Moments:
@@ -67,7 +68,8 @@ def covariance_gradient(v: Tensor, e: Tensor, m: Moments) -> Tensor:
 def correlation_gradient(v: Tensor, e: Tensor, m: Moments) -> Tensor:
     """∂|r|/∂V of the scale-free rule. Shapes: v, e and the result are [P, C]."""
     sigma_v, sigma_e = m.var_v.sqrt() + TINY, m.var_e.sqrt() + TINY
-    alive = (m.var_v > 0) & (m.var_e > 0)
+    # A constant column has the variance of its rounding errors, and dividing by that would explode.
+    alive = (m.var_v > ROUNDING * m.mean_v.square()) & (m.var_e > ROUNDING * m.mean_e.square())
     pull = m.cov.sign() * alive / (len(v) * sigma_v)
     by_e, by_v = pull / sigma_e, -pull * m.r / sigma_v  # the formula, sorted by what stands before E_p and V_p
     rest = -by_e * m.mean_e - by_v * m.mean_v

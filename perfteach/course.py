@@ -95,13 +95,6 @@ def tier(name: str | None = None) -> Tier:
     return TIERS[chosen]
 
 
-def recorded_or_none(name: str) -> list[Run] | None:
-    """The recorded runs of a study, or None where this copy of the course has none of that name."""
-    from perfteach import runs
-
-    return runs.recorded(name) if name in runs.studies() else None
-
-
 def about(runs: Run | Sequence[Run]) -> str:
     """Where recorded runs come from, in a sentence: how many, on which data, when, on which machine."""
     listed = runs if isinstance(runs, Sequence) else [runs]
@@ -111,7 +104,7 @@ def about(runs: Run | Sequence[Run]) -> str:
     sets = sorted({_data(header) for header in headers})
     dates = sorted({str(header.get("started", "on an unknown date"))[:10] for header in headers})
     machines = sorted({_machine(header) for header in headers})
-    count = f"Recorded run {listed[0].name}" if len(listed) == 1 else f"{len(listed)} recorded runs"
+    count = f"Recorded run *{listed[0].name}*" if len(listed) == 1 else f"{len(listed)} recorded runs"
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     return f"{count}: {', '.join(sets)}; {when}; {', '.join(machines)}."
 
@@ -128,4 +121,8 @@ def _machine(header: dict[str, object]) -> str:
     machine = header.get("machine")
     if not isinstance(machine, dict):
         return "unknown machine"
-    return str(machine.get("gpu") or f"{machine.get('cpu', 'unknown CPU')}, {machine.get('threads', '?')} thread(s)")
+    return str(machine.get("gpu") or f"{machine.get('cpu', 'unknown CPU')}, {_threads(machine.get('threads'))}")
+
+
+def _threads(number: object) -> str:
+    return "1 thread" if number == 1 else f"{number or '?'} threads"

@@ -30,24 +30,26 @@ if TYPE_CHECKING:
     from torch import nn
 
 ARMS = {
-    "control": "same epochs, same restarts, no dendrites",
+    "same-epochs": "same epochs, same restarts, no dendrites",
+    "wider": "no dendrites either, but as many parameters as with them",
     "random": "dendrites frozen at their random start",
     "perforated": "dendrites that learned the neurons' errors",
 }
+PLAIN = ("same-epochs", "wider")
 
 
 def arm_config(arm: str, neuron: tuple[int, ...], dendrite: int, **settings: object) -> TrainConfig:
     """The settings of one arm. Arms without a dendrite phase get its epochs as neuron epochs, so all train as long."""
     if arm != "perforated":
         neuron, dendrite = (neuron[0], *(epochs + dendrite for epochs in neuron[1:])), 0
-    cycles = {"max_dendrites": len(neuron) - 1, "grow": arm != "control", "roll_back": False}
+    cycles = {"max_dendrites": len(neuron) - 1, "grow": arm not in PLAIN, "roll_back": False}
     return TrainConfig(switch=FixedSwitch(neuron, dendrite), **cycles, **settings)  # type: ignore[arg-type]
 
 
 def spiral_run(arm: str, seed: int) -> tuple[nn.Module, Run]:
-    """Network and record of one run on two spirals of 1.4 turns: five tanh neurons, three cycles; some five seconds."""
-    model = small_network(5, seed=seed)
-    if arm != "control":
+    """Network and record of one run on two spirals of 1.4 turns: five tanh neurons (wider: 30), three cycles."""
+    model = small_network(30 if arm == "wider" else 5, seed=seed)  # 152 parameters; five with their dendrites: 150
+    if arm not in PLAIN:
         perforate(model)
     settings = arm_config(
         arm, (150, 200, 200, 200), 60, lr=0.03, dendrite_lr=0.05, weight_decay=0.0, batch_size=200, seed=seed
@@ -60,7 +62,7 @@ def mobilenet_run(arm: str, seed: int) -> tuple[nn.Module, Run]:
     """Network and record of one run of MobileNetV3-Small at width 0.35 on the embedded images, one full cycle."""
     pictures = data.load("synthetic10", progress=False).subset(3000, validation=1000, test=2000)
     model = mobilenet_small(10, width=0.35, seed=seed)
-    if arm != "control":
+    if arm not in PLAIN:
         perforate(model)
     settings = arm_config(arm, (7, 5), 3, lr=3e-3, dendrite_lr=3e-3, batch_size=64, seed=seed)
     trainer = PerforatedTrainer(model, pictures, settings, name=f"demo/mobilenet-{arm}-seed{seed}")
@@ -114,7 +116,7 @@ def main(out: Path, *, progress: bool = True) -> None:
     from perfteach import plots
 
     arms = [(arm, seed) for arm in ARMS for seed in range(3)]
-    pairs = ("control", "perforated")
+    pairs = ("same-epochs", "perforated")
     long_first: list[Job] = [*((mobilenet_run, arm, 0) for arm in pairs), *((spiral_run, *pair) for pair in arms)]
     done = side_by_side(long_first, progress=progress)
 
@@ -132,7 +134,7 @@ def main(out: Path, *, progress: bool = True) -> None:
 
     points = two_spirals(1000, turns=1.4)
     figures = {
-        "spirals-without": plots.decision_boundary(models["control"], points),
+        "spirals-without": plots.decision_boundary(models["same-epochs"], points),
         "spirals-with": plots.decision_boundary(models["perforated"], points),
         "mobilenet-curves": plots.training_curves(mobilenets["perforated"][0]),
         "mobilenet-scores": plots.score_heatmap(mobilenets["perforated"][0]),

@@ -69,10 +69,10 @@ class DendriticLayer(nn.Module):
         self.space = 0 if isinstance(core, nn.Linear) else core.weight.dim() - 2  # spatial dimensions behind C
         self.rule, self.activation = rule, activation
         self.phase, self.thawed = Phase.NEURON, False
+        self.fresh = False  # whether the newest dendrite is not in use yet: only such a one learns in a dendrite phase
         how = RULES[rule]
         self.correlator = None if how is None else Correlator(**how)
-        self._output: Tensor | None = None  # the newest dendrite's V, and
-        self._error: Tensor | None = None  # its neuron's E, between forward and `correlate`
+        self._heard: list[tuple[Tensor, Tensor]] = []  # V and E of each call of the layer, until `correlate`
 
     def add_dendrite(self) -> None:
         """Grow one dendrite per neuron, freshly initialised, with dendrite-to-neuron weights of zero.
@@ -103,9 +103,9 @@ class DendriticLayer(nn.Module):
         if not len(self.dendrites):
             return h
         outputs = self.dendrite_outputs(x if self.rule == "gradient" else x.detach())  # detach: the perforation
-        listening = self.phase is Phase.DENDRITE and torch.is_grad_enabled()
+        listening = self.phase is Phase.DENDRITE and self.fresh and torch.is_grad_enabled()
         for w, v in zip(self.weights, outputs[:-1] if listening else outputs, strict=False):
-            h = h + self._wide(w) * v
+            h = h + (self._wide(w) * v).to(h.dtype)  # under autocast w * v would be float32 again
         return self._listen(h, outputs[-1]) if listening else h
 
     def dendrite_outputs(self, x: Tensor) -> list[Tensor]:
@@ -122,7 +122,7 @@ class DendriticLayer(nn.Module):
     def learns(self, k: int) -> bool:
         """Whether dendrite k is trained in the present phase."""
         if self.phase is Phase.DENDRITE:
-            return k == len(self.dendrites) - 1
+            return self.fresh and k == len(self.dendrites) - 1
         return self.thawed or self.rule == "gradient"
 
     def _wide(self, per_neuron: Tensor) -> Tensor:
@@ -131,25 +131,32 @@ class DendriticLayer(nn.Module):
     def _listen(self, h: Tensor, v: Tensor) -> Tensor:
         if not h.requires_grad:  # everything below is frozen: give the error somewhere to flow
             h = h + torch.zeros(1, dtype=h.dtype, device=h.device, requires_grad=True)
-        self._output, self._error = v, None
         # A hook, not a custom autograd function: the activation that follows may work in place.
-        h.register_hook(self._hear)
+        h.register_hook(lambda error: self._heard.append((v, error.detach())))
         return h
 
-    def _hear(self, error: Tensor) -> None:
-        self._error = error.detach()
+    def objective_gradient(self) -> list[tuple[Tensor, Tensor]]:
+        """(V, ∂S/∂V) for each call of the layer since this was last asked, both of V's shape; empty without an error.
 
-    def objective_gradient(self) -> tuple[Tensor, Tensor] | None:
-        """The newest dendrite's output V and ∂S/∂V for the last batch, both of V's shape; None without an error."""
-        v, e = self._output, self._error
-        self._output = self._error = None
-        if v is None or e is None or self.correlator is None:
-            return None
+        A layer that is called twice, or gradients that are accumulated over several batches, give several pairs.
+        Their places are pooled.
+        """
+        heard, self._heard = self._heard, []
+        if not heard or self.correlator is None:
+            return []
+        rows = [(self._rows(v), self._rows(e)) for v, e in heard]
+        v, e = rows[0] if len(rows) == 1 else (torch.cat(parts) for parts in zip(*rows, strict=True))
+        parts = self.correlator.gradient(v, e).split([len(part) for part, _ in rows])
+        return [(v, self._like(part, v)) for (v, _), part in zip(heard, parts, strict=True)]
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """Neurons last, one row a place: [B, C, H, W] -> [B·H·W, C]; at least in single precision."""
+        x = x.detach().movedim(x.dim() - 1 - self.space, -1)
+        return x.to(torch.promote_types(x.dtype, torch.float32)).reshape(-1, self.neurons)
+
+    def _like(self, rows: Tensor, v: Tensor) -> Tensor:
         channel = v.dim() - 1 - self.space
-        flat = v.detach().float().movedim(channel, -1) if v.dtype.itemsize < 4 else v.detach().movedim(channel, -1)
-        errors = e.to(flat.dtype).movedim(channel, -1)
-        g = self.correlator.gradient(flat.reshape(-1, self.neurons), errors.reshape(-1, self.neurons))
-        return v, g.view(flat.shape).movedim(-1, channel).to(v.dtype)
+        return rows.view(v.movedim(channel, -1).shape).movedim(-1, channel).to(v.dtype)
 
     def train(self, mode: bool = True) -> DendriticLayer:
         """Like `Module.train`, but the norms of whatever is frozen in the present phase stay in eval mode."""
@@ -162,18 +169,18 @@ class DendriticLayer(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if not any(key.startswith(prefix) for key in state_dict):  # a partial state says nothing about this layer
+            return
         # Runs before the children are loaded, so the layer can first grow to the number of dendrites that was saved.
         saved = sum(key.startswith(f"{prefix}weights.") for key in state_dict)
         while len(self.dendrites) < saved:
             self.add_dendrite()
         while len(self.dendrites) > saved:
             self.remove_dendrite()
+        self.train(self.training)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {
-            "_output": None,
-            "_error": None,
-        }  # graph tensors can be neither copied nor pickled
+        return self.__dict__ | {"_heard": []}  # graph tensors can be neither copied nor pickled
 
     def extra_repr(self) -> str:
         return f"{self.neurons} neurons with {len(self.dendrites)} dendrites each, rule={self.rule}, phase={self.phase}"
@@ -245,8 +252,8 @@ def set_phase(model: M, phase: Phase | str, *, thaw: bool = False) -> M:
         thaw: in the neuron phase, let the dendrites go on learning from their own neuron's error.
 
     Raises:
-        ConfigError: for an unknown phase, a model that is not perforated, or a dendrite phase without dendrites
-            or under the gradient rule, which has none.
+        ConfigError: for an unknown phase, a model that is not perforated, or a dendrite phase without new dendrites,
+            under the gradient rule, which has none, or of a compiled model.
     """
     try:
         phase = Phase(phase)
@@ -254,15 +261,25 @@ def set_phase(model: M, phase: Phase | str, *, thaw: bool = False) -> M:
         raise ConfigError(f"unknown phase {phase!r}; choose 'neuron' or 'dendrite'") from None
     layers = _require_layers(model)
     if phase is Phase.DENDRITE:
-        if not any(len(layer.dendrites) for _, layer in layers):
-            raise ConfigError("there is no dendrite to train; call add_dendrites(model) first")
+        if not any(_is_fresh(layer) for _, layer in layers):
+            raise ConfigError("there is no new dendrite to train; call add_dendrites(model) first")
+        if any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in model.modules()):
+            raise ConfigError(
+                "a compiled model has no dendrite phase, because errors are heard by hooks; run this phase on the "
+                "model that you compiled, with which the compiled one shares its weights"
+            )
         if any(layer.rule == "gradient" for _, layer in layers):
             raise ConfigError("the gradient rule trains dendrites together with the neurons; it has no dendrite phase")
-    frozen = getattr(model, "perforation").frozen if hasattr(model, "perforation") else frozenset()  # noqa: B009
+    frozen = {
+        f"{path}.{name}".removeprefix(".")
+        for path, module in model.named_modules()  # the perforated model may stand inside a wrapper
+        if "perforation" in vars(module)
+        for name in vars(module)["perforation"].frozen
+    }
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(phase is Phase.NEURON and name not in frozen)
     for _, layer in layers:
-        layer.phase, layer.thawed = phase, thaw
+        layer.phase, layer.thawed, layer.fresh, layer._heard = phase, thaw, _is_fresh(layer), []
         for k, dendrite in enumerate(layer.dendrites):
             dendrite.requires_grad_(layer.learns(k))
         for k, u in enumerate(layer.cascade, start=1):
@@ -276,16 +293,46 @@ def set_phase(model: M, phase: Phase | str, *, thaw: bool = False) -> M:
     return model
 
 
+def set_training(model: nn.Module, phase: Phase, thaw: bool) -> None:
+    """`set_phase` for a perforated model, plain `train()` for any other."""
+    if any(dendritic_layers(model)):
+        set_phase(model, phase, thaw=thaw)
+    else:
+        model.train()
+
+
+def _is_fresh(layer: DendriticLayer) -> bool:
+    """Whether the newest dendrite's weights w are still zero, so that leaving it out changes nothing."""
+    return len(layer.weights) > 0 and not bool(layer.weights[-1].any())
+
+
 def correlate(model: nn.Module) -> dict[str, float]:
     """After `loss.backward()` in a dendrite phase: give the newest dendrites their gradients (of −S).
 
+    In half precision use bfloat16: a `GradScaler` would divide these gradients by a scale that they do not have.
+
     Returns:
         Mean |r| of each layer over the epoch so far.
+
+    Raises:
+        ConfigError: when no dendrite has heard an error.
     """
-    heard = {name: layer.objective_gradient() for name, layer in dendritic_layers(model)}
-    pairs = [pair for pair in heard.values() if pair is not None]
-    torch.autograd.backward([v for v, _ in pairs], [-g for _, g in pairs])
+    follow_errors(model)
     return scores(model)
+
+
+def follow_errors(model: nn.Module) -> None:
+    """`correlate` without the scores, which cost time to compute after every batch.
+
+    Raises:
+        ConfigError: as `correlate`.
+    """
+    pairs = [pair for _, layer in dendritic_layers(model) for pair in layer.objective_gradient()]
+    if not pairs:
+        raise ConfigError(
+            "no dendrite has heard an error; call correlate(model) after loss.backward(), in a dendrite phase"
+        )
+    torch.autograd.backward([v for v, _ in pairs], [-g for _, g in pairs])
 
 
 def scores(model: nn.Module) -> dict[str, float]:
@@ -316,8 +363,9 @@ def fold(model: M) -> M:
 
 
 def _fused(neuron: nn.Module) -> nn.Module:
-    if isinstance(neuron, nn.Sequential) and isinstance(neuron[1], nn.modules.batchnorm._BatchNorm):
-        convolution: Any = neuron[0]
-        fused: nn.Module = nn.utils.fuse_conv_bn_eval(convolution, neuron[1])
+    norm = neuron[1] if isinstance(neuron, nn.Sequential) else None
+    if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_mean is not None:
+        convolution: Any = neuron.get_submodule("0")
+        fused: nn.Module = nn.utils.fuse_conv_bn_eval(convolution, norm)
         return fused
     return neuron

@@ -37,7 +37,7 @@ QUESTIONS = (
     ("perforated", "shuffled", "Did the error signal help?"),
     ("thawed", "perforated", "Does thawing help?"),
     ("thawed", "thawed-random", "Does the correlation phase help thawed dendrites?"),
-    ("thawed", "gradient", "Is the blocked gradient better than full backpropagation?"),
+    ("thawed", "gradient", "Do thawed dendrites beat full backpropagation?"),
 )
 
 
@@ -162,14 +162,14 @@ def _answers(scores: Scores) -> str:
 
 def _about(name: str, study: Study, runs: list[Run]) -> str:
     header = runs[0].header
-    machines = sorted({f"{run.header['machine']['cpu']}, {run.header['machine']['threads']} thread(s)" for run in runs})
+    machines = sorted({f"{run.header['machine']['cpu']}, threads: {run.header['machine']['threads']}" for run in runs})
     revisions = sorted({str(run.header["revision"])[:10] for run in runs})
     after = study.dendrite + study.neuron
     return "\n".join(
         [
             f"- Data: {header['data']['name']}, {header['data']['train']:,} training images, checksum "
             f"`{header['data']['checksum'][:12]}`.",
-            f"- Epochs: {study.baseline}, then {study.cycles} cycle(s) of {study.dendrite} + {study.neuron}; "
+            f"- Epochs: {study.baseline}, then {study.cycles} × ({study.dendrite} + {study.neuron}); "
             f"arms without a dendrite phase train {after} instead.",
             f"- Learning rates {study.lr:g} and {study.dendrite_lr:g}, batch {study.batch_size}.",
             f"- Machine: {'; '.join(machines)}. Revision: {', '.join(revisions)}.",

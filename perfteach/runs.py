@@ -140,6 +140,13 @@ def studies() -> list[str]:
     return sorted({path.parent.name for folder in RECORDS for path in folder.glob("*/*.jsonl")})
 
 
+def identity(data: Any) -> dict[str, Any]:
+    """What a record says about the images or points it was made on."""
+    sizes = {split: len(getattr(data, split)) for split in ("train", "validation", "test")}
+    about = {"name": data.name, "checksum": data.checksum, "synthetic": data.synthetic}
+    return about | {"classes": len(data.classes)} | sizes
+
+
 def provenance() -> dict[str, Any]:
     """Package versions, machine kind, source revision and the time: what a recorded run must carry."""
     import torch
@@ -179,6 +186,9 @@ def _revision() -> str | None:
     """The checkout's commit, with "+changes" when library files differ from it; None outside a checkout."""
     git = ["git", "-C", str(ROOT)]
     try:
+        # An environment that lies inside some other repository is not a checkout of this one.
+        tracked = ["ls-files", "--error-unmatch", "runs.py"]
+        subprocess.run([*git, *tracked], capture_output=True, check=True, timeout=10)
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
         dirty = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], capture_output=True, timeout=10)
     except (OSError, subprocess.SubprocessError):

@@ -14,7 +14,7 @@ from torch import fx, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils.parametrize import is_parametrized
 
-from perfteach.dendrites import RULES, DendriticLayer, dendritic_layers
+from perfteach.dendrites import ACTIVATIONS, RULES, DendriticLayer, dendritic_layers
 from perfteach.errors import ConfigError, SelectionError
 
 M = TypeVar("M", bound=nn.Module)
@@ -87,8 +87,12 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
     """
     if rule not in RULES:
         raise ConfigError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
+    if activation not in ACTIVATIONS:  # before anything is changed
+        raise ConfigError(f"unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}")
     if any(dendritic_layers(model)):
         raise ConfigError("the model is perforated already; add_dendrites(model) grows more dendrites")
+    if isinstance(select, Iterable) and not isinstance(select, (str, type)):
+        select = list[Any](select)  # it is gone through more than once
     names = [select] if isinstance(select, str) else select
     chosen = _chooser(select)
     graph = _Graph(model)
@@ -103,7 +107,7 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
         norm = graph.norm_of.get(name)
         why = problem or ("not selected" if not chosen(name, module) else f"with its norm {norm}" if norm else "")
         rows.append(Row(name, type(module).__name__, size, not problem and chosen(name, module), why))
-    _require_matches(names, rows)
+    _require_matches(names, rows, graph.norm_owner)
     for row in rows:
         if row.wrapped:
             _wrap(model, row.name, graph.norm_of.get(row.name), rule, activation)
@@ -135,9 +139,11 @@ def _chooser(select: Select) -> Callable[[str, nn.Module], bool]:
     raise SelectionError(f"select={select!r} is not a type, a name pattern, a list of these, or a function")
 
 
-def _require_matches(names: Any, rows: list[Row]) -> None:
+def _require_matches(names: Any, rows: list[Row], norm_owner: dict[str, str]) -> None:
     if isinstance(names, (list, tuple, set)):
         for pattern in names:
+            if pattern in norm_owner:
+                raise SelectionError(f"{pattern!r} is a norm and belongs to its convolution {norm_owner[pattern]!r}")
             if isinstance(pattern, str) and not any(fnmatch.fnmatchcase(row.name, pattern) for row in rows):
                 raise SelectionError(f"no layer is called {pattern!r}; model.named_modules() lists the names")
     if not any(row.wrapped for row in rows):
@@ -152,7 +158,7 @@ def _wrap(model: nn.Module, name: str, norm: str | None, rule: str, activation: 
         neuron = nn.Sequential(neuron, model.get_submodule(norm))
         model.set_submodule(norm, nn.Identity())
     layer = DendriticLayer(neuron, rule, activation)
-    layer.train(training)
+    layer.training = neuron.training = training  # not train(): a norm that was put into eval mode by hand stays there
     model.set_submodule(name, layer)
 
 
@@ -170,12 +176,18 @@ class _Graph:
         self.uses = Counter(id(module) for module in self.modules.values())
         self.calls: Counter[str] = Counter()
         self.norm_of: dict[str, str] = {}
+        self.read: set[str] = set()  # modules whose parameters the network uses without calling them
+        kept = [(module, dict(vars(module))) for module in self.modules.values()]
         try:
             graph = _Tracer().trace(model)
         except Exception:  # forward has control flow that cannot be traced: trust only the order inside a Sequential
             self._pairs_in_sequentials()
         else:
             self._pairs_in_graph(graph)
+            self.read = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+        for module, attributes in kept:  # a forward that stores something on self has stored the tracer's stand-ins
+            module.__dict__.clear()
+            module.__dict__.update(attributes)
         self.norm_owner = {norm: conv for conv, norm in self.norm_of.items()}
 
     def _pairs_in_graph(self, graph: fx.Graph) -> None:
@@ -196,7 +208,8 @@ class _Graph:
     def _pair(self, conv: str, norm: str) -> None:
         first, second = self.modules[conv], self.modules[norm]
         once = self.uses[id(first)] == self.uses[id(second)] == 1 and max(self.calls[conv], self.calls[norm]) <= 1
-        if isinstance(first, CONVOLUTIONS) and isinstance(second, NORMS) and once:
+        ours = type(second).__module__.startswith("torch.nn.")  # a subclass may do more, such as an activation
+        if isinstance(first, CONVOLUTIONS) and isinstance(second, NORMS) and ours and once:
             channels = second.num_channels if isinstance(second, nn.GroupNorm) else second.num_features
             if channels == first.out_channels:
                 self.norm_of[conv] = norm
@@ -217,7 +230,11 @@ class _Graph:
             return "shared: the same module stands in several places"
         if self.calls[name] > 1:
             return "shared: called more than once in a forward pass"
-        if is_parametrized(module) or any(name.endswith("_g") for name, _ in module.named_parameters(recurse=False)):
+        parent = self.modules.get(name.rpartition(".")[0])
+        if name in self.read or isinstance(parent, nn.TransformerEncoderLayer):
+            return "its weight is read directly by the network, which would go around a dendrite"
+        own = [key for key, _ in module.named_parameters(recurse=False)]
+        if is_parametrized(module) or any(key.endswith(("_g", "_orig")) for key in own):
             return "its weight is computed by a parametrisation"
         return ""
 

@@ -20,7 +20,7 @@ from perfteach.config import TrainConfig
 from perfteach.data import ImageData
 from perfteach.dendrites import add_dendrites
 from perfteach.errors import ConfigError, DataError
-from perfteach.phases import FixedSwitch
+from perfteach.phases import FixedSwitch, Phase
 from perfteach.runs import RECORDS, Run
 from perfteach.selection import perforate
 from perfteach.trainer import PerforatedTrainer, State
@@ -106,8 +106,11 @@ class Study:
         for _ in range(self.cycles):
             add_dendrites(grown)
         target = sum(p.numel() for p in grown.parameters())
-        widths = [step / 100 for step in range(round(self.width * 100), 301)]
-        return min(widths, key=lambda width: abs(_plain_size(width, classes) - target))
+        low, high = round(self.width * 100), 300  # the size rises with the width, so the nearest is found by halving
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if _plain_size(middle / 100, classes) <= target else (low, middle)
+        return min((low / 100, high / 100), key=lambda width: abs(_plain_size(width, classes) - target))
 
     def grid(self) -> Iterator[tuple[str, int]]:
         """Arms and seeds in the order they run: seed by seed, the baseline first, so that early results are paired."""
@@ -127,13 +130,13 @@ def _plain_size(width: float, classes: int) -> int:
 
 CONTROLS = ("baseline", "same-epochs", "wider", "perforated", "thawed", "gradient")
 SEARCH = Study(
-    about="Search for the gain: width 0.15, 20,000 training images, a full restart",
-    arms=("baseline", "same-epochs", "thawed", "thawed-random"),
+    about="Search for the gain: width 0.15, 20,000 training images, 30 epochs after growth",
+    arms=("baseline", "same-epochs", "wider", "thawed", "thawed-random"),
     seeds=(0, 1, 2),
     width=0.15,
-    baseline=12,
+    baseline=20,
     dendrite=3,
-    neuron=12,
+    neuron=30,
     train=20_000,
 )
 PUBLISHED = Study(
@@ -200,10 +203,14 @@ def run_study(
         minutes: start no new run after this many minutes; a run under way is finished.
 
     Raises:
-        ConfigError: for an unknown study.
-        DataError: when a record of the study was made on other data.
+        ConfigError: for an unknown study, or an arm or seed that it does not have.
+        DataError: when a record of the study was made on other data or with other settings.
     """
     study, start = find(name), time.monotonic()
+    unknown = [*(set(arms or ()) - set(study.arms)), *(set(seeds or ()) - set(study.seeds))]
+    if unknown:
+        there = f"arms {', '.join(study.arms)}; seeds {', '.join(map(str, study.seeds))}"
+        raise ConfigError(f"the study {name} has no {unknown[0]!r}; it has {there}")
     if study.train and study.train < len(data.train):
         data = data.subset(study.train, validation=len(data.validation), test=len(data.test))
     grid = [(a, s) for a, s in study.grid() if s in (seeds or study.seeds) and a in (arms or study.arms)]
@@ -217,6 +224,10 @@ def run_study(
             run = Run.load(path) if path.is_file() else _run(name, study, arm, seed, data, work, progress)
             if run.header["data"]["checksum"] != data.checksum:
                 raise DataError(f"{path} was made on other data ({run.header['data']['name']}); keep studies apart")
+            if run.header["config"] != study.config(arm, seed).describe():
+                raise DataError(
+                    f"{path} was made with other settings than {name} has now; move it away to run it again"
+                )
             assert run.result is not None
             bar.write(f"{run.name}: test accuracy {run.result['test_accuracy']:.2f} %, {run.result['seconds']:.0f} s")
             done.append(run)
@@ -232,7 +243,11 @@ def _run(name: str, study: Study, arm: str, seed: int, data: ImageData, work: Pa
         name=f"{name}/{arm}-seed{seed}",
         folder=folder,
     )
-    trainer.run.header |= {"study": name, "arm": arm, "width": study.wider_width() if ARMS[arm].wider else study.width}
+    trainer.run.header |= {
+        "study": name,
+        "arm": arm,
+        "width": study.wider_width(len(data.classes)) if ARMS[arm].wider else study.width,
+    }
     baseline = work / name / f"baseline-seed{seed}" / "checkpoint.pt"
     shared = ARMS[arm].cycles and not ARMS[arm].wider
     if shared and baseline.is_file() and not (folder / "checkpoint.pt").is_file():
@@ -246,7 +261,7 @@ def continue_from(trainer: PerforatedTrainer, checkpoint: Path) -> None:
     """Let a trainer take over its first neuron phase from a finished baseline run of the same seed and settings.
 
     Raises:
-        ConfigError: when the baseline was trained on other data or with another seed.
+        ConfigError: when the baseline was trained on other data, or with another seed or other settings.
     """
     state = torch.load(checkpoint, map_location=trainer.device, weights_only=True)
     run = Run()
@@ -254,6 +269,12 @@ def continue_from(trainer: PerforatedTrainer, checkpoint: Path) -> None:
         run.take(line)
     if (run.header["data"], run.header["seed"]) != (trainer.run.header["data"], trainer.run.header["seed"]):
         raise ConfigError(f"the baseline in {checkpoint} was trained on other data or with another seed")
+    own = ("switch", "max_dendrites", "grow", "thaw")  # what distinguishes arms
+    old, new = (
+        {key: value for key, value in one.header["config"].items() if key not in own} for one in (run, trainer.run)
+    )
+    if old != new or len(run.epochs) != trainer.config.switch.length(Phase.NEURON, 0):
+        raise ConfigError(f"the baseline in {checkpoint} was trained with other settings; delete it to train it again")
     best: dict[str, object] = state["best"]
     weights: State = state["model"]
     trainer.model.load_state_dict(weights)

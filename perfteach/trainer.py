@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 import warnings
@@ -15,12 +16,12 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from perfteach import dendrites
-from perfteach.config import Batches, Callback, Data, TrainConfig
-from perfteach.dendrites import add_dendrites, calibrate, correlate, dendrite_counts, dendritic_layers, set_phase
+from perfteach.config import Batches, Callback, Data, TrainConfig, find_device
+from perfteach.dendrites import add_dendrites, calibrate, dendrite_counts, dendritic_layers, follow_errors, set_training
 from perfteach.errors import ConfigError, NonFiniteLossError
 from perfteach.models import count_parameters
 from perfteach.phases import Action, Phase, PhaseMachine
-from perfteach.runs import Run, provenance
+from perfteach.runs import Run, identity, provenance
 
 State = dict[str, Tensor]
 
@@ -32,7 +33,7 @@ class PerforatedTrainer:
 
     Args:
         model: any classifier, usually after `perforate(model)`. It is moved to the device and trained in place.
-        data: an `ImageData` or anything with its `batches` and `size`.
+        data: an `ImageData`, a `PointData`, or anything with the members of `perfteach.config.Data`.
         config: the settings; defaults if left out.
         name: the run's name in the record.
         folder: where to keep `run.jsonl` and `checkpoint.pt`. With it, a killed run continues after its last epoch.
@@ -53,10 +54,10 @@ class PerforatedTrainer:
         callbacks: Iterable[Callback] = (),
     ) -> None:
         self.config = config or TrainConfig()
-        self.device = torch.device(_device(self.config.device))
+        self.device = find_device(self.config.device)
         self.model = model.to(self.device)
-        if self.device.type != "meta" and any(p.dim() == 4 for p in model.parameters()):
-            model.to(memory_format=torch.channels_last)  # 3 times faster on CPU
+        if self.device.type != "meta" and {p.dim() for p in model.parameters()} & {4, 5} == {4}:
+            model.to(memory_format=torch.channels_last)  # 3 times faster on CPU; refused where there are 3-D kernels
         self.data, self.folder, self.callbacks = data, Path(folder) if folder else None, list(callbacks)
         self._check()
         rules = {layer.rule for _, layer in dendritic_layers(model)}
@@ -67,8 +68,11 @@ class PerforatedTrainer:
             dendrite_phase=self.config.grow and "gradient" not in rules,
         )
         self.run = Run({"name": name, "config": self.config.describe(), "seed": self.config.seed})
-        self.run.header |= {"rule": min(rules, default=None), "data": _identity(data), **provenance()}
-        self.run.header["layers"] = [{"name": n, "neurons": layer.neurons} for n, layer in dendritic_layers(model)]
+        self.run.header |= {"rule": min(rules, default=None), "data": identity(data), **provenance()}
+        self.run.header["layers"] = [
+            {"name": name, "neurons": layer.neurons, "activation": layer.activation}
+            for name, layer in dendritic_layers(model)
+        ]
         self.run.header["model"] = {"class": type(model).__name__, "parameters": count_parameters(model).as_dict()}
         self.start = snapshot(model)
         self.best: dict[str, Any] = {}  # of the whole run: state and record of the best validation epoch
@@ -120,8 +124,15 @@ class PerforatedTrainer:
         epoch, phase, start = len(self.run.epochs) + 1, self.machine.phase, time.perf_counter()
         rate = self.optimizer.param_groups[0]["lr"]
         set_training(self.model, phase, self.config.thaw)
-        with self._seeded(epoch):
-            loss, accuracy = self._train(epoch, phase, progress)
+        parts = [part for part in (self.model, self.optimizer, self.schedule) if part]
+        before = [copy.deepcopy(part.state_dict()) for part in parts]
+        try:
+            with self._seeded(epoch):
+                loss, accuracy = self._train(epoch, phase, progress)
+        except KeyboardInterrupt:  # fit() can be called again, and then repeats this epoch
+            for part, state in zip(parts, before, strict=True):
+                part.load_state_dict(state)
+            raise
         if phase is Phase.NEURON:
             validation = self.evaluate("validation")
         else:  # the network's function does not change in a dendrite phase, so its validation does not either
@@ -144,7 +155,7 @@ class PerforatedTrainer:
 
     def _train(self, epoch: int, phase: Phase, progress: bool) -> tuple[float, float]:
         """One pass over the training images in the present phase; returns loss and accuracy in percent."""
-        batches = self._batches("train", shuffle=True, augment=self.config.augment, seed=self._seed(epoch))
+        batches = self._training_batches(self._seed(epoch))
         total, loss_sum, hits = 0, torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         steps = len(batches)
         bar = tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=not progress)
@@ -154,7 +165,7 @@ class PerforatedTrainer:
             loss = self.config.loss(output, y)
             loss.backward()
             if phase is Phase.DENDRITE:
-                correlate(self.model)
+                follow_errors(self.model)
             self.optimizer.step()
             if self.schedule:
                 self.schedule.step()
@@ -227,8 +238,8 @@ class PerforatedTrainer:
         set_training(self.model, phase, self.config.thaw)
         self.optimizer = self.config.build_optimizer(dendrites.trainable(self.model), phase)
         epochs = self.config.switch.length(phase, cycle)
-        batches = -(-len(self.data.train) // self.config.batch_size)
-        self.schedule = self.config.schedule(self.optimizer, phase, epochs * batches if epochs else None)
+        steps = epochs * len(self._training_batches()) if epochs else None
+        self.schedule = self.config.schedule(self.optimizer, phase, steps)
 
     def request_switch(self) -> None:
         """End the running phase after the batch that is being trained. Safe to call from another thread."""
@@ -241,6 +252,7 @@ class PerforatedTrainer:
     # ------------------------------------------------------------------ the end
 
     def _finish(self) -> Run:
+        set_training(self.model, Phase.NEURON, self.config.thaw)  # by hand it can end in a dendrite phase
         self.model.load_state_dict(self.best["state"])
         loss, accuracy = self.evaluate("test")
         best, grown = self.best["record"], dendrite_counts(self.model)
@@ -272,6 +284,12 @@ class PerforatedTrainer:
         images = len(getattr(self.data, split))
         return loss / images, 100 * hits / images
 
+    def _training_batches(self, seed: int = 0) -> Batches:
+        # A norm in training mode cannot work on a last batch of one image, so that one is left out.
+        single = self.config.batch_size > 1 and len(self.data.train) % self.config.batch_size == 1
+        left_out = {"drop_last": True} if single else {}
+        return self._batches("train", shuffle=True, augment=self.config.augment, seed=seed, **left_out)
+
     def _batches(self, split: str, **how: Any) -> Batches:
         size = self.config.batch_size if how else min(500, len(getattr(self.data, split)))
         return self.data.batches(split, size, size=self.config.size, device=self.device, **how)
@@ -279,6 +297,7 @@ class PerforatedTrainer:
     def _require_finite(self, epoch: int, phase: Phase, *values: float) -> None:
         if all(abs(value) < float("inf") for value in values):  # also false for not-a-number
             return
+        set_training(self.model, Phase.NEURON, self.config.thaw)
         self.model.load_state_dict(self.best["state"] if self.best else self.start)
         kept = "the weights of the start"
         if self.best:
@@ -339,10 +358,11 @@ class PerforatedTrainer:
         run = Run()
         for line in state["run"]:
             run.take(line)
-        for what in ("config", "data", "rule"):
-            old, new = run.header[what], self.run.header[what]
+        for what in ("config", "data", "rule", "layers", "model"):
+            old, new = run.header.get(what), self.run.header[what]
             if old != new:
-                changed = ", ".join(k for k in new if old.get(k) != new[k]) if isinstance(new, dict) else what
+                both = isinstance(old, dict) and isinstance(new, dict)
+                changed = ", ".join(k for k in new if (old or {}).get(k) != new[k]) if both else what
                 raise ConfigError(
                     f"{self.folder} holds a run with another {what} ({changed}); use another folder, or delete that one"
                 )
@@ -350,6 +370,7 @@ class PerforatedTrainer:
         self.machine.load_state_dict(state["machine"])
         self.model.load_state_dict(state["model"])
         if self.run.finished:
+            self.model.eval()
             return
         self._begin_phase()
         self.optimizer.load_state_dict(state["optimizer"])
@@ -357,14 +378,6 @@ class PerforatedTrainer:
             self.schedule.load_state_dict(state["schedule"])
         self.best, self.phase_best, self.layer_best = state["best"], state["phase_best"], state["layer_best"]
         self._event("resume", "continued from the checkpoint", self.machine.phase)
-
-
-def set_training(model: nn.Module, phase: Phase, thaw: bool) -> None:
-    """`set_phase` for a perforated model, plain `train()` for any other."""
-    if any(dendritic_layers(model)):
-        set_phase(model, phase, thaw=thaw)
-    else:
-        model.train()
 
 
 def snapshot(module: nn.Module) -> State:
@@ -384,15 +397,3 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 def _mean(values: Iterable[float]) -> float:
     values = list(values)
     return sum(values) / len(values) if values else 0.0
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _identity(data: Data) -> dict[str, Any]:
-    sizes = {split: len(getattr(data, split)) for split in ("train", "validation", "test")}
-    about = {"name": data.name, "checksum": data.checksum, "synthetic": data.synthetic}
-    return about | {"classes": len(data.classes)} | sizes

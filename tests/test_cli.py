@@ -35,7 +35,11 @@ def folder(tmp_path):
 
 
 def train(folder, out, *more: str) -> list[str]:
-    short = ["--width", "0.25", "--neuron", "1", "1", "--dendrite", "1", "--batch-size", "16", "--keep", "--quiet"]
+    short = ["--width", "0.25", "--neuron", "1", "1", "--batch-size", "16", "--quiet"]
+    if more != ("--rule", "none"):
+        short += ["--keep"]
+    if "--rule" not in more:
+        short += ["--dendrite", "1"]
     return ["train", "--data", str(folder), "--label", "light", *short, "--out", str(out), *more]
 
 
@@ -71,6 +75,10 @@ def test_train_options(folder, tmp_path, more):
         (["train", "--rule", "magic"], "unknown rule 'magic'"),
         (["train", "--batch-size", "0"], "batch_size"),
         (["train", "--neuron", "0"], "at least 1 epoch"),
+        (["train", "--rule", "none", "--select", "features.*"], "--select has no effect with --rule none"),
+        (["train", "--rule", "gradient", "--dendrite", "4"], "--dendrite has no effect with --rule gradient"),
+        (["train", "--switch", "plateau", "--neuron", "4"], "--neuron has no effect with --switch plateau"),
+        (["train", "--patience", "3"], "--patience has no effect with --switch fixed"),
         (["runs", "show", "nothing.jsonl"], "no run record"),
         (["runs", "list", "."], "no run records"),
         (["study", "huge"], "mini"),

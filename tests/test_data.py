@@ -581,13 +581,22 @@ def small_cifar(server: _Server, monkeypatch: pytest.MonkeyPatch) -> str:
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     server.content = buffer.getvalue()
-    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(server.content).hexdigest())
+    whole = hashlib.md5(server.content).hexdigest()
+    monkeypatch.setattr(CIFAR10, "tgz_md5", whole)
+    monkeypatch.setattr(cifar10, "MD5", whole)
     monkeypatch.setattr(CIFAR10, "train_list", [[n, sums[n]] for n in ("data_batch_1", "data_batch_2")])
     monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
     monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": sums["batches.meta"]})
     address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(CIFAR10, "url", f"{address}/{CIFAR10.filename}")
+    monkeypatch.setattr(cifar10, "ADDRESS", f"{address}/{CIFAR10.filename}")
     return address
+
+
+def test_the_address_and_checksum_are_those_of_the_reader() -> None:
+    from torchvision.datasets import CIFAR10
+
+    ours = (cifar10.ADDRESS, cifar10.MD5, cifar10.FOLDER)
+    assert ours == (CIFAR10.url, CIFAR10.tgz_md5, CIFAR10.base_folder)
 
 
 def test_cifar10_is_downloaded_checked_and_read(

@@ -8,6 +8,7 @@ import io
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torchvision import models as zoo
 
 from perfteach.dendrites import (
@@ -418,3 +419,160 @@ def test_dendrites_that_learn_are_not_calibrated():
     (_, layer), *_ = dendritic_layers(model)
     calibrate(model, [(5 * torch.randn(8, 2, 6, 6), torch.zeros(8))])
     assert torch.equal(layer.dendrites[0][1].running_var, torch.ones(4))
+
+
+# --- on somebody else's network
+
+
+def mlp() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
+
+
+def test_a_dendrite_in_use_stays_in_use_in_a_later_dendrite_phase():
+    model = add_dendrites(perforate(mlp()))
+    for _, layer in dendritic_layers(model):
+        nn.init.ones_(layer.weights[0])
+    add_dendrites(model, only="0")
+    x = torch.randn(20, 3)
+    before = model(x).detach()
+    set_phase(model, "dendrite")
+    torch.testing.assert_close(model(x), before, rtol=0, atol=0)
+    assert not [name for name, p in model.named_parameters() if p.requires_grad and name.startswith("2.")]
+    with pytest.raises(ConfigError, match="no new dendrite"):
+        set_phase(add_dendrites_in_use(mlp()), "dendrite")
+
+
+def add_dendrites_in_use(model: nn.Module) -> nn.Module:
+    add_dendrites(perforate(model))
+    for _, layer in dendritic_layers(model):
+        nn.init.ones_(layer.weights[0])
+    return model
+
+
+def test_a_refused_perforation_changes_nothing():
+    model = small_cnn()
+    before = model.state_dict().keys()
+    with pytest.raises(ConfigError, match="gelu"):
+        perforate(model, activation="gelu")
+    assert model.state_dict().keys() == before and isinstance(model[0][1], nn.BatchNorm2d)
+
+
+def test_what_the_owner_froze_stays_frozen_inside_a_wrapper():
+    model = mlp()
+    model[0].requires_grad_(False)
+    wrapped = nn.Sequential(add_dendrites(perforate(model)))
+    set_phase(wrapped, "neuron")
+    assert not model[0].neuron.weight.requires_grad and model[2].neuron.weight.requires_grad
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = nn.Conv2d(2, 2, 3, padding=1)
+
+    def forward(self, x):
+        if float(x.sum()) > 1e9:  # cannot be traced, so nothing tells that the layer is called twice
+            return x
+        return self.shared(self.shared(x)[..., ::2, ::2]).mean((2, 3))
+
+
+def test_every_call_of_a_layer_is_heard():
+    torch.manual_seed(0)
+    model = add_dendrites(perforate(Twice()))
+    set_phase(model, "dendrite")
+    model(torch.randn(4, 2, 6, 6)).square().sum().backward()
+    correlate(model)
+    assert model.shared.correlator.epoch.count == 4 * (36 + 9)
+    assert model.shared.dendrites[0].weight.grad.abs().sum() > 0
+
+
+def test_accumulated_batches_are_pooled():
+    torch.manual_seed(0)
+    whole, halves = (add_dendrites(perforate(mlp())) for _ in range(2))
+    halves.load_state_dict(whole.state_dict())
+    x = torch.randn(32, 3)
+    for model, parts in ((whole, [x]), (halves, [x[:16], x[16:]])):
+        set_phase(model, "dendrite")
+        for part in parts:
+            (model(part).square().sum() / 32).backward()
+        correlate(model)
+    for a, b in zip(trainable(whole), trainable(halves), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_correlate_without_an_error_says_so():
+    model = set_phase(add_dendrites(perforate(mlp())), "dendrite")
+    with pytest.raises(ConfigError, match="heard"):
+        correlate(model)
+
+
+def test_a_compiled_model_has_no_dendrite_phase():
+    model = torch.compile(add_dendrites(perforate(mlp())), backend="eager")
+    set_phase(model, "neuron")
+    with pytest.raises(ConfigError, match="compiled"):
+        set_phase(model, "dendrite")
+
+
+class ReadsWeight(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        self.seen = x
+        return self.second(nn.functional.linear(x, self.first.weight))
+
+
+def test_a_weight_that_is_read_directly_carries_no_dendrites():
+    model = perforate(ReadsWeight())
+    assert model.perforation.wrapped == ["second"]
+    assert "read directly" in str(model.perforation)
+    assert not hasattr(model, "seen"), "the tracer's stand-ins are not left behind"
+    encoder = nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Linear(8, 2))
+    assert perforate(encoder).perforation.wrapped == ["1"]
+    encoder.eval()(torch.randn(2, 4, 8))
+
+
+def test_a_norm_that_does_more_is_left_where_it_is():
+    class NormAct(nn.BatchNorm2d):
+        def forward(self, x):
+            return super().forward(x).relu()
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), NormAct(4), nn.Flatten())
+    model.eval()
+    x = torch.randn(2, 3, 6, 6)
+    before = model(x)
+    assert not isinstance(perforate(model)[0].neuron, nn.Sequential)
+    torch.testing.assert_close(fold(add_dendrites(model))(x), before)
+
+
+def test_a_partial_state_leaves_the_dendrites_alone():
+    model = add_dendrites(perforate(mlp()))
+    head = {name: value for name, value in model.state_dict().items() if name.startswith("2.")}
+    model.load_state_dict(head, strict=False)
+    assert dendrite_counts(model) == {"0": 1, "2": 1}
+
+
+def test_a_norm_put_to_sleep_by_hand_stays_asleep():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).train()
+    model[1].eval()
+    x = torch.randn(8, 3, 6, 6)
+    before = model(x)
+    assert torch.equal(perforate(model)(x), before)
+
+
+def test_pruned_layers_and_misnamed_norms_are_explained():
+    model = mlp()
+    prune.l1_unstructured(model[0], "weight", 0.5)
+    assert perforate(model).perforation.wrapped == ["2"]
+    with pytest.raises(SelectionError, match="belongs to its convolution"):
+        perforate(small_cnn(), ["0.1"])
+    with pytest.raises(SelectionError, match="no layer is called 'typo'"):
+        perforate(mlp(), (name for name in ("0", "typo")))
+
+
+def test_autocast_keeps_the_precision_of_the_layer():
+    model, x = perforate(mlp()), torch.randn(4, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(x).dtype == add_dendrites(model)(x).dtype == torch.bfloat16

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import math
 import re
 import subprocess
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from perfteach import plots
 from perfteach.config import TrainConfig
@@ -22,10 +25,12 @@ from perfteach.metrics import paired_interval
 from perfteach.models import count_parameters, mobilenet_small
 from perfteach.phases import FixedSwitch
 from perfteach.plots.style import PALETTE, box_places
-from perfteach.points import small_network, two_spirals
-from perfteach.runs import Run
+from perfteach.points import small_network, two_spirals, xor
+from perfteach.runs import Run, recorded
 from perfteach.selection import perforate
 from perfteach.trainer import PerforatedTrainer
+from perfteach.widgets.figures import arm_curves, dendrite_view
+from perfteach.widgets.neuron import OneNeuron
 
 
 @pytest.fixture(autouse=True)
@@ -166,6 +171,7 @@ def test_descriptions_name_the_numbers(long_run):
         assert part in text
     assert "Test error" not in plots.describe_training_curves(long_run, 100)
     assert "no dendrite phase" in plots.describe_training_curves(long_run, 60)
+    assert "No dendrite phase yet." in plots.describe_score_heatmap(long_run, 60)
     assert "10 s in a neuron phase and 15 s in a dendrite phase" in plots.describe_rate_and_time(long_run)
     last = long_run.epochs[189]["scores"]
     assert f"{sum(last.values()) / 50:.4f} in epoch 190" in plots.describe_score_heatmap(long_run)
@@ -221,7 +227,12 @@ def test_an_unfinished_run_is_drawn_as_far_as_it_came(run):
     part = Run(run.header, run.epochs[:3], [], None)
     assert "3 epochs so far" in words(plots.training_curves(part), "note")[0]
     assert "yet" in words(plots.score_heatmap(part), "message")[0]
-    assert words(plots.architecture_strip(**plots.state_at(part, 3)), "message")
+    assert words(plots.architecture_strip(**plots.state_at(part, 3)), "state")[0] == "neurons: learning"
+    before = Run({**run.header, "layers": None}, run.epochs[:3])  # an older record names no layers before their scores
+    assert words(plots.architecture_strip(**plots.state_at(before, 3)), "message")
+    later = Run(before.header, run.epochs[:5])
+    assert plots.state_at(later, 5)["layers"] == plots.state_at(run, 5)["layers"]
+    assert plots.state_at(part, 3)["room"] == 2, "room for the dendrites that may come, so that nothing jumps"
     assert words(plots.score_heatmap(run, 2)), "no dendrite phase before epoch 5, and no crash"
 
 
@@ -323,7 +334,10 @@ def test_pareto_front_has_only_what_no_smaller_one_beats():
     assert list(artist(figure, "arm:baseline").get_ydata()) == [30.0, 30.5]
     assert list(artist(figure, "ring").get_ydata()) == [30.0, 20.0]
     assert set(words(figure, "name")) == {point["name"] for point in POINTS}
-    assert "3 of 4 have at most 500,000" in figure.alt and "best (900,000 parameters, 20.00 % error)" in figure.alt
+    assert (
+        "3 of 4 networks have at most 500,000" in figure.alt
+        and "best (900,000 parameters, 20.00 % error)" in figure.alt
+    )
     assert words(plots.pareto([]), "message") and plots.pareto(POINTS[:1]).axes
     with pytest.raises(ConfigError, match="lacks 'arm'"):
         plots.pareto([{"name": "a", "parameters": 1, "accuracy": 1.0}])
@@ -409,36 +423,99 @@ def test_html_carries_the_alternative_text_and_a_fixed_shape(run):
     assert width == 1280
 
 
-def test_nothing_is_written_outside_the_picture(long_run, run, spirals):
-    """Every text lies within its picture, at the size it is shown."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
+@pytest.fixture(scope="module")
+def every_picture(long_run, run, spirals) -> list[plots.Picture]:
+    """One of each kind, with real and long names."""
     model, data, _ = spirals
     accuracies = {seed: 70.0 + seed for seed in range(5)}
-    figures = [
+    real = recorded("first")[0]
+    return [
         plots.training_curves(long_run),
+        plots.training_curves(long_run, 95),
         plots.training_curves(run),
         plots.score_heatmap(long_run),
+        plots.score_heatmap(real),
         plots.rate_and_time(long_run),
         plots.architecture_strip(**plots.state_at(long_run, 130)),
+        plots.architecture_strip(**plots.state_at(real, 10)),
         plots.paired_differences({"same-epochs": accuracies, "perforated": {0: 90.0, 1: 60.0}}, "same-epochs"),
         plots.parameter_bars({"MobileNet-Small, 1000-way head": {"head": 2_542_856}}, 1_660_000),
-        plots.pareto(POINTS, 1_660_000),
+        plots.parameter_bars({"MobileNet-Small": {"head": 1_528_106}}, 1_660_000),
+        plots.pareto(POINTS, 1_660_000, design=823_846),
+        plots.pareto(POINTS, 1_660_000, design=20_000),
+        plots.pareto(POINTS[:1]),
         plots.decision_boundary(model, data),
+        plots.confusion([0, 1], [0, 1], ["cat", "dog"]),
+        dendrite_view(OneNeuron(xor(100)), "covariance"),
+        arm_curves({name: [long_run] for name in ("same-epochs", "perforated", "wider", "random", "thawed")}, "photos"),
     ]
-    for figure in figures:
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        wide, high = canvas.get_width_height()
-        axis = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
-        ticks = [(tick, *sorted(one.get_view_interval())) for one in axis for tick in one.get_major_ticks()]
-        unseen = {tick.label1 for tick, low, top in ticks if not low <= tick.get_loc() <= top}
-        for text in figure.findobj(lambda part: hasattr(part, "get_text") and part.get_text() and part.get_visible()):
-            if text in unseen:
-                continue
-            box = text.get_window_extent(canvas.get_renderer())
+
+
+def seen_words(figure: Figure) -> list[tuple[str, Any]]:
+    """Every text that is drawn, with its extent in pixels at the size it is shown."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    axis = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    ticks = [(tick, *sorted(one.get_view_interval())) for one in axis for tick in one.get_major_ticks()]
+    unseen = {tick.label1 for tick, low, top in ticks if not low <= tick.get_loc() <= top}
+    texts = figure.findobj(lambda part: isinstance(part, Text) and part.get_text() and part.get_visible())
+    seen = [text for text in dict.fromkeys(texts) if text not in unseen]
+    return [(text.get_text(), text.get_window_extent(canvas.get_renderer())) for text in seen]
+
+
+def test_nothing_is_written_outside_the_picture(every_picture):
+    for figure in every_picture:
+        wide, high = figure.get_size_inches() * 100
+        for text, box in seen_words(figure):
             inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= wide and box.y1 <= high
-            assert inside, f"{text.get_text()!r} is clipped in {words(figure, 'title')}"
+            assert inside, f"{text!r} is clipped in {words(figure, 'title')}"
+
+
+def test_no_words_lie_on_others(every_picture):
+    for figure in every_picture:
+        for (one, a), (other, b) in itertools.combinations(seen_words(figure), 2):
+            over = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+            assert min(over) < 2, f"{one!r} lies on {other!r} in {words(figure, 'title')}"
+
+
+def test_a_series_is_drawn_as_each_of_its_pictures_alone(long_run, run):
+    """The quick redraw of a slider gives the very pixels that the picture has by itself."""
+    neuron, points = OneNeuron(xor(100)), plots.Series()
+    draws = {
+        "curves": [lambda n=n: plots.training_curves(long_run, n) for n in (1, 60, 61, 75, 200)],
+        "heat": [lambda n=n: plots.score_heatmap(long_run, n) for n in (1, 61, 70, 135, 200)],
+        "strip": [
+            lambda n=n: plots.architecture_strip(**plots.state_at(long_run, n) | {"data": ""})
+            for n in (1, 61, 62, 80, 81, 130, 131)
+        ],
+        "points": [lambda n=n: plots.pareto(POINTS, 500_000, design=n) for n in (200_000, 400_000, 10_000, 200_000)],
+        "lab": [lambda n=n: moved(neuron, n) for n in (0.5, -2.0, 1.0)],
+        "arms": [
+            lambda runs=runs: arm_curves({"perforated": runs, "wider": [long_run]}, "photos")
+            for runs in ([run], [long_run], [run, long_run])
+        ],
+        "differences": [
+            lambda n=n: plots.paired_differences({"a": {0: 50.0, 1: 51.0}, "b": {0: 51.0, 1: n}}, "a")
+            for n in (52.0, 53.0, 54.0)
+        ],
+    }
+    for name, pictures in draws.items():
+        for draw in pictures:
+            quick, alone = pixels(points.png(draw())), pixels(plots.png(draw()))
+            assert quick.shape == alone.shape and (quick == alone).all(), name
+
+
+def moved(neuron: OneNeuron, weight: float) -> plots.Picture:
+    neuron.dendrite = (weight, -1.0, 0.5)
+    return dendrite_view(neuron, "correlation")
+
+
+def pixels(image: bytes) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
 
 
 def test_a_slider_costs_few_artists(long_run):

@@ -95,3 +95,19 @@ def test_unknown_study_and_foreign_baseline(records, tiny_data):
     with pytest.raises(ConfigError, match="another seed"):
         study.continue_from(trainer, records / "work" / "tiny" / "baseline-seed0" / "checkpoint.pt")
     assert torch.isfinite(next(trainer.model.parameters())).all()
+
+
+def test_unknown_arms_and_seeds_are_refused(records, tiny_data, tmp_path):
+    for wrong, named in (({"arms": ("perforatd",)}, "perforatd"), ({"seeds": (9,)}, "9")):
+        with pytest.raises(ConfigError, match=named):
+            run_study("tiny", tiny_data, tmp_path / "work", progress=False, **wrong)
+
+
+def test_records_and_baselines_of_an_older_declaration_are_refused(records, tiny_data, tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    run_study("tiny", tiny_data, work, arms=("baseline",), seeds=(0,), progress=False)
+    monkeypatch.setitem(STUDIES, "tiny", dataclasses.replace(TINY, baseline=3))
+    with pytest.raises(DataError, match="other settings"):
+        run_study("tiny", tiny_data, work, arms=("baseline",), seeds=(0,), progress=False)
+    with pytest.raises(ConfigError, match="other settings"):
+        run_study("tiny", tiny_data, work, arms=("same-epochs",), seeds=(0,), progress=False)

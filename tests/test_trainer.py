@@ -331,7 +331,7 @@ def test_bad_settings():
 
 def test_what_five_neurons_cannot_solve_is_solved_after_dendrites():
     """The first part of `perfteach demo`, with one seed of its three."""
-    control, random, perforated = (demo.spiral_run(arm, seed=0)[1] for arm in ("control", "random", "perforated"))
+    control, random, perforated = (demo.spiral_run(arm, seed=0)[1] for arm in ("same-epochs", "random", "perforated"))
     errors = [100 - run.result["test_accuracy"] for run in (control, random, perforated)]
     assert errors[0] > 8 and errors[1] > 2 and errors[2] < 2, errors
     assert len({len(run.epochs) for run in (control, random, perforated)}) == 1, "every arm trains as many epochs"
@@ -344,3 +344,68 @@ def test_layers_of_a_mobilenet_learn_above_noise(tiny_data):
     scores = [e["scores"] for e in run.epochs if e["scores"]]
     assert len(scores) == 2 and set(scores[0]) == {name for name, _ in dendritic_layers(model)}
     assert all(0 <= s <= 1 for epoch in scores for s in epoch.values())
+
+
+class At(Callback):
+    """Do something once, at a batch of an epoch."""
+
+    def __init__(self, epoch, do):
+        self.epoch, self.do, self.done = epoch, do, False
+
+    def on_batch_end(self, trainer, batch, batches):
+        if not self.done and len(trainer.run.epochs) + 1 == self.epoch and batch == 2:
+            self.done = True
+            self.do(trainer)
+
+
+def test_stopping_in_a_later_dendrite_phase_keeps_the_trained_dendrites():
+    cfg = config(switch=FixedSwitch((3, 8, 3), dendrite=3), max_dendrites=2)
+    t = trainer(cfg, callbacks=[At(15, lambda trainer: trainer.request_stop())])
+    run = t.fit(progress=False)
+    assert dendrite_counts(t.model) == {"0": 1, "2": 1}, "the run ended in the second dendrite phase"
+    x, y = SPIRALS.test.inputs, SPIRALS.test.labels
+    accuracy = 100 * float((t.model(x).argmax(1) == y).double().mean())  # with gradients on
+    assert accuracy == pytest.approx(run.result["test_accuracy"])
+
+
+def _interrupt(trainer):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("epoch", [2, 4, 7])
+def test_an_interrupted_cell_can_be_run_again(epoch):
+    t = trainer(callbacks=[At(epoch, _interrupt)])
+    with pytest.raises(KeyboardInterrupt):
+        t.fit(progress=False)
+    assert len(t.run.epochs) == epoch - 1
+    again = t.fit(progress=False)
+    assert comparable(again) == comparable(trainer().fit(progress=False))
+
+
+def test_a_folder_with_another_network_is_refused(tmp_path):
+    trainer(folder=tmp_path).fit(progress=False)
+    for other, what in ((small_network(6), "layers"), (small_network(5), "layers")):
+        perforate(other, activation="relu")
+        with pytest.raises(ConfigError, match=f"another {what}"):
+            PerforatedTrainer(other, SPIRALS, config(), folder=tmp_path).fit(progress=False)
+
+
+def test_a_finished_run_is_ready_for_use_when_it_is_fetched_again(tmp_path):
+    trainer(folder=tmp_path).fit(progress=False)
+    again = trainer(folder=tmp_path)
+    again.fit(progress=False)
+    assert not again.model.training
+
+
+def test_a_last_batch_of_one_image_is_left_out(tiny_data):
+    images = tiny_data.subset(33, validation=20, test=20)
+    cfg = config(switch=FixedSwitch((2,)), max_dendrites=0, batch_size=len(images.train) - 1)
+    t = PerforatedTrainer(mobilenet_small(10, 0.25, seed=0), images, cfg)
+    t.fit(progress=False)
+    assert t.schedule.last_epoch == 2, "one step an epoch, and the schedule knows"
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(name):
+    with pytest.raises(ConfigError, match=name):
+        trainer(config(device=name))

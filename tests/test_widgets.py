@@ -194,7 +194,21 @@ def test_monitor_follows_a_whole_training():
     assert f"test accuracy {run.result['test_accuracy']:.2f} %" in monitor.answer.value
     assert "epochs 1 to 6" in alt_text(monitor.curves)
     assert "Training ended after epoch 6" in monitor.words.value
+    assert "2 layers with 1 dendrite per neuron" in alt_text(monitor.strip)
     assert monitor.switch.disabled and monitor.pause.disabled and monitor.stop.disabled
+
+
+def test_layers_are_known_before_they_have_scores():
+    monitor, seen = PhaseMonitor(), []
+    trainer = live(monitor, FixedSwitch((2, 2), dendrite=2))
+    redraw = monitor._redraw
+    monitor._redraw = lambda run: (redraw(run), seen.append(monitor.strip.summary))
+    trainer.fit(progress=False)
+    assert next(words for words in seen if words).startswith("Network: two spirals")
+    first = PhaseExplorer(Run(trainer.run.header, trainer.run.epochs[:1]))
+    assert "2 layers with 0 dendrites per neuron" in alt_text(first.strip)
+    older = Run({**trainer.run.header, "layers": None}, trainer.run.epochs[:1])
+    assert records.layer_names(older) == [] and "no dendrites to show" in PhaseExplorer(older).strip.text.value
 
 
 def test_monitors_buttons_from_another_thread():
@@ -341,6 +355,18 @@ def test_every_control_of_the_lab_moves_it():
     assert f"{float(lab.model.moments().cov[0]):+.4f}" in lab.words.value
 
 
+def test_the_boundary_shown_is_the_models():
+    lab = CorrelationLab()
+    lab.numbers[0].value = 3.0  # it is not drawn anew, as the dendrite is not heard
+    lab.on_run(None)
+    assert lab.boundary.summary == plots.describe_decision_boundary(lab.model, lab.data)
+    before = lab.boundary.summary
+    lab.on_switch(None)
+    assert lab.boundary.summary == plots.describe_decision_boundary(lab.model, lab.data) != before
+    lab.on_again(None)
+    assert lab.boundary.summary == before
+
+
 def test_rounded_boxes_do_not_change_the_dendrite():
     lab = CorrelationLab()
     lab.on_step(None)
@@ -358,14 +384,30 @@ def test_dendrite_stays_in_the_range_of_its_sliders():
 # ---------------------------------------------------------------------------------------------- BudgetDesigner
 
 
-def test_design_counts_what_the_real_model_has():
+@pytest.mark.parametrize(
+    ("width", "head", "layers", "dendrites"),
+    [
+        (0.25, "task", "head", 2),
+        (0.1, "task", "all layers", 1),  # here a block drops its first convolution
+        (0.6, "imagenet", "blocks", 0),
+        (0.35, "imagenet", "squeeze-excite", 3),
+        (1.0, "task", "depthwise", 1),
+        (0.8, "task", "1×1 convolutions", 2),
+    ],
+)
+def test_design_counts_what_the_real_model_has(width, head, layers, dendrites):
     from perfteach.dendrites import add_dendrites
 
-    model = perforate(mobilenet_small(10, 0.25), select="classifier.*")
-    add_dendrites(add_dendrites(model))
-    got = budget_module.design(0.25, "task", "head", 2)
+    model = mobilenet_small(10, width, head=head)
+    wrapped = 0
+    if dendrites:
+        perforate(model, select=budget_module.LAYERS[layers])
+        wrapped = len(model.perforation.wrapped)
+    for _ in range(dendrites):
+        add_dendrites(model)
+    got = budget_module.design(width, head, layers, dendrites)
     assert got.parameters == count_parameters(model).as_dict()
-    assert got.macs == count_macs(model).total and got.layers == 2
+    assert got.macs == count_macs(model).total and got.layers == wrapped
     assert got.megabytes == pytest.approx(4 * got.total / 1e6)
 
 

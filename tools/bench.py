@@ -5,6 +5,7 @@ Numbers only mean something on a machine that does nothing else.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from statistics import median
@@ -12,9 +13,10 @@ from statistics import median
 import torch
 from torch.nn import functional
 
-from perfteach import mobilenet_small, perforate, plots
+from perfteach import mobilenet_small, perforate
 from perfteach.dendrites import add_dendrites, correlate, set_phase, trainable
 from perfteach.runs import Run
+from perfteach.widgets import BudgetDesigner, CorrelationLab, PhaseExplorer, PhaseMonitor, RunCompare
 
 
 def milliseconds(work: Callable[[], object], times: int = 15) -> float:
@@ -57,19 +59,19 @@ def steps(width: float, batch: int = 128) -> None:
         print(f"  {name:<34} {taken:7.1f} ms  {taken / plain:5.2f} × plain")
 
 
-def long_run(epochs: int = 200, layers: int = 50) -> Run:
-    """A made-up record of the size that a redraw has to cope with."""
-    names = [f"features.{k}" for k in range(layers)]
+def long_run(arm: str = "perforated", seed: int = 0, epochs: int = 200, layers: int = 50) -> Run:
+    """A made-up record of the size that a redraw has to cope with; dendrite phases in epochs 101 to 124, 150 to 174."""
+    names = [f"features.{k // 4}.block.{k % 4}" for k in range(layers)]
     records = []
     for epoch in range(1, epochs + 1):
         dendrite = epoch > 100 and epoch % 50 < 25
         scores = {name: 0.01 + 0.0001 * (epoch + k) for k, name in enumerate(names)} if dendrite else {}
-        error = 80 / epoch**0.3
+        error = 80 / epoch**0.3 + seed / 2
         records.append(
             {
                 "epoch": epoch,
                 "phase": "dendrite" if dendrite else "neuron",
-                "cycle": int(epoch > 100) + int(epoch > 150),
+                "cycle": int(epoch > 100) + int(epoch >= 150),
                 "train_accuracy": 99 - error,
                 "validation_accuracy": 98 - error,
                 "train_loss": error / 40,
@@ -80,7 +82,45 @@ def long_run(epochs: int = 200, layers: int = 50) -> Run:
                 "parameters": 100_000,
             }
         )
-    return Run({"name": "bench", "data": {"name": "made up", "synthetic": True}}, records)
+    total = 100_000 * (1 + len(arm))
+    result = {
+        "best_epoch": epochs,
+        "test_accuracy": 80.0 + 0.3 * len(arm) - seed,
+        "parameters": {"blocks": total, "total": total},
+        "dendrites": dict.fromkeys(names, 2),
+        "seconds": 2000.0,
+    }
+    header = {"name": f"bench/{arm}-seed{seed}", "seed": seed, "data": {"name": "made up", "synthetic": True}}
+    header["layers"] = [{"name": name, "neurons": 16} for name in names]
+    return Run(header, records, [], result)
+
+
+def redraws() -> None:
+    """What follows one step of a control of each widget: every picture and word that it brings up to date."""
+    run = long_run()
+    arms = ("baseline", "same-epochs", "wider", "random", "shuffled", "thawed", "gradient", "perforated")
+    study = [long_run(arm, seed) for arm in arms for seed in range(5)]
+    explorer, lab, budget, compare = PhaseExplorer(run), CorrelationLab(), BudgetDesigner(study), RunCompare(study)
+    monitor, part = PhaseMonitor(), Run(run.header, run.epochs[:100])
+
+    def epoch(start: int) -> Callable[[int], None]:
+        return lambda k: setattr(explorer.epoch, "value", start + k)
+
+    def grow(k: int) -> None:
+        part.epochs = run.epochs[: 101 + k]
+        monitor._redraw(part)
+
+    for name, step in (
+        ("phase explorer, neuron phase", epoch(50)),
+        ("phase explorer, dendrite phase", epoch(101)),
+        ("phase monitor, an epoch", grow),
+        ("correlation lab, a weight", lambda k: setattr(lab.numbers[0], "value", 0.1 * k)),
+        ("budget designer, width", lambda k: setattr(budget.width, "value", 0.1 + 0.05 * k)),
+        ("run compare, seeds", lambda k: setattr(compare.seeds, "value", ((0, 1, 2), (1, 2, 3, 4), (0, 3, 4))[k % 3])),
+    ):
+        steps = itertools.count()
+        taken = milliseconds(lambda step=step, steps=steps: step(next(steps)))  # type: ignore[misc]
+        print(f"  {name:<34} {taken:7.1f} ms")
 
 
 def main() -> None:
@@ -89,10 +129,8 @@ def main() -> None:
     for width in (0.25, 1.0):
         print(f"training step, MobileNet-Small width {width:g}, 32×32, batch 128, {threads} threads")
         steps(width)
-    run = long_run()
-    print("redraw, 200 epochs and 50 layers")
-    for name, draw in (("training curves", plots.training_curves), ("score heat map", plots.score_heatmap)):
-        print(f"  {name:<34} {milliseconds(lambda draw=draw: plots.png(draw(run))):7.1f} ms")  # type: ignore[misc]
+    print("redraw in the kernel: a run of 200 epochs and 50 layers, a study of 8 arms with 5 seeds")
+    redraws()
 
 
 if __name__ == "__main__":

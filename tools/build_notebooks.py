@@ -18,6 +18,7 @@ import os
 import re
 import sys
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,6 +33,16 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 SOURCES = NOTEBOOKS / "src"
 EDITIONS = {"learner": NOTEBOOKS, "solutions": NOTEBOOKS / "solutions"}
+
+REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+# The first code cell of every notebook. Colab has a torch of its own, which must stay: hence --no-deps.
+COLAB = f"""\
+# On Google Colab only: fetch the course, and leave Colab's own torch alone. Elsewhere this does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    %pip install --quiet --no-deps "git+{REPOSITORY}"
+    %pip install --quiet onnx onnxscript onnxruntime"""
 
 BEGIN, END, STUB = "### BEGIN SOLUTION", "### END SOLUTION", "### STUB"
 EMPTY_STUB = "...  # your code here"
@@ -70,6 +81,8 @@ def build(source: Path, edition: str) -> NotebookNode:
         tags = list(cell.metadata.get("tags", []))
         if cell.cell_type == "markdown":
             cells.append(v4.new_markdown_cell(_links(cell.source, edition)))
+            if len(cells) == 1:
+                cells.append(v4.new_code_cell(COLAB, metadata={"tags": ["colab"]}))
             continue
         metadata: dict[str, Any] = {"tags": tags} if tags else {}
         if "exercise" in tags and edition == "solutions":
@@ -127,6 +140,8 @@ def _name_cells(cells: list[NotebookNode]) -> None:
     seen: Counter[str] = Counter()
     for cell in cells:
         name = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:8]
+        if cell.source == COLAB:  # the address in it may change without a new execution
+            name = "colab"
         cell.id = f"{name}-{seen[name]}" if seen[name] else name
         seen[name] += 1
 

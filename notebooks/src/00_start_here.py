@@ -12,13 +12,13 @@
 #
 # **Can a network that is too small for its task be helped without making it wider?**
 #
-# In the next ten minutes you see it happen once, on a problem small enough to look at as a whole. The other seven
-# notebooks take the same idea to a MobileNet that recognises images.
+# You see it happen once here, on a problem small enough to look at as a whole. The other notebooks take the same idea
+# to a MobileNet that recognises images.
 #
 # | | |
 # |---|---|
 # | **You will** | check your set-up · watch one run in two phases · read its record · learn where everything is |
-# | **Minutes** | 10 |
+# | **Minutes** | 20 |
 # | **You need** | to have written a PyTorch training loop once |
 #
 # Cells run with Shift + Enter, from the top. Nothing has to be downloaded.
@@ -65,7 +65,7 @@ print(f"{len(points.train)} points to train on, {sum(p.numel() for p in network.
 # **Predict first.** Five neurons in the hidden layer give five straight edges to build a border from. Will that do for
 # spirals that go round 1.4 times? Have an answer ready, then train. `PerforatedTrainer` is the course's training loop,
 # which notebook 03 builds by hand. With `grow=False` it grows no dendrites: this is ordinary training with AdamW, and
-# its learning rate is restarted three times.
+# its learning rate is restarted three times. (`roll_back=False` keeps every step of a run; notebook 03 explains it.)
 
 # %%
 from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig, plots
@@ -76,8 +76,8 @@ control = PerforatedTrainer(network, points, plain, name="spirals, no dendrites"
 plots.decision_boundary(network, points)
 
 # %% [markdown]
-# *How to read it:* the points are what was to be learned, the tint of the ground is the network's answer at each
-# place. Where point and ground disagree, the network is wrong. Five edges, rounded where they meet, do not go round
+# *How to read it:* the points are what was to be learned, the tint of the background is the network's answer at each
+# place. Where point and background disagree, the network is wrong. Five edges, rounded where they meet, do not go round
 # far enough.
 #
 # ## The same five neurons, with dendrites
@@ -105,6 +105,9 @@ print("epochs of the two runs:", len(control.epochs), len(run.epochs))
 print("dendrites per neuron:", run.result["dendrites"])
 print("fewer errors with dendrites:", run.result["test_accuracy"] > control.result["test_accuracy"])
 
+# %% [markdown]
+# (`'0'` is the hidden layer and `'2'` the output layer: the two output neurons grow dendrites as well.)
+
 # %%
 from IPython.display import Markdown
 
@@ -117,9 +120,9 @@ Markdown(
 )
 
 # %% [markdown]
-# Do not believe this too fast. It is *one* run on a toy problem, and a wider network with as many parameters might
-# have done as well. What a fair comparison needs is the subject of
-# [notebook 04](04_perforated_fine_tuning.ipynb).
+# Do not believe this too fast. It is *one* run on a toy problem, and a wider network with as many parameters does as
+# well: `make demo` trains one of 30 neurons. What a fair comparison needs is the subject of [notebook
+# 04](04_perforated_fine_tuning.ipynb).
 #
 # ## Walk through the run
 #
@@ -135,7 +138,8 @@ PhaseExplorer(run)
 # %% [markdown]
 # *How to read it:* error in percent by epoch, lower is better. In the hatched bands, the dendrite phases, the error
 # does not move at all. It cannot: a new dendrite counts with a weight of zero until the next neuron phase begins.
-# There the neurons learn to use it, and the error falls further.
+# There the neurons learn to use it, and the error falls further. (The small step where a band begins is the return to
+# the best weights so far.)
 #
 # ## Your turn
 #
@@ -152,7 +156,8 @@ for entry in (run.epochs[0], run.epochs[300]):
     print({key: entry[key] for key in ("epoch", "phase", "cycle")})
 
 # %% [markdown]
-# Write a function that returns the number of the first epoch in which dendrites learned.
+# A *cycle* is a dendrite phase with the neuron phase after it; 0 stands before the first. Write a function that returns
+# the number of the first epoch in which dendrites learned.
 
 
 # %% tags=["exercise"]
@@ -178,6 +183,9 @@ checks.check_first_dendrite_epoch(first_dendrite_epoch)
 #
 # A layer has `neurons` neurons that each see the same `inputs` numbers. How many parameters does *one dendrite per
 # neuron* add to the layer?
+#
+# (Three dendrites per neuron make 27 + 3 · 34 = 129 parameters here. The other 21 of the run's 150 are links from older
+# dendrites to newer ones, 1 + 2 for each of the 7 neurons.)
 
 
 # %% tags=["exercise"]
@@ -195,8 +203,8 @@ checks.check_dendrite_parameters(dendrite_parameters)
 # %% [markdown]
 # ### Exercise 3 · Error reduction · easy · 3 minutes
 #
-# People who report small gains near the top like to speak of the *error* rather than the accuracy. A **relative error
-# reduction** is the part of the control's error that has gone, in percent. Write it, from two accuracies in percent.
+# When accuracies are high, a gain is often given as a share of the *error* that is left. A **relative error reduction**
+# is the part of the control's error that has gone, in percent. Write it, from two accuracies in percent.
 
 
 # %% tags=["exercise"]
@@ -254,14 +262,17 @@ checks.check_error_reduction(error_reduction)
 # | 02 | [One neuron, one dendrite](02_one_neuron_one_dendrite.ipynb) | What is the least that bends a straight border? |
 # | 03 | [Perforated backpropagation](03_perforated_backpropagation.ipynb) | How does a whole network learn in two phases? |
 # | 04 | [Perforated fine-tuning](04_perforated_fine_tuning.ipynb) | Do dendrites improve a MobileNet, measured fairly? |
-# | 05 | [Building Extra-Small](05_building_extra_small.ipynb) | Can dendrites replace width? |
+# | 05 | [Building Extra-Small](05_building_extra_small.ipynb) | What do dendrites cost, and where would they pay? |
 # | 06 | [Shipping it](06_shipping_it.ipynb) | What does it cost on the device? |
 # | 07 | [Your own model](07_your_own_model.ipynb) | How does it go with your network and your data? |
 #
-# A shorter way for people in a hurry: 00, 02, 03, 07. Words that are new are in the [glossary](../docs/glossary.md).
+# A shorter way for people in a hurry: 00, 02, 03, the first half of 04, 07. Words that are new are in the
+# [glossary](../docs/glossary.md). How long the live runs train is set by the environment variable `PERFTEACH_TIER`:
+# `quick` (the default), `laptop` or `full`.
 #
 # **Take away.** A dendrite gives a neuron one more bend. It learns in a phase of its own, from the error that its
-# neuron still makes, and the network's function stands still meanwhile.
+# neuron still makes, and the network's function stands still meanwhile. So yes: this network was helped without more
+# neurons, at more than five times the parameters.
 #
 # **Next:** [01 · MobileNet basics](01_mobilenet_basics.ipynb)
 #

@@ -57,7 +57,7 @@ print("MACs by hand:", by_hand * 16 * 16, " counted:", count_macs(ordinary, (64,
 # * **depthwise**: each channel gets one `k × k` kernel of its own and nothing is mixed (`groups=c_in` in PyTorch);
 # * **pointwise**: a `1 × 1` convolution mixes the channels and looks nowhere.
 #
-# First the proof that `groups` does what was said: a loop over the channels gives the same numbers.
+# First a check that `groups` does what was said: a loop over the channels gives the same numbers.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -102,8 +102,9 @@ checks.check_separable_weights(separable_weights)
 # %% [markdown]
 # ### Exercise 2 · Multiply-accumulates of a convolution · medium · 6 minutes
 #
-# The map is square with `side` positions an edge, the padding is `k // 2`, and a stride of 2 leaves every second
-# position (rounded *up*: 15 positions become 8). How many MACs does an *ordinary* convolution spend on one image?
+# The map is square with `side` positions per edge, `k` is odd, the padding is `k // 2`, and a stride of 2 leaves every
+# second position (rounded *up*: 15 positions become 8). No biases. How many MACs does an *ordinary* convolution spend
+# on one image?
 
 
 # %% tags=["exercise"]
@@ -121,10 +122,11 @@ checks.check_convolution_macs(convolution_macs)
 # %% [markdown]
 # ## 3. The inverted residual
 #
-# A ResNet's block squeezes the channels, convolves, and widens again. A MobileNet does it the other way round,
-# because its convolution is depthwise and therefore cheap: **expand** with a pointwise step, look around depthwise in
-# the wide map, **project** back. The thin ends are what is carried from block to block, and what the shortcut joins.
-# After the projection there is no activation, so nothing is cut off in the thin map (a *linear bottleneck*).
+# The *bottleneck* block of a deep ResNet squeezes the channels, convolves, and widens again. A MobileNet does it the
+# other way round, because its convolution is depthwise and therefore cheap: **expand** with a pointwise step, look
+# around depthwise in the wide map, **project** back. The thin ends are what is carried from block to block, and what
+# the shortcut joins. After the projection there is no activation, so nothing is cut off in the thin map (a *linear
+# bottleneck*).
 #
 # Here is block 3 of MobileNetV3-Small, in plain PyTorch.
 
@@ -198,8 +200,8 @@ checks.check_hard_swish(hard_swish)
 # %% [markdown]
 # ## 5. Squeeze and excite
 #
-# A convolution sees a small window. **Squeeze-and-excite** gives every channel a look at the whole map, for very
-# little:
+# A convolution sees a small window. **Squeeze-and-excite** gives every channel a look at the whole map, for very little
+# arithmetic (but many weights, see section 6):
 #
 # 1. *squeeze*: the mean of each channel over all positions, `[B, C, H, W] → [B, C, 1, 1]`;
 # 2. two small layers, `fc1` (to fewer channels, then ReLU) and `fc2` (back), then *hardsigmoid*, the gate of
@@ -281,6 +283,20 @@ plots.parameter_bars({name: count_parameters(one).as_dict() for name, one in net
 # *How to read it:* each bar is one network, cut into its parts. The **width** multiplies every channel count, so the
 # blocks shrink about with its square, because a pointwise convolution has `c_in · c_out` weights.
 #
+# And inside the blocks? Squeeze-and-excite, which is hardly any arithmetic, holds as many weights as everything else in
+# them together:
+
+# %%
+# NBVAL_CHECK_OUTPUT
+kinds = dict.fromkeys(("squeeze-and-excite", "pointwise", "depthwise"), 0)
+for name, part in mobilenet_small(num_classes=10).features[1:].named_modules():
+    if isinstance(part, nn.Conv2d):
+        squeeze = "squeeze-and-excite" if name.endswith(("fc1", "fc2")) else ""
+        kind = squeeze or ("depthwise" if part.groups > 1 else "pointwise")
+        kinds[kind] += sum(p.numel() for p in part.parameters())
+print(*(f"{kind}: {size:,}" for kind, size in kinds.items()), sep="\n")
+
+# %% [markdown]
 # The arithmetic has another shape, and it depends on the size of the images:
 
 # %%
@@ -292,7 +308,7 @@ for side in (32, 64, 224):
 
 # %% [markdown]
 # Choose width and outputs yourself, with the two menus that the next cell shows when it is run. Which of the two saves
-# more when you begin with the published network?
+# more when you begin with the published network, the one with 1000 outputs?
 
 # %%
 from ipywidgets import interact
@@ -307,10 +323,13 @@ def beside_published(width, outputs):
 _ = interact(beside_published, width=[0.25, 0.35, 0.5, 0.75, 1.0], outputs=[10, 1000])
 
 # %% [markdown]
+# It depends on how far you go: ten outputs save 1.01 million parameters. Width 0.75 alone saves 0.89 million, width 0.5
+# alone 1.63 million.
+#
 # ## 7. A baseline
 #
-# Last, train one: a narrow MobileNetV3-Small on the course's own images, ten kinds of shapes drawn by a program. They
-# are called *synthetic10* in every title, and a result on them says nothing about photographs.
+# Last, train one: a narrow MobileNetV3-Small. In the quick tier the images are the course's own, ten kinds of shapes
+# drawn by a program. They are called *synthetic10* in every title, and a result on them says nothing about photographs.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -340,9 +359,9 @@ Markdown(
 )
 
 # %% [markdown]
-# Far from what this network can do: the quick tier stops early, so that it takes seconds. What counts here is that
-# there *is* a number. Every result of the later notebooks is read against a baseline that had the same data and as
-# many epochs.
+# In the quick tier this is far from what the network can do: training stops early, so that it takes seconds. What
+# counts here is that there *is* a number. Every result of the later notebooks is read against a *control* that had the
+# same data and as many epochs.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -369,7 +388,8 @@ plots.example_predictions(*some, images.classes, title)
 # <details><summary>Answer</summary>
 #
 # A depthwise convolution has `k² · c` weights, so it halves. A pointwise one has `c_in · c_out`, so a quarter is left.
-# That is why the pointwise steps, where nearly all weights are, decide how fast a network shrinks.
+# That is why the pointwise steps, where most of the weights of the convolutions are, decide how fast a network shrinks;
+# squeeze-and-excite shrinks with the square as well.
 #
 # </details>
 #
@@ -393,8 +413,8 @@ plots.example_predictions(*some, images.classes, title)
 # > * *The training is slow on a CPU.* Keep the images in `channels_last` order, as this course's batches are. In a
 # >   prototype of this course that made a step three times faster.
 #
-# **Take away.** A MobileNet separates looking around from mixing. What is left is mixing: pointwise convolutions and
-# the head hold nearly all the parameters, and that is where a smaller network saves, or loses.
+# **Take away.** A MobileNet separates looking around from mixing. What is left is mixing: the pointwise convolutions,
+# squeeze-and-excite and the head hold nearly all the parameters, and that is where a smaller network saves, or loses.
 #
 # **Next:** [02 · One neuron, one dendrite](02_one_neuron_one_dendrite.ipynb)
 #

@@ -12,9 +12,9 @@
 #
 # **What is the least that bends a straight border?**
 #
-# One neuron, four clouds of points, and no way to part them with one straight line. You find the error that is left,
-# let one dendrite learn to follow it, and watch the border bend. Everything is done in plain PyTorch first; then the
-# library gives the same numbers.
+# One neuron, four clouds of points, and no way to separate them with one straight line. You find the error that is
+# left, let one dendrite learn to follow it, and watch the border bend. Everything is done in plain PyTorch first; then
+# the library gives the same numbers.
 #
 # | | |
 # |---|---|
@@ -72,11 +72,12 @@ plots.decision_boundary(alone, data)
 # %% [markdown]
 # The best a line can do is cut one corner off and get three quarters right. Yet training does not even aim at that:
 # the cross-entropy is lowest where the neuron answers "about one half" everywhere, and then it is chance on which
-# side of one half a point falls. More training would not help. There is nothing to find.
+# side of one half a point falls. This is already the minimum of the loss; more training would not help.
 #
 # ## 2. The error that is left
 #
-# What does the neuron *want to change*? For each point p that is the derivative of the loss by its own sum h:
+# What does the neuron *want to change*? For each point p that is the derivative of the loss with respect to its own
+# sum h:
 #
 # $$E_p = \frac{\partial L_p}{\partial h_p} = \sigma(h_p) - y_p$$
 #
@@ -123,6 +124,9 @@ print("E from autograd equals σ(h) − y:", torch.allclose(slope * len(y), erro
 #
 # $$\text{cov} = \frac1P \sum_p (V_p - \bar V)(E_p - \bar E) \qquad\qquad r = \frac{\text{cov}}{\sigma_V\,\sigma_E}$$
 #
+# (σ_V and σ_E are standard deviations over the points, not the sigmoid σ. Once a dendrite counts, the neuron's sum is
+# h′ and its error E = ∂L/∂h′; with w = 0 the two are the same.)
+#
 # ### Exercise 2 · Correlation · medium · 6 minutes
 #
 # Write r for many neurons at once: `v` and `e` are `[P, C]`, points by neurons, and each *column* is a neuron with
@@ -142,7 +146,7 @@ def correlation(v, e):
 checks.check_correlation(correlation)
 
 # %% [markdown]
-# A dendrite with random weights has *some* correlation with the error, and it is small:
+# A dendrite with random weights has *some* correlation with the error, and it is usually small:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -163,7 +167,7 @@ print(f"mean |r| of a thousand random dendrites: {sizes.mean():.2f}, of the best
 # \frac{\partial S}{\partial V_p} = \operatorname{sign}(\text{cov})\,(E_p - \bar E)$$
 #
 # (The means move with V, too, but that part adds up to zero.) By the chain rule through tanh, whose slope is
-# $1 - V_p^2$, the gradient by the dendrite's weights is
+# $1 - V_p^2$, the gradient with respect to the dendrite's weights is
 #
 # $$\frac{\partial S}{\partial a} = \operatorname{sign}(\text{cov}) \sum_p (E_p - \bar E)\,(1 - V_p^2)\; x_p.$$
 #
@@ -223,6 +227,9 @@ from IPython.display import HTML
 HTML(plots.html(figure, words) + f"<p>{words}</p>")
 
 # %% [markdown]
+# The luckiest of a thousand random dendrites was about as good. But luck needs a thousand tries, and more with more
+# inputs.
+#
 # Did we write the formulas down correctly? Autograd differentiates |r| and S themselves, without any formula of ours,
 # and the library's two rules give the same:
 
@@ -305,14 +312,14 @@ with torch.no_grad():
 plots.decision_boundary(OneNeuron(library), data)
 
 # %% [markdown]
-# *How to read it:* the ground changes its tint where the neuron changes its answer. It is one band now, in a slant
-# across the square: the neuron's own line, and the dendrite's bend in it. One line cannot part XOR; one line with one
-# bend can.
+# *How to read it:* the background changes its tint where the neuron changes its answer. It is one band now, in a slant
+# across the square: the neuron's own line, and the dendrite's bend in it. One line cannot separate XOR; one line
+# with one bend can.
 #
 # ## 6. The same with the library
 #
 # `perforate` wraps the neuron, `add_dendrites` grows a dendrite, `set_phase` says who learns. After `loss.backward()`
-# a call of `correlate` puts the gradient of −S where the optimiser looks for it (minus, since optimisers go down).
+# a call of `correlate` puts the gradient of −|r| where the optimiser looks for it (minus, since optimisers go down).
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -356,6 +363,14 @@ from perfteach.widgets import CorrelationLab
 CorrelationLab()
 
 # %% [markdown]
+# <details><summary>What you may have found</summary>
+#
+# The weights point along a diagonal of the square. With both weights 0, V is the same at every point, so the covariance
+# is zero and so is its slope. And no, not in general: the covariance also grows with the *size* of V, so it drives the
+# weights outwards; r does not.
+#
+# </details>
+#
 # ## Quiz
 #
 # **The neuron could also be replaced by two neurons and a third that combines them, trained as usual. What is
@@ -363,10 +378,10 @@ CorrelationLab()
 #
 # <details><summary>Answer</summary>
 #
-# For this function, little: the result is the same kind of network. The difference is *how it learns*. The dendrite
-# has a goal of its own, which needs no error sent through it and nothing from other layers, and it learns while
-# everything else stands still. Whether that is an advantage is a question for measurements, which begin in notebook
-# 04.
+# For this function, little: the result is the same kind of network. The difference is *how it learns*. The dendrite has
+# a goal of its own, which needs no error sent through it, and from other layers nothing but the error that
+# backpropagation brings to its neuron anyway. And it learns while everything else stands still. Whether that is an
+# advantage is a question for measurements, which begin in notebook 04.
 #
 # </details>
 #
@@ -374,8 +389,9 @@ CorrelationLab()
 #
 # <details><summary>Answer</summary>
 #
-# When the mean is not zero. Then a dendrite that is simply *high everywhere* scores well, although the neuron's bias
-# can already do that. Subtracting the means leaves only what changes from point to point.
+# For S: when the mean *error* Ē is not zero. Then a dendrite that is simply *high everywhere* scores well, although the
+# neuron's bias can already do that. (Subtracting one of the two means is enough there, since
+# Σ (V − V̄)(E − Ē) = Σ V (E − Ē).) For r: also when V̄ is not zero, because σ_V then comes out too large.
 #
 # </details>
 
@@ -390,7 +406,8 @@ CorrelationLab()
 # >   The library therefore pools all batches of an epoch.
 #
 # **Take away.** A dendrite is one more bend. It learns by making its output follow its neuron's error, and the neuron
-# then takes away what it can. The rule needs only what is present at the neuron itself.
+# then takes away what it can. The rule needs only what is present at the neuron itself, and its averages over the
+# points.
 #
 # **Next:** [03 · Perforated backpropagation](03_perforated_backpropagation.ipynb)
 #

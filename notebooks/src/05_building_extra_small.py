@@ -50,8 +50,8 @@ for width in (1.0, 0.75, 0.5):
 # ## Two ways to count
 #
 # The published Extra-Small goes "from 2.54 M to 1.66 M parameters". The first number is in the table above. Where does
-# the second come from? Take width 0.75 with 1000 outputs, as in the team's public script, and grow one dendrite a
-# neuron:
+# the second come from? Take width 0.75, and the 1000 outputs that the team's public script keeps, and grow one
+# dendrite per neuron:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -130,20 +130,20 @@ checks.check_widest(widest)
 
 # %% [markdown]
 # Not half: parameters grow with the *square* of the width, since each layer's inputs and outputs both get wider.
-# Doubling the parameters costs only about a factor $\sqrt 2$ in width. That is good news and bad news: dendrites
-# everywhere cost little width, but the same parameters would buy a plain network much width too. This is what the
-# `wider` control is for.
+# Doubling the parameters costs only about a factor $\sqrt 2$ in width. That cuts both ways: dendrites everywhere cost a
+# factor of about 1.4 in width, and a plain network of the same size may be 1.4 times as wide. This is what the `wider`
+# control is for.
 #
 # ## Design within a budget
 #
-# Change width, head, layers and dendrites, and see what it costs. The line stands at 1.66 M. Points are recorded runs,
-# where this copy of the course has any; a design that was never trained has a size, but no accuracy.
+# Change width, head, layers and dendrites, and see what it costs. The line stands at 1.66 M. Points are recorded runs
+# on real images; a design that was never trained has a size, but no accuracy.
 
 # %%
 from perfteach import course, runs
 from perfteach.widgets import BudgetDesigner
 
-records = [run for name in runs.studies() for run in course.recorded_or_none(name)]
+records = [run for name in runs.studies() for run in runs.recorded(name)]
 BudgetDesigner(records)
 
 # %% [markdown]
@@ -154,7 +154,8 @@ BudgetDesigner(records)
 #
 # You need not guess. In a dendrite phase every layer's dendrites report how well they follow their neurons' error: the
 # mean |r| of notebook 03. Let one dendrite grow everywhere in a small network for a short time, look where the error
-# *can* be followed, and keep only those. The runs here are live, on the embedded synthetic images.
+# *can* be followed, and keep only those. The runs here are live, on the tier's images. (To save time the scout trains
+# only a few epochs, at the live width; a real one trains the network that is to be built, until it has settled.)
 
 # %%
 from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig
@@ -173,10 +174,13 @@ from perfteach import plots
 plots.score_heatmap(scouting)
 
 # %% [markdown]
-# *How to read it:* one row a layer, from the stem at the top to the head at the bottom; one column an epoch of the
-# dendrite phase; brighter means that the dendrites follow their neurons' errors better. High in one place and low in
-# another is what makes choosing worthwhile. But a score is not yet a gain, and the layers differ in price by a factor
-# of more than a thousand:
+# *How to read it:* one row per layer, from the stem at the top to the head at the bottom; one column per epoch of the
+# dendrite phase; brighter means that the dendrites follow their neurons' errors better.
+#
+# Careful: a layer with few positions scores high by chance alone (0.8/√P with P = images × positions, so about 0.018
+# for 2,000 images in a layer with one position). In the quick tier most differences between layers are of that size, so
+# the choice below shows the procedure and is no finding. And a score is not yet a gain, while the layers differ in
+# price by a factor of more than a thousand:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -191,7 +195,7 @@ print(f"{len(costs)} layers could carry dendrites; together they cost {sum(costs
 print(f"cheapest: {cheapest} with {costs[cheapest]:,}; dearest: {dearest} with {costs[dearest]:,}")
 
 # %% [markdown]
-# ### Exercise 3 · Where dendrites pay · medium · 7 minutes
+# ### Exercise 3 · Choose layers for a budget · medium · 7 minutes
 #
 # Choose greedily: go through the layers by score *per parameter*, highest first; take a layer if it still fits into the
 # budget, skip it if not, and go on. Return the names in the order they were taken.
@@ -218,8 +222,8 @@ checks.check_choose_layers(choose_layers)
 #
 # The course's `mobilenet_extra_small` has width 0.5 and a head with as many outputs as there are classes. With
 # dendrites on every layer it stays below the line already, as exercise 2 says. Choosing makes it much smaller: here
-# with at most 100,000 parameters for dendrites. (Where exercise 3 is not solved yet, every convolution of a block gets
-# dendrites.)
+# with at most 100,000 parameters for dendrites. It is counted here, not trained. (Where exercise 3 is not solved yet,
+# every convolution of a block gets dendrites.)
 
 # %%
 from perfteach import mobilenet_extra_small
@@ -232,7 +236,7 @@ sizes = {
     "MobileNet-Small, 1000 outputs": plain(1.0, "imagenet"),
     "MobileNet-Small, 10 outputs": plain(1.0, "task"),
     "Extra-Small, dendrites everywhere": count_parameters(full),
-    "Extra-Small, dendrites where they pay": count_parameters(extra_small),
+    "Extra-Small, dendrites on chosen layers": count_parameters(extra_small),
 }
 plots.parameter_bars({name: count.as_dict() for name, count in sizes.items()}, limit=1_660_000)
 
@@ -245,7 +249,7 @@ print("dendrites everywhere:", f"{count_parameters(full).total:,}")
 # ## Was it worth it? The Pareto front
 #
 # Size alone is no merit. Put each network where it belongs: parameters to the right, error upwards. A network is on the
-# **Pareto front** if no network of at most its size makes fewer errors.
+# **Pareto front** if every other network is larger or makes more errors.
 #
 # ### Exercise 4 · The Pareto front · medium · 6 minutes
 #
@@ -272,7 +276,8 @@ checks.check_front(front)
 # %% [markdown]
 # Now for points. **Live first:** the scout, a plain network of its width, and a plain one $\sqrt 2$ times as wide,
 # which has about as many parameters as the scout with its dendrites. All three train for the same number of epochs.
-# **Predict:** which of them will lie on the front?
+# (The plain ones get no restart, so they are not the controls of notebook 04.) **Predict:** which of them will lie on
+# the front?
 
 # %%
 epochs = TrainConfig(
@@ -290,24 +295,22 @@ points = [
 plots.pareto(points, data=images.title())
 
 # %% [markdown]
-# *How to read it:* left is smaller, down is better; ringed networks are on the front. **Live, synthetic images, one
-# seed, a few epochs:** the picture shows how to read a front, and settles nothing. At this length no network has
+# *How to read it:* left is smaller, down is better; ringed networks are on the front. **Live, one seed; in the quick
+# tier a few epochs:** the picture shows how to read a front, and settles nothing. At that length no network has
 # converged, and which one leads is mostly a matter of who learns fastest.
 #
-# **Now the recorded runs**, on real images, where this copy of the course has them:
+# **Now the recorded runs**, on real images:
 
 # %%
 from IPython.display import Markdown
 
-finished = [run for run in records if run.result and not run.header["data"]["synthetic"]]
-note = "This copy of the course holds no finished recorded runs yet, so there is no front of real images to show."
-Markdown(course.about(finished) if finished else note)
+mini = runs.recorded("mini")
+Markdown(course.about(mini))
 
 # %%
 from perfteach.widgets.budget import recorded_points
 
-real = finished[0].header["data"]["name"] if finished else "no recorded runs yet"
-plots.pareto(recorded_points(finished), limit=1_660_000, data=real)
+plots.pareto(recorded_points(mini), data=mini[0].header["data"]["name"])
 
 # %% [markdown]
 # Recorded runs of different studies differ in image size and training length as well; compare within a study, and use
@@ -347,8 +350,10 @@ plots.pareto(recorded_points(finished), limit=1_660_000, data=real)
 # >
 # > More in [troubleshooting](../docs/troubleshooting.md).
 #
-# **Take away.** Count everything. The head is the cheapest thing to shrink, width costs with its square, and dendrites
-# are worth their price only where they follow an error that nothing cheaper removes.
+# **Take away.** Count everything, and say which head. Size grows with the square of the width, so twice the size buys
+# dendrites everywhere *or* 1.4 times the width. Which of them is better, no count can say. In the recorded study
+# neither frozen nor thawed dendrites beat the `wider` network of the same size, so here width was at least as good a
+# buy.
 #
 # **Next:** [06 · Shipping it](06_shipping_it.ipynb), on to the device.
 #

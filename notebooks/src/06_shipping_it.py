@@ -13,18 +13,19 @@
 # **A small network on paper: is it also small and fast where it runs?**
 #
 # Parameters are counted in a notebook. A device stores bytes and spends milliseconds, and neither follows from the
-# parameter count alone. Here the Extra-Small of notebook 05 leaves PyTorch.
+# parameter count alone. Here a small dendritic network leaves PyTorch; the Extra-Small of
+# notebook 05 would go the same way.
 #
 # | | |
 # |---|---|
-# | **You will** | fold norms away · export to ONNX · prove equal answers · measure size and latency · round to int8 |
+# | **You will** | fold norms away · export to ONNX · check for equal answers · measure size, latency · round to int8 |
 # | **Minutes** | 25 |
 # | **You need** | [05 · Building Extra-Small](05_building_extra_small.ipynb) |
 #
 # ## Something to ship
 #
-# A short live training on the embedded synthetic images, with dendrites in the last convolution and the head. The
-# network is far from good. That does not matter here: what has to be proved is that *the shipped file gives the answers
+# A short live training on the tier's images, with dendrites in the last convolution and the head. In the quick tier the
+# network is far from good. That does not matter here: what has to be shown is that *the shipped file gives the answers
 # that this network gives*.
 
 # %%
@@ -39,7 +40,7 @@ perforate(model, ["features.12.0", "classifier.0", "classifier.3"])
 phases = FixedSwitch((3, 2), 1) if tier.name == "quick" else tier.switch
 config = TrainConfig(switch=phases, roll_back=False, batch_size=2 * tier.batch_size, lr=4e-3)
 run = PerforatedTrainer(model, images, config, name="live/to-ship").fit(progress=False)
-print("dendrites a neuron:", run.result["dendrites"])
+print("dendrites per neuron:", run.result["dendrites"])
 print(f"{run.result['parameters']['total']:,} parameters, every dendrite counted")
 
 # %% [markdown]
@@ -74,7 +75,8 @@ checks.check_fold(fold_norm)
 
 # %% [markdown]
 # `perfteach.fold(model)` does this for the neurons *and* for the dendrites of every dendritic layer, in a copy. A
-# dendrite keeps its own `tanh`, so it cannot be folded into its neuron; that is what it is there for.
+# dendrite keeps its own `tanh`, so it cannot be folded into its neuron; that is what it is there for. (The norms of the
+# other layers stay; the exporter folds those, see `norms left` below.)
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -271,8 +273,8 @@ def to_int8(x):
 checks.check_quantize(to_int8)
 
 # %% [markdown]
-# How far can one go? Round *all* weights of the network to fewer and fewer bits and count the labels that stay as they
-# were. **Predict first:** at which number of bits does it break?
+# How far can one go? Round *all* parameters of the network, biases and remaining norms included, to fewer and fewer
+# bits and count the labels that stay as they were. **Predict first:** at which number of bits does it break?
 
 # %%
 import copy
@@ -294,13 +296,13 @@ from perfteach.widgets.base import Number, Panel, paragraphs, text
 class BitsLab(Panel):
     def __init__(self):
         super().__init__("How many bits does a weight need?")
-        self.bits, self.words = Number("Bits a weight", 8, 2, 8, 1, self.on_change, continuous=False), text(2)
+        self.bits, self.words = Number("Bits per weight", 8, 2, 8, 1, self.on_change, continuous=False), text(2)
         self.fill(self.bits.widget, self.words)
         self.on_change(None)
 
     def on_change(self, _):
         kept = f"{labels_kept(self.bits.value):.1f} % of {len(reference):,} test images keep their label"
-        self.said = f"With {self.bits.value} bits a weight ({self.bits.value / 32:.0%} of 32), {kept}."
+        self.said = f"With {self.bits.value} bits per weight ({self.bits.value / 32:.0%} of 32), {kept}."
         self.words.value = paragraphs(self.said)
 
     def summary(self):
@@ -312,7 +314,8 @@ BitsLab()
 
 # %% [markdown]
 # onnxruntime does the same for a whole file. *Static* quantization also rounds what flows between the layers; for the
-# range of those it needs some images, and gets training images, never the test's.
+# range of those it needs some images, and gets training images, never the test's. `per_channel=True` keeps one scale
+# for each output channel instead of one per tensor.
 
 # %%
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
@@ -328,7 +331,7 @@ class SomeImages(CalibrationDataReader):
         return None if row is None else {"image": row[None].numpy()}
 
 
-logging.getLogger().setLevel(logging.ERROR)  # the quantizer advises on preparation steps that fold has done
+logging.getLogger().setLevel(logging.ERROR)  # it advises on steps that fold and the exporter have done
 files["with dendrites, int8"] = folder / "int8.onnx"
 quantize_static(files["with dendrites"], files["with dendrites, int8"], SomeImages(), QuantFormat.QDQ, per_channel=True)
 measured["with dendrites, int8"] = onnx_times(files["with dendrites, int8"])
@@ -376,7 +379,8 @@ Markdown(
 # <details><summary>Answer</summary>
 #
 # Probably not: where two logits are almost equal, rounding decides. Look at those three images' logits. If their two
-# highest differ by less than the largest difference you measured, all is well; if not, something is converted wrongly.
+# highest differ by less than *twice* the largest difference you measured, rounding can explain it; if not, something is
+# converted wrongly. (Twice, because the two logits can move in opposite directions.)
 #
 # </details>
 #
@@ -402,7 +406,7 @@ Markdown(
 # >
 # > More in [troubleshooting](../docs/troubleshooting.md).
 #
-# **Take away.** Fold, export, *prove that the answers are the same*, and measure bytes and milliseconds where they
+# **Take away.** Fold, export, *check that the answers are the same*, and measure bytes and milliseconds where they
 # count.
 #
 # **Next:** [07 · Your own model](07_your_own_model.ipynb)

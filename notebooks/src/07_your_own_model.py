@@ -12,8 +12,8 @@
 #
 # **Your network, your images: how much has to be rewritten?**
 #
-# Nothing of the course so far was about MobileNets in particular. Dendrites grow on any `Conv1d/2d/3d` or `Linear`. In
-# this notebook you take the method to a network and to images of your own, and put the result where others can check
+# Nothing in the *method* is about MobileNets in particular. Dendrites grow on most `Conv1d/2d/3d` and `Linear` layers.
+# In this notebook you take the method to a network and to images of your own, and put the result where others can check
 # it.
 #
 # | | |
@@ -60,6 +60,7 @@ print(f"{sum(p.numel() for p in SmallResNet(10).parameters()):,} parameters")
 
 # %%
 from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig, course, perforate
+from perfteach.widgets import PhaseMonitor
 
 tier = course.tier()
 images = tier.load()
@@ -68,12 +69,14 @@ torch.manual_seed(0)
 model = SmallResNet(len(images.classes))
 perforate(model)
 config = TrainConfig(FixedSwitch((4, 3), 1), roll_back=False, lr=5e-3)
-run = PerforatedTrainer(model, images, config, name="live/resnet").fit(progress=False)
-run
+trainer = PerforatedTrainer(model, images, config, name="live/resnet", callbacks=[PhaseMonitor()])
+run = trainer.fit(progress=False)
 
 # %% [markdown]
-# The five lines are the last five that do something: build, perforate, choose phases, train, look. The table says what
-# was wrapped. A norm right behind a convolution belongs to its neuron, so a dendrite gets a norm of its own too.
+# The last five lines are all there is: build, perforate, choose phases, make the trainer, train. The `PhaseMonitor` is
+# optional. It shows a run while it grows, and its buttons work while the cell is still running: switch the phase now,
+# pause, stop and keep the best. The table says what was wrapped. A norm right behind a convolution belongs to its
+# neuron, so a dendrite gets a norm of its own too.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -85,13 +88,13 @@ from perfteach.widgets import PhaseExplorer
 PhaseExplorer(run)
 
 # %% [markdown]
-# *How to read it:* error by epoch on the embedded synthetic images, live; in the hatched dendrite phase it stands
-# still. A single curve shows that everything works. It does not show that dendrites helped: that needs a control,
-# below.
+# *How to read it:* error by epoch on the tier's images, live; in the hatched dendrite phase (here one epoch) the
+# validation error stands still. A single curve shows that everything works. It does not show that dendrites helped:
+# that needs a control, below.
 #
 # ### Exercise 1 · Dendrites on the convolutions only · easy · 5 minutes
 #
-# Take a network that is not perforated yet, give every **convolution** one dendrite a neuron, and nothing to the
+# Take a network that is not perforated yet, give every **convolution** one dendrite per neuron, and nothing to the
 # `Linear` head. Return the network. The output must not change by a single bit.
 
 
@@ -129,11 +132,11 @@ PerforatedTrainer(mlp, spirals, recipe, name="live/mlp").fit(progress=False)
 plots.decision_boundary(mlp, spirals)
 
 # %% [markdown]
-# *How to read it:* the points are the two spirals, the ground shows what the network answers at each place.
+# *How to read it:* the points are the two spirals, the background shows what the network answers at each place.
 #
 # ## Your own images
 #
-# One folder a class, in a `train` and a `test` folder; or a zip or tar of it:
+# One folder per class, in a `train` and a `test` folder; or a zip or tar of it:
 #
 #     my-images/train/cat/0001.jpg      my-images/test/cat/0001.jpg
 #     my-images/train/dog/0001.jpg      my-images/test/dog/0001.jpg
@@ -184,12 +187,15 @@ plots.confusion(mine.test.labels, metrics.predictions(on_mine, mine, "test"), mi
 # **Rules of the hackathon**
 #
 # 1. A submission is a *pair of records* for each seed: a run with dendrites, and its `same-epochs` control. Both
-#    finished.
-# 2. Same data: equal checksums. Same number of epochs in all.
+#    finished, and at least three seeds.
+# 2. Same data (equal checksums), seed, network and settings but for the dendrites; the same number of epochs in all;
+#    both trained until validation stops improving.
 # 3. At most 1,660,000 parameters, every dendrite counted.
 # 4. Teams are ranked by **error reduction** against *their own control*, the mean over their seeds. Equal ones by fewer
 #    parameters.
-# 5. The test set is read once a run. The trainer does that; whoever reads it more often plays alone.
+# 5. The test set is read once per run. The trainer does that; otherwise the entry is out of competition.
+#
+# The scoreboard below checks only the rules of exercise 2.
 #
 # A record is the file `run.jsonl` that the trainer writes: settings, seed, data checksum, versions, machine, every
 # epoch.
@@ -239,9 +245,9 @@ def submit(team, arm, seed, network, task):
 task = two_spirals(1000, turns=1.4)
 for seed in (0, 1):
     for team, hidden in (("team-five", 5), ("team-eight", 8)):
-        for arm in ("control", "perforated"):
+        for arm in ("same-epochs", "perforated"):
             network = small_network(hidden, seed=seed)
-            submit(team, arm, seed, network if arm == "control" else perforate(network), task)
+            submit(team, arm, seed, network if arm == "same-epochs" else perforate(network), task)
 print(*sorted(path.relative_to(work / "board").as_posix() for path in work.rglob("*seed?.jsonl")), sep="\n")
 
 # %% [markdown]
@@ -267,7 +273,7 @@ def summary(run):
 def pairs(folder):
     """(control, entry) of every seed that a team has handed in."""
     for path in sorted(folder.glob("perforated-seed*.jsonl")):
-        control = path.with_name(path.name.replace("perforated", "control"))
+        control = path.with_name(path.name.replace("perforated", "same-epochs"))
         yield summary(Run.load(control)), summary(Run.load(path))
 
 
@@ -324,14 +330,14 @@ scoreboard(work / "board")
 # if a team's seeds differ more from each other than the teams do, the order is chance. (Rules are only checked once
 # exercise 2 is solved.)
 #
-# A serious entry has five seeds and the interval of notebook 04 beside its mean. And a well-measured "no gain" is worth
-# more here than an unmeasured "6 %".
+# A serious entry has five seeds and the interval of notebook 04 beside its mean. A well-measured "no gain" is a result
+# too; hand it in.
 #
 # ## Where to go from here
 #
 # * **Switch when it has stopped improving:** `TrainConfig(switch=PlateauSwitch(patience=5))`.
-# * **Let dendrites go on learning:** `TrainConfig(thaw=True)`. They keep the blocked gradient, but follow their neurons
-#   as these move.
+# * **Let dendrites go on learning:** `TrainConfig(thaw=True)`. In the neuron phase they learn from the loss, through
+#   `w`; nothing flows through them to earlier layers.
 # * **Compare with joint training:** `perforate(model, rule="gradient")` needs no dendrite phase.
 # * **Long runs:** `PerforatedTrainer(…, folder="runs/mine")` writes a checkpoint every epoch, and the same line again
 #   continues.

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -101,7 +102,7 @@ def _require_attempt(answer: Any) -> None:
 
 
 def value(answer: Any) -> Any:
-    """The answer itself; a tensor of one element becomes its number.
+    """The answer itself; a tensor or numpy array of one element becomes its number.
 
     Raises:
         NotAttempted: for `...` or None, also inside a tuple, list or dictionary.
@@ -109,7 +110,12 @@ def value(answer: Any) -> Any:
     _require_attempt(answer)
     if isinstance(answer, Tensor) and answer.numel() == 1:
         return answer.detach().item()
-    return answer
+    return _plain_number(answer)
+
+
+def _plain_number(answer: Any) -> Any:
+    """numpy's numbers as Python's, which the checks of type know."""
+    return answer.item() if isinstance(answer, (np.generic, np.ndarray)) and answer.size == 1 else answer
 
 
 def call(function: Any, *arguments: Any, hint: str = "it has to run on these arguments.") -> Any:
@@ -127,7 +133,7 @@ def call(function: Any, *arguments: Any, hint: str = "it has to run on these arg
         said = f"{type(error).__name__}: {_first_line(error)}"
         raise Wrong(said, "a function that returns a value", hint) from error
     _require_attempt(returned)
-    return returned
+    return _plain_number(returned)
 
 
 def require(condition: Any, got: Any, expected: str, hint: str) -> None:

@@ -75,7 +75,7 @@ def widest(dendrites: int, limit: int) -> float:
     return low / 10
 
 
-@exercise("Where dendrites pay")
+@exercise("Choose layers for a budget")
 def check_choose_layers(answer: Any) -> str:
     """The learner's function (scores, costs, budget) to the chosen layers: best score per parameter first."""
     cases: list[tuple[dict[str, float], dict[str, int], int, list[str]]] = [
@@ -96,7 +96,7 @@ def check_choose_layers(answer: Any) -> str:
         elif names == wanted[: len(names)]:
             hint = "go on after a layer that does not fit: a later one may, and one that just fills the budget fits."
         require(names == wanted, names, f"{wanted}", hint)
-    return "the most correlation for the parameters there are."
+    return "the best score per parameter first, and whatever still fits."
 
 
 @exercise("The Pareto front")

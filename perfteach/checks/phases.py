@@ -60,6 +60,7 @@ def check_plateau_ended(answer: Any) -> str:
         ([60.0, 55.0, 61.0, 58.0], 2, 0.1, "the best came at the third epoch; the count begins again there"),
         ([60.0, 60.05, 60.08], 2, 0.1, "a gain below min_gain does not count"),
         ([60.0, 60.06, 60.12], 2, 0.1, "small gains add up: the last score is 0.12 above the best that counted"),
+        ([60.0, 60.06, 60.12, 60.14], 2, 0.1, "the count begins again at 60.12, the last score that counted"),
         ([60.0, 60.1, 60.1], 2, 0.1, "a gain of exactly min_gain counts"),
         ([60.0, 60.0, 60.0], 2, 0.0, "with min_gain 0 a score still has to be higher than the best"),
     ]

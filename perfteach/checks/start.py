@@ -18,7 +18,8 @@ def check_first_dendrite_epoch(answer: Any) -> str:
     """The learner's function takes a `Run` and returns the number of the first epoch of a dendrite phase."""
     for neuron, dendrite in ((4, 2), (1, 1), (7, 3)):
         phases = ["neuron"] * neuron + ["dendrite"] * dendrite + ["neuron"] * 2
-        run = Run(epochs=[{"epoch": number, "phase": phase} for number, phase in enumerate(phases, start=1)])
+        numbered = enumerate(phases, start=1)
+        run = Run(epochs=[{"epoch": n, "phase": phase, "cycle": int(n > neuron)} for n, phase in numbered])
         hint = "each entry of run.epochs is a dictionary; look for the first one whose 'phase' is 'dendrite'."
         epoch = call(answer, run, hint=hint)
         require_type(epoch, int, hint="return the entry's 'epoch', which is a whole number.")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from perfteach.errors import ConfigError
-from perfteach.plots.record import data_title, epochs_until, layer_groups, mean_score, score_layers
+from perfteach.plots.record import data_title, epochs_until, layer_groups, layer_names, mean_score
 from perfteach.plots.style import (
     DENDRITE,
     INK,
@@ -50,17 +50,17 @@ def state_at(run: Run, epoch: int) -> dict[str, Any]:
         raise ConfigError(f"the run has no epoch {epoch}; it has {len(run.epochs)} epochs")
     config = run.header.get("config") or {}
     grows = config.get("grow", True)
-    names = score_layers(run) or list((run.result or {}).get("dendrites") or {})
     learning = {"newest dendrites"} if record["phase"] == "dendrite" else {"neurons"}
     if record["phase"] != "dendrite" and (config.get("thaw") or run.header.get("rule") == "gradient"):
         learning.add("dendrites")
+    planned = 0 if run.finished else config.get("max_dendrites", 0)  # room for what may come while it trains
     highest = [max(line["scores"].values()) for line in run.epochs if line.get("scores")]
     return {
-        "layers": {name: {"dendrites": record.get("cycle", 0) if grows else 0} for name in names},
+        "layers": {name: {"dendrites": record.get("cycle", 0) if grows else 0} for name in layer_names(run)},
         "learning": learning,
         "scores": record.get("scores") or {},
         "data": f"{data_title(run)}, epoch {epoch}",
-        "room": max((line.get("cycle", 0) for line in run.epochs), default=0) if grows else 0,
+        "room": max(planned, *(line.get("cycle", 0) for line in run.epochs)) if grows else 0,
         "highest": max(highest, default=None),
     }
 
@@ -103,9 +103,13 @@ def architecture_strip(
     axes.set_axis_off()
     axes.set(xlim=(-0.5, max(len(layers), 4) - 0.5), ylim=(0, tall))  # x counts layers, y counts pixels
     _draw_rows(axes, layers, learners, many, tall - _ROW * rows - _BODY)
-    if scores is not None:
-        _draw_scores(axes, layers, scores, highest)
+    top = highest or max((scores or {}).values(), default=0) or 1.0
     _layer_names(axes, list(layers))
+    if scores is not None:
+        _score_axis(axes, layers, top)
+    figure.keep(title, [(name, layer.get("dendrites", 0)) for name, layer in layers.items()], learners, rows, top)
+    if scores is not None:
+        _draw_scores(axes, layers, scores, _SCORES / top)
     return figure
 
 
@@ -176,22 +180,24 @@ def _draw_row(
     _left_words(axes, low + high / 2, f"{word}: {state}", learns)
 
 
-def _draw_scores(axes: Axes, layers: Layers, scores: Mapping[str, float], highest: float | None) -> None:
-    """Bars from 0 to `highest` beneath the layers; y is in pixels."""
-    top = highest or max(scores.values(), default=0) or 1.0
-    unit = _SCORES / top
-    places = [(i - 0.4, 0.0, 0.8, unit * scores[name]) for i, name in enumerate(layers) if name in scores]
-    axes.hlines([0, _SCORES], -0.5, len(layers) - 0.5, color=LINE, lw=0.7)
-    if not places:
-        axes.text(
-            sum(axes.get_xlim()) / 2, _SCORES / 2, "measured in dendrite phases only", ha="center", va="center",
-            size=SMALL, color=SOFT, gid="no-scores",
-        )  # fmt: skip
-    else:
-        boxes(axes, places, facecolor=DENDRITE, gid="scores")
-        for value, y in (("0", 0.0), (f"{top:.2g}", float(_SCORES))):
-            _left_words(axes, y, value, False, room=8, size=TINY)
+def _score_axis(axes: Axes, layers: Layers, top: float) -> None:
+    """Two lines, their numbers and the name of what the bars show; y is in pixels."""
+    axes.hlines([0, _SCORES], -0.5, len(layers) - 0.5, color=LINE, lw=0.7, zorder=0)
+    for value, y in (("0", 0.0), (f"{top:.2g}", float(_SCORES))):
+        _left_words(axes, y, value, False, room=8, size=TINY)
     _left_words(axes, _SCORES / 2, "mean |r| (0 to 1)", False, room=30)
+
+
+def _draw_scores(axes: Axes, layers: Layers, scores: Mapping[str, float], unit: float) -> None:
+    """Bars beneath the layers, `unit` pixels for a score of 1."""
+    places = [(i - 0.4, 0.0, 0.8, unit * scores[name]) for i, name in enumerate(layers) if name in scores]
+    if places:
+        boxes(axes, places, facecolor=DENDRITE, gid="scores")
+        return
+    axes.text(
+        max(len(layers) - 1, 1) / 2, _SCORES / 2, "measured in dendrite phases only", ha="center", va="center",
+        size=SMALL, color=SOFT, gid="no-scores",
+    )  # fmt: skip
 
 
 def _left_words(axes: Axes, y: float, words: str, strong: bool, room: float = 11, size: float = SMALL) -> None:
@@ -209,14 +215,17 @@ def _layer_names(axes: Axes, layers: list[str]) -> None:
     pixel = (WIDTH - _LEFT - _RIGHT) / (right + 0.5)
     look: dict[str, Any] = {"ha": "center", "va": "center", "color": SOFT, "gid": "layer"}
     outer: list[tuple[str, int, int]] = []
+    free = -1.0  # where the next number may begin, in layers
     for name, first, last in layer_groups(layers):
         word, _, number = name.partition(".")
         if outer and outer[-1][0] == word:
             outer[-1] = (word, outer[-1][1], last)
         else:
             outer.append((word, first, last))
-        if number and text_width(number, TINY) <= (last - first + 1) * pixel + 4:
+        half = text_width(number, TINY) / 2 / pixel
+        if number and half <= (last - first + 1) / 2 + 2 / pixel and (first + last) / 2 - half >= free:
             axes.text((first + last) / 2, -9, number, size=TINY, **look)
+            free = (first + last) / 2 + half + 4 / pixel
     lines = [[(first - 0.35, -18), (last + 0.35, -18)] for _, first, last in outer]
     axes.add_collection(LineCollection(lines, colors=LINE, linewidths=1.4, clip_on=False), autolim=False)
     end = -0.5

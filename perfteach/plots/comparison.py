@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.axes import Axes
 
 from perfteach.errors import ConfigError
 from perfteach.metrics import Interval, paired_interval
@@ -17,7 +17,6 @@ from perfteach.plots.style import (
     DENDRITE,
     GREY,
     INK,
-    LINE,
     PAPER,
     SKY,
     SMALL,
@@ -27,10 +26,13 @@ from perfteach.plots.style import (
     arm_look,
     boxes,
     frame,
+    grid_lines,
     key,
+    light_ticks,
     message,
     name_axes,
     panel,
+    round_numbers,
     short,
     short_tick,
     text_width,
@@ -81,25 +83,25 @@ def parameter_bars(
     widest = max([*totals.values(), limit or 0])
     axes.set_xlim(0, 1.02 * widest or 1)
     axes.set_ylim(len(totals) - 0.5, -0.5)
+    ticks = round_numbers(axes.get_xlim(), 6)
+    grid_lines(axes, ticks, "x")
+    pixel = axes.get_xlim()[1] / (WIDTH - left - 116)
     for row, total in enumerate(totals.values()):
-        over = limit is not None and total > limit
-        axes.annotate(
-            short(total) + (" (over)" if over else ""), (total, row), (5, 0), textcoords="offset points", size=TEXT,
-            weight="bold", color=INK, va="center", annotation_clip=False, gid="total",
-            bbox={"facecolor": PAPER, "lw": 0, "pad": 1},
-        )  # fmt: skip
+        word = short(total) + (" (over)" if limit is not None and total > limit else "")
+        place = total + 7 * pixel
+        if limit is not None and place <= limit <= place + text_width(word, TEXT) * 1.15 * pixel:
+            place = limit + 7 * pixel  # behind the line, not across it
+        look: dict[str, Any] = {"size": TEXT, "weight": "bold", "color": INK, "va": "center", "gid": "total"}
+        axes.text(place, row, word, bbox={"facecolor": PAPER, "lw": 0, "pad": 1}, **look)
     if limit is not None:
         axes.axvline(limit, color=INK, lw=1.1, ls=(0, (4, 3)), gid="limit")
         axes.annotate(
             f"limit {short(limit)}", (limit, 1), (0, 4), xycoords=("data", "axes fraction"), ha="center",
             textcoords="offset points", size=SMALL, color=INK,
         )  # fmt: skip
-    axes.set_yticks(range(len(totals)), list(totals))
-    axes.tick_params(axis="y", labelsize=TEXT, labelcolor=INK, length=0)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_tick(value)))
-    axes.grid(axis="x", color=LINE, lw=0.6)
-    name_axes(axes, f"{unit} (number)")
+    light_ticks(axes, "y", range(len(totals)), list(totals), TEXT, INK)
+    light_ticks(axes, "x", ticks, [short_tick(value) for value in ticks])
+    name_axes(axes, f"{unit} (number)", pads=(19, 0))
     return figure
 
 
@@ -159,22 +161,17 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
     figure = frame(height, title, note, alt=describe_paired_differences(results, control, data=data))
     left, right = _name_margin(pairs), 222
     axes = panel(figure, left, 78, WIDTH - left - right, height - 78 - 50)
+    axes.set_ylim(len(pairs) - 0.5, -0.5)
+    light_ticks(axes, "y", range(len(pairs)), list(pairs), TEXT, INK)
+    words = f"← fewer errors     test error minus that of {control} (percentage points)     more errors →"
+    name_axes(axes, words, pads=(19, 0))
+    figure.keep(title, list(pairs))
     reach = [0.0]
     for row, (arm, differences) in enumerate(pairs.items()):
-        color, marker = arm_look(arm, list(results))
         values = list(differences.values())
-        axes.plot(
-            values, np.full(len(values), row + 0.2), marker, color=color, ms=5, alpha=0.75, mec=PAPER, mew=0.4,
-            gid=f"seeds:{arm}",
-        )  # fmt: skip
         interval = difference_interval(values)
-        if len(values) > 1:
-            mean = sum(values) / len(values)
-            axes.plot([mean], [row - 0.12], marker, color=color, ms=9, mec=INK, mew=0.8, gid=f"mean:{arm}", zorder=4)
-        if interval:
-            axes.hlines(row - 0.12, interval.low, interval.high, color=INK, lw=1.8, gid=f"interval:{arm}", zorder=3)
-            reach += [interval.low, interval.high]
-        reach += values
+        _draw_pairs(axes, row, arm, arm_look(arm, list(results)), values, interval)
+        reach += [*values, *((interval.low, interval.high) if interval else ())]
         axes.annotate(
             _difference_words(values, interval), (1, row), (10, 0), xycoords=("axes fraction", "data"), va="center",
             textcoords="offset points", size=SMALL, color=INK, annotation_clip=False,
@@ -182,13 +179,26 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
     axes.axvline(0, color=INK, lw=1.1, gid="zero", zorder=1)
     span = max(reach) - min(reach) or 1.0
     axes.set_xlim(min(reach) - 0.06 * span, max(reach) + 0.06 * span)
-    axes.set_ylim(len(pairs) - 0.5, -0.5)
-    axes.set_yticks(range(len(pairs)), list(pairs))
-    axes.tick_params(axis="y", labelsize=TEXT, labelcolor=INK, length=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}".replace("-", "−") if value else "0"))
-    axes.grid(axis="x", color=LINE, lw=0.6)
-    name_axes(axes, f"← fewer errors     test error minus that of {control} (percentage points)     more errors →")
+    ticks = round_numbers(axes.get_xlim(), 6)
+    grid_lines(axes, ticks, "x")
+    light_ticks(axes, "x", ticks, [f"{value:+g}".replace("-", "−") if value else "0" for value in ticks])
     return figure
+
+
+def _draw_pairs(
+    axes: Axes, row: int, arm: str, look: tuple[str, str], values: Sequence[float], interval: Interval | None
+) -> None:
+    """An arm's row: its seeds, and above them their mean with its interval."""
+    color, marker = look
+    axes.plot(
+        values, np.full(len(values), row + 0.2), marker, color=color, ms=5, alpha=0.75, mec=PAPER, mew=0.4,
+        gid=f"seeds:{arm}",
+    )  # fmt: skip
+    if len(values) > 1:
+        mean = sum(values) / len(values)
+        axes.plot([mean], [row - 0.12], marker, color=color, ms=9, mec=INK, mew=0.8, gid=f"mean:{arm}", zorder=4)
+    if interval:
+        axes.hlines(row - 0.12, interval.low, interval.high, color=INK, lw=1.8, gid=f"interval:{arm}", zorder=3)
 
 
 def describe_paired_differences(results: Mapping[str, Mapping[int, float]], control: str, *, data: str = "") -> str:

@@ -22,6 +22,7 @@ from perfteach.plots.style import (
     TITLE,
     WIDTH,
     Picture,
+    add_note,
     boxes,
     fitting,
     frame,
@@ -54,13 +55,16 @@ def training_curves(run: Run, until: int | None = None) -> Picture:
     if not shown:
         return message(title, NOTHING)
     height, left, top, right = 380, 62, 96, 140
-    figure = frame(height, title, _run_note(run, shown), alt=describe_training_curves(run, until))
+    figure = frame(height, title, alt=describe_training_curves(run, until))
     axes = panel(figure, left, top, WIDTH - left - right, height - top - 46)
     _epoch_axis(axes, run, named=True)
     every = [100 - epoch[name] for epoch in run.epochs for name in ("train_accuracy", "validation_accuracy")]
     pad = max(0.08 * (max(every) - min(every)), 0.5)
     axes.set_ylim(max(min(every) - pad, -1), min(max(every) + pad, 101))
-    _value_axis(axes, "error (%)", 6)
+    numbers = _value_axis(axes, "error (%)", 6)
+    figure.keep(title, axes.get_xlim(), axes.get_ylim())
+    add_note(figure, _run_note(run, shown))
+    grid_lines(axes, numbers)
     bands = phase_bands(run, until)
     _draw_phases(axes, run, until)
     if (
@@ -71,8 +75,15 @@ def training_curves(run: Run, until: int | None = None) -> Picture:
     ends = []
     for name, color, width in (("train", SOFT, 1.2), ("validation", GREEN, 2.0)):
         errors = [100 - epoch[f"{name}_accuracy"] for epoch in shown]
-        numbers = [epoch["epoch"] for epoch in shown]
-        axes.plot(numbers, errors, color=color, lw=width, gid=name, marker="o", ms=3 if len(shown) < 30 else 0)
+        axes.plot(
+            [epoch["epoch"] for epoch in shown],
+            errors,
+            color=color,
+            lw=width,
+            gid=name,
+            marker="o",
+            ms=3 if len(shown) < 30 else 0,
+        )
         ends.append((errors[-1], f"{'training' if name == 'train' else name} {errors[-1]:.1f} %", color))
     _label_ends(axes, shown[-1]["epoch"], ends)
     best = min(shown, key=lambda epoch: 100 - epoch["validation_accuracy"])
@@ -129,7 +140,7 @@ def rate_and_time(run: Run, until: int | None = None) -> Picture:
     for axes, name, label in ((upper, "lr", "learning rate"), (lower, "seconds", "time (s per epoch)")):
         _epoch_axis(axes, run, named=axes is lower)
         axes.set_ylim(0, 1.12 * max(epoch[name] for epoch in run.epochs) or 1)
-        _value_axis(axes, label, 4)
+        grid_lines(axes, _value_axis(axes, label, 4))
         _draw_phases(axes, run, until)
         style: dict[str, Any] = {"lw": 1.4, "drawstyle": "steps-mid"}
         if name == "seconds":
@@ -175,14 +186,14 @@ def _epoch_axis(axes: Axes, run: Run, named: bool) -> None:
     name_axes(axes, "epoch" if named else "", pads=(19, 0))
 
 
-def _value_axis(axes: Axes, label: str, most: int) -> None:
-    """Round numbers and thin lines at the left, once the limits are set."""
+def _value_axis(axes: Axes, label: str, most: int) -> list[float]:
+    """Round numbers at the left, which are returned, once the limits are set."""
     numbers = round_numbers(axes.get_ylim(), most)
     light_ticks(axes, "y", numbers)
-    grid_lines(axes, numbers)
     axes.set_ylabel(label, size=TEXT, color=SOFT)
     place = axes.get_position()
     axes.yaxis.set_label_coords((20 / WIDTH - place.x0) / place.width, 0.5)  # 20 pixels from the left edge
+    return numbers
 
 
 def _draw_phases(axes: Axes, run: Run, until: int | None) -> None:
@@ -267,8 +278,9 @@ def _label_ends(axes: Axes, epoch: int, ends: list[tuple[float, str, str]]) -> N
         places = [middle - 7, middle + 7]
     for place, (value, word, color) in zip(places, ends, strict=True):
         axes.annotate(
-            word, (epoch, value), (8, (place - value * unit) * 0.72), textcoords="offset points", size=TEXT,
+            word, (epoch, value), (10, (place - value * unit) * 0.72), textcoords="offset points", size=TEXT,
             color=color if color != GREEN else "#01704f", va="center", annotation_clip=False, gid="end",
+            bbox={"facecolor": PAPER, "lw": 0, "pad": 0.5},
         )  # fmt: skip
 
 
@@ -279,7 +291,7 @@ def _run_note(run: Run, shown: Sequence[Epoch]) -> str:
     elif run.finished:
         parts.append(f"test error {_test_error(run):.2f} % with the weights of epoch {_best_epoch(run)}")
     else:
-        parts.append(f"{len(shown)} epochs so far")
+        parts.append(f"{len(shown)} epoch{'s' if len(shown) > 1 else ''} so far")
     return "; ".join([*parts, "ring: lowest validation"])
 
 

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from perfteach.errors import ConfigError
 from perfteach.plots.record import listed
 from perfteach.plots.style import (
     INK,
-    LINE,
     PAPER,
     SMALL,
     SOFT,
@@ -21,23 +19,31 @@ from perfteach.plots.style import (
     Picture,
     arm_look,
     frame,
+    grid_lines,
+    light_ticks,
     message,
     name_axes,
     panel,
+    round_numbers,
     short,
     short_tick,
     text_width,
     with_data,
 )
 
+HEIGHT = 440  # pixels
 
-def pareto(points: Sequence[Mapping[str, Any]], limit: int | None = None, *, data: str = "") -> Picture:
+
+def pareto(
+    points: Sequence[Mapping[str, Any]], limit: int | None = None, *, data: str = "", design: int | None = None
+) -> Picture:
     """Test error against total parameters; the networks that no smaller one beats are ringed and joined by a stair.
 
     Args:
         points: each with "name", "parameters" (total, dendrites counted), "accuracy" (test, percent) and "arm".
         limit: a number of parameters to mark.
         data: name of the data, for the title.
+        design: parameters of a network without a measured error; a line marks it.
 
     Raises:
         ConfigError: when a point lacks one of these or its values are impossible.
@@ -45,16 +51,19 @@ def pareto(points: Sequence[Mapping[str, Any]], limit: int | None = None, *, dat
     title = with_data("Test error against total parameters", data)
     _check_points(points)
     if not points:
-        return message(title, "No network was given.", 420)
-    height = 440
+        return message(title, "No network was given.", HEIGHT)
     note = "ringed: no network with as few parameters makes fewer errors; every dendrite counted"
-    figure = frame(height, title, note, alt=describe_pareto(points, limit, data=data))
-    axes = panel(figure, 62, 96, WIDTH - 62 - 24, height - 96 - 48)
+    figure = frame(HEIGHT, title, note, alt=describe_pareto(points, limit, data=data, design=design))
+    axes = panel(figure, 62, 96, WIDTH - 62 - 24, HEIGHT - 96 - 48)
     sizes, errors = [p["parameters"] for p in points], [100 - p["accuracy"] for p in points]
-    _log_axis(axes, [*sizes, *([limit] if limit else [])])
     pad = 0.14 * (max(errors) - min(errors)) or 1.0
     axes.set_ylim(min(errors) - pad, max(errors) + pad)
-    axes.grid(color=LINE, lw=0.6)
+    numbers = _log_axis(axes, [*sizes, *([limit] if limit else []), *_half_decades(design)])
+    light_ticks(axes, "x", numbers, [short_tick(size) for size in numbers])
+    grid_lines(axes, numbers, "x")
+    numbers = round_numbers(axes.get_ylim(), 8)
+    light_ticks(axes, "y", numbers)
+    grid_lines(axes, numbers)
     front = pareto_front(points)
     axes.step(
         [p["parameters"] for p in front], [100 - p["accuracy"] for p in front], where="post", color=SOFT, lw=1.0,
@@ -72,22 +81,23 @@ def pareto(points: Sequence[Mapping[str, Any]], limit: int | None = None, *, dat
         [p["parameters"] for p in front], [100 - p["accuracy"] for p in front], "o", mfc="none", mec=INK, ms=13,
         mew=1.1, gid="ring", zorder=3,
     )  # fmt: skip
-    if limit is not None:
-        axes.axvline(limit, color=INK, lw=1.1, ls=(0, (1, 2)), gid="limit", zorder=1)
-        axes.annotate(
-            f"limit {short(limit)}", (limit, 0), (4, 5), xycoords=("data", "axes fraction"), size=SMALL, color=INK,
-            textcoords="offset points",
-        )  # fmt: skip
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=len(arms), frameon=False, fontsize=SMALL, labelcolor=SOFT,
         handletextpad=0.1, columnspacing=1.2, borderaxespad=0.2, markerscale=0.8,
     )  # fmt: skip
+    if limit is not None:
+        _mark(axes, limit, f"limit {short(limit)}", lw=1.1, ls=(0, (1, 2)), gid="limit")
     _name_points(axes, points)
-    name_axes(axes, "total parameters (number, logarithmic)", "test error (%)")
+    name_axes(axes, "total parameters (number, logarithmic)", "test error (%)", pads=(19, 30))
+    figure.keep([dict(point) for point in points], limit, data, axes.get_xlim())
+    if design is not None:
+        _mark(axes, design, "this design", lw=1.6, gid="design", zorder=5)
     return figure
 
 
-def describe_pareto(points: Sequence[Mapping[str, Any]], limit: int | None = None, *, data: str = "") -> str:
+def describe_pareto(
+    points: Sequence[Mapping[str, Any]], limit: int | None = None, *, data: str = "", design: int | None = None
+) -> str:
     """The numbers of `pareto` in words."""
     _check_points(points)
     if not points:
@@ -95,14 +105,17 @@ def describe_pareto(points: Sequence[Mapping[str, Any]], limit: int | None = Non
     front = [
         f"{p['name']} ({p['parameters']:,} parameters, {100 - p['accuracy']:.2f} % error)" for p in pareto_front(points)
     ]
+    many = f"{len(points)} network{'s' if len(points) > 1 else ''}"
     text = (
-        f"Test error against total parameters of {len(points)} networks{' on ' + data if data else ''}; "
+        f"Test error against total parameters of {many}{' on ' + data if data else ''}; "
         f"those that no smaller one beats: {listed(front, most=6)}."
     )
-    if limit is None:
-        return text
-    within = sum(p["parameters"] <= limit for p in points)
-    return f"{text} {within} of {len(points)} have at most {limit:,} parameters."
+    if limit is not None:
+        within = sum(p["parameters"] <= limit for p in points)
+        text += f" {within} of {many} {'has' if 1 in (within, len(points)) else 'have'} at most {limit:,} parameters."
+    if design is not None:
+        text += f" A line marks this design's {design:,} parameters; it has no measured error."
+    return text
 
 
 def pareto_front(points: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -123,7 +136,8 @@ def _check_points(points: Sequence[Mapping[str, Any]]) -> None:
             raise ConfigError(f"{point['name']}: parameters must be at least 1 and accuracy lie between 0 and 100")
 
 
-def _log_axis(axes: Axes, sizes: Sequence[float]) -> None:
+def _log_axis(axes: Axes, sizes: Sequence[float]) -> list[float]:
+    """Makes the axis of parameters logarithmic; returns round numbers for it."""
     low, high = min(sizes), max(sizes)
     room = max((high / low) ** 0.12, 1.12)
     axes.set_xscale("log")
@@ -133,15 +147,30 @@ def _log_axis(axes: Axes, sizes: Sequence[float]) -> None:
         ticks = [s * 10.0**p for p in range(0, 12) for s in steps if left <= s * 10.0**p <= right]
         if len(ticks) >= 4:
             break
-    axes.xaxis.set_major_locator(FixedLocator(sorted(set(ticks))))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_tick(value)))
+    return sorted(set(ticks))
+
+
+def _half_decades(design: int | None) -> list[float]:
+    """The ends of the half power of ten around a size: an axis with these stays when a slider moves the size."""
+    return [] if design is None else [10 ** (whole(2 * np.log10(design)) / 2) for whole in (np.floor, np.ceil)]
+
+
+def _mark(axes: Axes, size: int, word: str, **look: Any) -> None:
+    """A line across the axes at a number of parameters, with a word at its foot where there is more room."""
+    axes.axvline(size, color=INK, **{"zorder": 1, **look})
+    low, high = axes.get_xlim()
+    side = -1 if size > (low * high) ** 0.5 else 1
+    axes.annotate(
+        word, (size, 0), (4 * side, 5), xycoords=("data", "axes fraction"), textcoords="offset points", size=SMALL,
+        color=INK, ha="left" if side > 0 else "right", zorder=look.get("zorder", 2),
+        weight="bold" if look["gid"] == "design" else "normal",
+    )  # fmt: skip
 
 
 def _name_points(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
     """Write each name once beside its first point, where it covers neither a point nor another name."""
     place = axes.get_position()
-    wide, high = place.width * WIDTH, place.height * 440
+    wide, high = place.width * WIDTH, place.height * HEIGHT
     (left, right), (low, top) = np.log(axes.get_xlim()), axes.get_ylim()
 
     def pixels(point: Mapping[str, Any]) -> tuple[float, float]:
@@ -156,7 +185,7 @@ def _name_points(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
             continue
         named.add(point["name"])
         length = text_width(point["name"], SMALL)
-        for dx, dy, ha in ((11, 0, "left"), (-11, 0, "right"), (0, 14, "center"), (0, -14, "center"), (9, 13, "left")):
+        for dx, dy, ha in ((14, 0, "left"), (-14, 0, "right"), (0, 17, "center"), (0, -17, "center"), (9, 15, "left")):
             x0 = x + dx - {"left": 0.0, "right": length, "center": length / 2}[ha]
             box = (x0, y + dy - 6, x0 + length, y + dy + 6)
             inside = box[0] >= 0 and box[2] <= wide and box[1] >= 0 and box[3] <= high

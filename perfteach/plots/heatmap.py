@@ -9,9 +9,6 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.image import BboxImage
-from matplotlib.transforms import Bbox, TransformedBbox
 
 from perfteach.plots.record import Epoch, data_title, epochs_until, layer_groups, mean_score, score_layers
 from perfteach.plots.style import (
@@ -23,6 +20,7 @@ from perfteach.plots.style import (
     TINY,
     WIDTH,
     Picture,
+    color_scale,
     fitting,
     frame,
     light_ticks,
@@ -52,29 +50,32 @@ def score_heatmap(run: Run, until: int | None = None) -> Picture:
     if not every:
         return message(title, _no_scores(run), height)
     shown = [epoch for epoch in every if until is None or epoch["epoch"] <= until]
-    values = np.array([[epoch["scores"].get(layer, np.nan) for epoch in shown] for layer in layers], dtype=float)
     highest = max(max(epoch["scores"].values()) for epoch in every)
     figure = frame(height, title, alt=describe_score_heatmap(run, until))
     high = height - 66 - 46
     ticks = _layer_words(layers, high / len(layers))
     left = 44 + int(max(text_width(word, TINY) for _, word in ticks))
     axes = panel(figure, left, 66, WIDTH - left - 104, high)
-    colors = colormaps[SCALE].with_extremes(bad="#b9c0c8")
-    norm = Normalize(0, highest or 1)
-    extent = (-0.5, len(shown) - 0.5, len(layers) - 0.5, -0.5)
-    if shown:
-        axes.imshow(values, cmap=colors, norm=norm, aspect="auto", interpolation="nearest", extent=extent, gid="scores")
+    ends = (0.0, highest or 1.0)
     axes.set_xlim(-0.5, len(every) - 0.5)
     axes.set_ylim(len(layers) - 0.5, -0.5)
     axes.spines[:].set_visible(False)
     name_axes(axes, "epoch (dendrite phases only)", "layer", pads=(19, 0))
     axes.yaxis.set_label_coords((22 - left) / (WIDTH - left - 104), 0.5)
-    _cycle_marks(axes, every, (WIDTH - left - 104) / len(every))
+    gaps = _cycle_marks(axes, every, (WIDTH - left - 104) / len(every))
     light_ticks(axes, "y", [place for place, _ in ticks], [word for _, word in ticks], TINY)
-    if not shown:
+    color_scale(figure, SCALE, (WIDTH - 84, 66, 12, high), ends, round_numbers(ends, 5), "mean |r| (0 to 1)")
+    figure.keep(title, layers, [(epoch["epoch"], epoch.get("cycle")) for epoch in every], ends)
+    if shown:
+        values = np.array([[epoch["scores"].get(layer, np.nan) for epoch in shown] for layer in layers], dtype=float)
+        how: dict[str, Any] = {"norm": Normalize(*ends), "aspect": "auto", "interpolation": "nearest"}
+        how["cmap"] = colormaps[SCALE].with_extremes(bad="#b9c0c8")
+        axes.imshow(values, extent=(-0.5, len(shown) - 0.5, len(layers) - 0.5, -0.5), gid="scores", **how)
+        axes.set_xlim(-0.5, len(every) - 0.5)  # the image has set its own
+        axes.vlines(gaps, 0, 1, transform=axes.get_xaxis_transform(), color=PAPER, lw=3, gid="cycles")
+    else:
         middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
         axes.text(0.5, 0.5, "no dendrite phase yet", size=TEXT, color=SOFT, **middle)
-    _color_scale(figure, norm, (1 - 84 / WIDTH, 46 / height, 12 / WIDTH, 1 - 112 / height))
     return figure
 
 
@@ -82,7 +83,8 @@ def describe_score_heatmap(run: Run, until: int | None = None) -> str:
     """The numbers of `score_heatmap` in words."""
     shown = [epoch for epoch in epochs_until(run, until) if epoch.get("scores")]
     if not shown:
-        return f"{with_data('Correlation with the error, by layer', data_title(run))}. {_no_scores(run)}"
+        why = "No dendrite phase yet." if score_layers(run) else _no_scores(run)
+        return f"{with_data('Correlation with the error, by layer', data_title(run))}. {why}"
     first, last = mean_score(shown[0]), mean_score(shown[-1])
     scores = shown[-1]["scores"]
     top, low = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
@@ -101,12 +103,10 @@ def _heatmap_height(layers: int) -> int:
     return 112 + min(max(9 * layers, 120), 520) if layers else 300
 
 
-def _cycle_marks(axes: Axes, every: Sequence[Epoch], pixels: float) -> None:
-    """A white gap between cycles, the cycle's name above it, and the first and last epoch's number below it."""
+def _cycle_marks(axes: Axes, every: Sequence[Epoch], pixels: float) -> list[float]:
+    """The cycles' names above, their first and last epochs below; returns where a gap parts two of them."""
     starts = [i for i, e in enumerate(every) if i == 0 or e.get("cycle") != every[i - 1].get("cycle")]
     ends = [i - 1 for i in starts[1:]] + [len(every) - 1]
-    gaps = [i - 0.5 for i in starts[1:]]
-    axes.vlines(gaps, 0, 1, transform=axes.get_xaxis_transform(), color=PAPER, lw=3, gid="cycles")
     ticks: list[int] = []
     for start, end in zip(starts, ends, strict=True):
         words = (f"dendrite {every[start].get('cycle')}", str(every[start].get("cycle")))
@@ -117,6 +117,7 @@ def _cycle_marks(axes: Axes, every: Sequence[Epoch], pixels: float) -> None:
         )  # fmt: skip
         ticks += [i for i in dict.fromkeys((start, end)) if not ticks or (i - ticks[-1]) * pixels >= 24]
     light_ticks(axes, "x", ticks, [str(every[i]["epoch"]) for i in ticks])
+    return [i - 0.5 for i in starts[1:]]
 
 
 def _layer_words(layers: Sequence[str], row: float) -> list[tuple[float, str]]:
@@ -133,17 +134,3 @@ def _layer_words(layers: Sequence[str], row: float) -> list[tuple[float, str]]:
             ticks.append((middle, rest if word == before and rest else name[:26]))
             before = word
     return ticks
-
-
-def _color_scale(figure: Figure, norm: Normalize, place: tuple[float, float, float, float]) -> None:
-    """What the colours mean, at the right; an image and a few words, because axes of its own would cost a redraw."""
-    x, y, width, height = place
-    ramp = BboxImage(TransformedBbox(Bbox.from_bounds(*place), figure.transFigure), cmap=SCALE, interpolation="nearest")
-    ramp.set_data(np.linspace(1, 0, 128)[:, None])
-    figure.add_artist(ramp)
-    top = float(norm.vmax or 1)
-    for value in round_numbers((0, top), 3):
-        look: dict[str, Any] = {"size": TINY, "color": SOFT, "va": "center_baseline"}
-        figure.text(x + width + 5 / WIDTH, y + height * value / top, f"{value:g}", **look)
-    look = {"size": SMALL, "color": SOFT, "va": "center", "ha": "center", "rotation": 90}
-    figure.text(1 - 16 / WIDTH, y + height / 2, "mean |r| (0 to 1)", **look)

@@ -147,8 +147,9 @@ def example_predictions(
         lines = [("✓ " if good else "✗ ") + _name(given[index], classes)]
         lines += [] if good else [f"is {_name(true[index], classes)}"]
         for line, text in enumerate(lines):
+            words = text if len(text) <= room else text[: room - 1] + "…"
             axes.text(
-                x + side / 2, y + side + 11 + 14 * line, text[:room], size=SMALL, ha="center", va="center",
+                x + side / 2, y + side + 11 + 14 * line, words, size=SMALL, ha="center", va="center",
                 gid="true" if line else "given", color=SOFT if line else INK if good else WRONG,
                 weight="normal" if line else "bold",
             )  # fmt: skip

@@ -27,6 +27,7 @@ from perfteach.plots.style import (
     SOFT,
     TEXT,
     frame,
+    light_axes,
     name_axes,
     panel,
     quiet,
@@ -77,10 +78,11 @@ def decision_boundary(
         look: dict[str, Any] = {"color": color, "ms": 3.6, "mec": PAPER, "mew": 0.4}
         ax.plot(mine[:, 0], mine[:, 1], marker, gid=f"class:{label}", label=name, **look)
     ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    name_axes(ax, "first input (no unit)", "second input (no unit)")
     if alone:
+        light_axes(ax, "first input (no unit)", "second input (no unit)", room=30)
         _side_notes(cast(Figure, ax.figure), ax, data, points, split, error)
-    else:
+    else:  # axes of the reader's own keep ticks that follow when they are zoomed
+        name_axes(ax, "first input (no unit)", "second input (no unit)")
         words = f"{_state(many, without_dendrites)}: {split} error {error:.1f} %\n{_title(data)}"
         ax.set_title(words, size=TEXT, color=INK, loc="left", linespacing=1.4)
     return cast(Figure, ax.figure)

@@ -75,6 +75,15 @@ def score_layers(run: Run) -> list[str]:
     return list(dict.fromkeys(layer for epoch in run.epochs for layer in epoch.get("scores") or {}))
 
 
+def layer_names(run: Run) -> list[str]:
+    """The layers that can carry dendrites, in the network's order; none for a plain network.
+
+    Records made before the header named them do so in their scores and their result.
+    """
+    named = [str(layer["name"]) for layer in run.header.get("layers") or []]
+    return named or score_layers(run) or list((run.result or {}).get("dendrites") or {})
+
+
 def layer_groups(layers: Sequence[str]) -> list[tuple[str, int, int]]:
     """Runs of neighbouring layers with the same first two name parts: (name, first index, last index)."""
     groups: list[tuple[str, int, int]] = []

@@ -10,17 +10,19 @@ import base64
 import html as escaping
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.image import BboxImage
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
-from matplotlib.ticker import MaxNLocator
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.transforms import Bbox, ScaledTranslation, TransformedBbox
 
 WIDTH = 800  # pixels at DPI, which the text sizes below are made for
 DPI = 100
@@ -61,9 +63,30 @@ class Picture(Figure):
     """A matplotlib figure that knows its alternative text and shows itself with it in a notebook.
 
     It is not registered with pyplot, so there is nothing to close.
+
+    Attributes:
+        alt: the picture in words.
+        still: pictures with an equal `still` differ only in `moving`; None where nothing is known to stay.
     """
 
     alt: str = ""
+    still: Any = None
+    _kept: Collection[Artist] = ()
+
+    def keep(self, *still: Any) -> None:
+        """What has been drawn by now is the same in every picture with the same `still`; the rest lies above it."""
+        # These lie above lines and bands; with the axis off they are not drawn.
+        spines = {spine for axes in self.axes if axes.axison for spine in axes.spines.values()}
+        self.still, self._kept = still, set(self._parts()) - spines
+
+    @property
+    def moving(self) -> list[Artist]:
+        """The parts that were drawn after `keep`, in the order in which they lie on each other."""
+        parts = [part for part in self._parts() if part not in self._kept and part.get_visible()]
+        return sorted(parts, key=lambda part: part.get_zorder())
+
+    def _parts(self) -> list[Artist]:
+        return [part for owner in (*self.axes, self) for part in owner.get_children() if part not in self.axes]
 
     def _repr_html_(self) -> str:
         return html(self)
@@ -79,9 +102,15 @@ def frame(height: int, title: str, note: str = "", alt: str = "") -> Picture:
     title = textwrap.shorten(title, 88, placeholder=" …")
     figure.text(16 / WIDTH, 1 - 16 / height, title, size=TITLE, weight="bold", color=INK, va="top", gid="title")
     if note:
-        note = textwrap.shorten(note, 118, placeholder=" …")
-        figure.text(16 / WIDTH, 1 - 40 / height, note, size=TEXT, color=SOFT, va="top", gid="note")
+        add_note(figure, note)
     return figure
+
+
+def add_note(figure: Figure, note: str) -> None:
+    """A line in small letters below the heading."""
+    high = figure.get_size_inches()[1] * DPI
+    note = textwrap.shorten(note, 118, placeholder=" …")
+    figure.text(16 / WIDTH, 1 - 40 / high, note, size=TEXT, color=SOFT, va="top", gid="note")
 
 
 def panel(figure: Figure, left: int, top: int, width: int, height: int, **how: Any) -> Axes:
@@ -108,19 +137,35 @@ def name_axes(axes: Axes, x: str = "", y: str = "", pads: tuple[float, float] = 
     axes.set_ylabel(y, size=TEXT, color=SOFT, labelpad=pads[1])
 
 
-def light_ticks(axes: Axes, side: str, places: Sequence[float], words: Sequence[str] = (), size: float = SMALL) -> None:
+def light_ticks(
+    axes: Axes, side: str, places: Sequence[float], words: Sequence[str] = (), size: float = SMALL, color: str = SOFT
+) -> None:
     """Tick labels at an axis ("x" or "y"), drawn as plain text once the limits are set.
 
     Matplotlib's own ticks are five artists each and take most of the time of a redraw that follows a slider.
     """
     across = side == "x"
-    (axes.xaxis if across else axes.yaxis).set_ticks([])
+    axis = axes.xaxis if across else axes.yaxis
+    axis.set_major_locator(NullLocator())
+    axis.set_minor_locator(NullLocator())
     shift = ScaledTranslation(0 if across else -5 / 72, -5 / 72 if across else 0, axes.figure.dpi_scale_trans)
     where = (axes.get_xaxis_transform() if across else axes.get_yaxis_transform()) + shift
     look: dict[str, Any] = {"ha": "center", "va": "top"} if across else {"ha": "right", "va": "center_baseline"}
-    for place, word in zip(places, words or [f"{place:g}" for place in places], strict=True):
+    for place, word in zip(places, words or [number(place) for place in places], strict=True):
         x, y = (place, 0.0) if across else (0.0, place)
-        axes.text(x, y, word, transform=where, size=size, color=SOFT, gid=f"{side}-tick", **look)
+        axes.text(x, y, word, transform=where, size=size, color=color, gid=f"{side}-tick", **look)
+
+
+def light_axes(axes: Axes, x: str, y: str, most: tuple[int, int] = (6, 6), room: float = 27) -> None:
+    """Both axes with their names and a few round numbers, once the limits are set; `room` is for the numbers at y."""
+    light_ticks(axes, "x", round_numbers(axes.get_xlim(), most[0]))
+    light_ticks(axes, "y", round_numbers(axes.get_ylim(), most[1]))
+    name_axes(axes, x, y, pads=(19, room))
+
+
+def number(value: float) -> str:
+    """A number at an axis, with a true minus sign."""
+    return f"{value:g}".replace("-", "−")
 
 
 def round_numbers(limits: tuple[float, float], most: int, integer: bool = False) -> list[float]:
@@ -133,11 +178,46 @@ def round_numbers(limits: tuple[float, float], most: int, integer: bool = False)
     ]
 
 
-def grid_lines(axes: Axes, places: Sequence[float]) -> None:
-    """Thin horizontal lines across the axes."""
-    lines = [[(0.0, place), (1.0, place)] for place in places]
+def grid_lines(axes: Axes, places: Sequence[float], side: str = "y") -> LineCollection:
+    """Thin lines across the axes at numbers of an axis."""
+    across = side == "x"
+    lines = [[(place, 0.0), (place, 1.0)] if across else [(0.0, place), (1.0, place)] for place in places]
+    where = axes.get_xaxis_transform() if across else axes.get_yaxis_transform()
     how: dict[str, Any] = {"colors": LINE, "linewidths": 0.6, "zorder": 0.5}
-    axes.add_collection(LineCollection(lines, transform=axes.get_yaxis_transform(), **how), autolim=False)
+    grid = LineCollection(lines, transform=where, **how)
+    axes.add_collection(grid, autolim=False)
+    return grid
+
+
+def color_scale(
+    figure: Figure, colors: str, place: tuple[int, int, int, int], ends: tuple[float, float], ticks: Sequence[float],
+    label: str, away: int = 56,
+) -> None:  # fmt: skip
+    """What the colours mean: a ramp at (left, top, width, height) in pixels, numbers, and a name `away` to its right.
+
+    An image and a few words, because axes of its own would cost a redraw.
+    """
+    wide, high = figure.get_size_inches() * DPI
+    left, top, width, height = place
+    box = Bbox.from_bounds(left / wide, 1 - (top + height) / high, width / wide, height / high)
+    ramp = BboxImage(TransformedBbox(box, figure.transFigure), cmap=colors, interpolation="nearest")
+    ramp.set_data(np.linspace(1, 0, 128)[:, None])
+    figure.add_artist(ramp)
+    look: dict[str, Any] = {"size": SMALL, "color": SOFT, "va": "center", "ha": "center", "rotation": 90}
+    figure.text(box.x1 + away / wide, (box.y0 + box.y1) / 2, label, **look)
+    scale_numbers(figure, place, ends, ticks)
+
+
+def scale_numbers(
+    figure: Figure, place: tuple[int, int, int, int], ends: tuple[float, float], ticks: Sequence[float]
+) -> None:
+    """Numbers beside a colour scale that goes from one end to the other."""
+    wide, high = figure.get_size_inches() * DPI
+    left, top, width, height = place
+    look: dict[str, Any] = {"size": TINY, "color": SOFT, "va": "center_baseline", "gid": "scale"}
+    for value in ticks:
+        down = top + height * (ends[1] - value) / (ends[1] - ends[0])
+        figure.text((left + width + 5) / wide, 1 - down / high, number(value), **look)
 
 
 def boxes(axes: Axes, places: Sequence[tuple[float, float, float, float]], **how: Any) -> PathPatch:
@@ -223,17 +303,18 @@ def png(figure: Figure, dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
-def html(figure: Figure, alt: str | None = None, dpi: int = DPI) -> str:
+def html(figure: Figure, alt: str | None = None, dpi: int = DPI, image: bytes | None = None) -> str:
     """The figure as an `<img>` with alternative text and a fixed shape, which shrinks where the page is narrow.
 
     Args:
         figure: any matplotlib figure.
         alt: what a screen reader says; None takes the picture's own description.
         dpi: resolution; the size on the page stays the same.
+        image: the figure as a PNG, where it has been drawn already.
     """
     words = escaping.escape(getattr(figure, "alt", "") if alt is None else alt, quote=True)
     wide, high = (round(side * DPI) for side in figure.get_size_inches())
-    data = base64.b64encode(png(figure, dpi)).decode()
+    data = base64.b64encode(image or png(figure, dpi)).decode()
     return (
         f'<img alt="{words}" width="{wide}" height="{high}" style="max-width:100%;height:auto;background:{PAPER}" '
         f'src="data:image/png;base64,{data}">'

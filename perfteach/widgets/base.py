@@ -23,7 +23,10 @@ def paragraphs(*sentences: str) -> str:
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """An HTML table with a caption, column headings, and a heading for each row in its first column."""
     start, end = ('style="text-align:left;padding:1px 6px', 'style="text-align:right;padding:1px 6px')
-    columns = "".join(f'<th scope="col" {end if i else start}">{html.escape(name)}</th>' for i, name in enumerate(head))
+    columns = "".join(
+        f'<th scope="col" {end if i else start};white-space:nowrap">{html.escape(name)}</th>'
+        for i, name in enumerate(head)
+    )
     body = "".join(
         f'<tr><th scope="row" {start};white-space:nowrap">{html.escape(row[0])}</th>'
         + "".join(f'<td {end};white-space:nowrap">{html.escape(cell)}</td>' for cell in row[1:])
@@ -72,9 +75,8 @@ def answer_while_running(widget: Any) -> None:
 
 def row(*children: Any) -> Any:
     """Controls next to each other, wrapping where the page is narrow."""
-    return ipywidgets.Box(
-        children, layout=ipywidgets.Layout(display="flex", flex_flow="row wrap", align_items="center", width="auto")
-    )
+    layout = {"display": "flex", "flex_flow": "row wrap", "align_items": "center", "width": "auto"}
+    return ipywidgets.Box(children, layout=ipywidgets.Layout(**layout, grid_gap="0 8px"))
 
 
 class Number:
@@ -87,6 +89,7 @@ class Number:
         value, low, high, step: whole numbers make a whole-number control.
         handler: called with the change (a dict with "new") when the value has changed.
         continuous: follow the slider while it is being dragged, rather than when it is let go.
+        room: width of the name where boxes stand below each other, such as "9.5em".
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Number:
         handler: Callable[[Any], None],
         *,
         continuous: bool = True,
+        room: str = "initial",
     ) -> None:
         whole = all(isinstance(number, int) for number in (value, low, high, step))
         bounds = {"value": value, "min": low, "max": high, "step": step}
@@ -107,7 +111,7 @@ class Number:
         self.box = make_box(
             **bounds,
             description=name,
-            style={"description_width": "initial"},
+            style={"description_width": room},
             layout=ipywidgets.Layout(width="auto", min_width="11em"),
         )
         self.slider = make_slider(
@@ -146,6 +150,9 @@ class PictureBox:
     """A figure as an `<img>` with alternative text, and the same text in words below it."""
 
     def __init__(self, lines: float = 2) -> None:
+        from perfteach import plots
+
+        self.series = plots.Series()
         self.image = ipywidgets.HTML(layout=ipywidgets.Layout(width="auto", min_height="20px"))
         self.text = text(lines)
         self.widget = ipywidgets.VBox(
@@ -158,7 +165,7 @@ class PictureBox:
         from perfteach import plots
 
         self.summary = figure.alt
-        self.image.value = plots.html(figure)
+        self.image.value = plots.html(figure, image=self.series.png(figure))
         self.text.value = paragraphs(figure.alt)
 
     def say(self, sentence: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -47,6 +48,9 @@ LAYERS: dict[str, Callable[[str, nn.Module], bool]] = {
 }
 
 
+_KNOWN: dict[tuple[str, ...], dict[str, Fraction]] = {}  # by the names of the layers
+
+
 @dataclass(frozen=True)
 class Design:
     """What a design costs: parameters by part, multiply-accumulates for one 32×32 image, layers with dendrites."""
@@ -70,25 +74,50 @@ class Design:
 def design(width: float, head: Head, layers: str, dendrites: int) -> Design:
     """Count a MobileNetV3-Small of this width and head with `dendrites` on the chosen layers; nothing is allocated.
 
+    Only the plain network is built. What dendrites add follows from the layers' sizes, which is several times quicker
+    than growing them, and a slider waits for it. The tests compare both.
+
     Raises:
         ConfigError: for an unknown choice of layers, or settings that the model refuses.
     """
-    from perfteach.dendrites import add_dendrites
-    from perfteach.models import count_macs, count_parameters, mobilenet_small
-    from perfteach.selection import perforate
+    from perfteach.models import count_parameters, mobilenet_small
 
     if layers not in LAYERS:
         raise ConfigError(f"unknown choice of layers {layers!r}; choose one of {', '.join(LAYERS)}")
-    wrapped = 0
     with torch.device("meta"):
         model = mobilenet_small(10, width, head=head)
-        if dendrites:
-            perforate(model, select=LAYERS[layers])
-            perforation: Any = model.perforation
-            wrapped = len(perforation.wrapped)
-            for _ in range(dendrites):
-                add_dendrites(model)
-    return Design(count_parameters(model).as_dict(), count_macs(model).total, wrapped)
+    every: dict[str, Any] = {
+        name: module for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))
+    }
+    chosen = {name for name, layer in every.items() if dendrites and LAYERS[layers](name, layer)}
+    spent = _macs_per_weight(model, every)
+    macs = sum((1 + dendrites * (name in chosen)) * layer.weight.numel() * spent[name] for name, layer in every.items())
+    parameters = count_parameters(model).as_dict()
+    parameters["dendrites"] = sum(_of_dendrites(every[name], dendrites) for name in chosen)
+    parameters["total"] += parameters["dendrites"]
+    return Design(parameters, int(macs), len(chosen))
+
+
+def _of_dendrites(layer: Any, many: int) -> int:
+    """Parameters of a layer's dendrites: each has the layer's form, with its norm, and hears those before it."""
+    neurons = layer.weight.shape[0]
+    own = layer.weight.numel() + (2 * neurons if layer.bias is None else neurons)  # here a norm stands for a bias
+    return int(many * (own + neurons) + neurons * many * (many - 1) // 2)  # `neurons`: a weight w for each
+
+
+def _macs_per_weight(model: nn.Module, every: dict[str, Any]) -> dict[str, Fraction]:
+    """Multiply-accumulates of each layer for every weight it has: the same at all widths with the same layers.
+
+    They depend on the size of the maps only. A block drops its first convolution at some widths, which renames others.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    if tuple(every) not in _KNOWN:
+        with torch.no_grad(), torch.device("meta"), FlopCounterMode(display=False) as counter:
+            model.eval()(torch.zeros(1, 3, 32, 32))
+        spent = {name.partition(".")[2]: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+        _KNOWN[tuple(every)] = {name: Fraction(spent[name], 2 * layer.weight.numel()) for name, layer in every.items()}
+    return _KNOWN[tuple(every)]
 
 
 def nearest_run(runs: Sequence[Run], total: int) -> Run | None:
@@ -104,7 +133,9 @@ def nearest_sentence(runs: Sequence[Run], total: int) -> str:
         return "There are no recorded runs to compare with, so nothing is said about accuracy."
     size = _total(run)
     away = (
-        "the same size" if size == total else f"{abs(size - total) / total:.1%} {'more' if size > total else 'fewer'}"
+        "the same size"
+        if size == total
+        else f"{100 * abs(size - total) / total:.1f} % {'more' if size > total else 'fewer'}"
     )
     return (
         f"Nearest recorded run by parameters: {run.name}, {size:,} parameters ({away}), test accuracy "
@@ -176,7 +207,7 @@ class BudgetDesigner(Panel):
         self.bars.show(plots.parameter_bars(self._counts(now), limit=LINE))
         points = recorded_points(self.runs)
         if points:
-            self.points.show(marked(plots.pareto(points, LINE, data=self._data()), now.total))
+            self.points.show(plots.pareto(points, LINE, data=self._data(), design=now.total))
         else:
             self.points.say("There are no recorded runs yet, so there are no accuracies to draw.")
 
@@ -195,7 +226,7 @@ class BudgetDesigner(Panel):
         share = now.parameters["dendrites"] / now.total
         return [
             f"{now.total:,} parameters with every dendrite counted, {abs(gap):,} {which} the 1.66 M line. "
-            f"Dendrites: {where}, {share:.0%} of the parameters. File: {now.megabytes:.2f} MB. "
+            f"Dendrites: {where}, {100 * share:.0f} % of the parameters. File: {now.megabytes:.2f} MB. "
             f"One 32×32 image: {now.macs / 1e6:.2f} million multiply-accumulates.",
             nearest_sentence(self.runs, now.total),
         ]
@@ -214,24 +245,8 @@ class BudgetDesigner(Panel):
 def cost_table(now: Design) -> str:
     """HTML table of parameters by part with the size each takes in the file."""
     rows = [
-        (part, f"{count:,}", f"{count * BYTES / 1e6:.2f}", f"{count / now.total:.1%}")
+        (part, f"{count:,}", f"{count * BYTES / 1e6:.2f}", f"{100 * count / now.total:.1f} %")
         for part, count in now.parameters.items()
         if count or part == "dendrites"
     ]
     return table("Parameters by part", ("part", "parameters", "MB", "share"), rows)
-
-
-def marked(figure: Picture, total: int) -> Picture:
-    """Draw where the design stands on the axis of parameters; it has no accuracy of its own."""
-    axes = figure.axes[0]
-    low, high = axes.get_xlim()
-    axes.set_xlim(min(low, total / 1.1), max(high, total * 1.1))
-    axes.axvline(total, color="#1f2933", lw=1.6, gid="design", zorder=1)
-    low, high = axes.get_xlim()
-    left = total > (low * high) ** 0.5  # in the right half of a logarithmic axis
-    axes.annotate(
-        "this design", (total, 0), (-4 if left else 4, 18), xycoords=("data", "axes fraction"), size=8, weight="bold",
-        textcoords="offset points", ha="right" if left else "left",
-    )  # fmt: skip
-    figure.alt += f" A line marks this design's {total:,} parameters; it has no measured error."
-    return figure

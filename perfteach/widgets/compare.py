@@ -86,7 +86,7 @@ def verdicts(arms: Arms, control: str) -> list[str]:
             said.append(f"{arm} and {control} cannot be told apart: the interval {both[0]} points contains zero.")
         else:
             what = "better" if both[0].estimate > 0 else "worse"
-            said.append(f"{arm} is {what} than {control} by {both[0]} points of test accuracy.")
+            said.append(f"{arm} is {what} than {control}: {both[0]} points of test accuracy.")
     return said
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LINES = ("-", "--", "-.", ":")
 ERRORS = "PuOr_r"  # diverging, and readable without red and green
 HEIGHT = 404  # pixels of the lab's picture
+SCALE = (84, 10, 266)  # top, width and height of a colour scale in pixels
+MARKS = "o^"  # of the two classes
 ARROW = 1.6  # length of the longest gradient arrow, in units of a weight
 
 
@@ -39,39 +41,64 @@ def dendrite_view(model: OneNeuron, objective: str) -> Picture:
         f"Right: |{objective}| over the dendrite's two weights at bias {c:.2f}; the dendrite stands at "
         f"({a1:.2f}, {a2:.2f}) at height {model.objective(objective):.4f}, and the arrow is the gradient."
     )
-    _error_map(style.panel(figure, 52, 84, 266, 266), figure, model)
-    _hill(style.panel(figure, 444, 84, 266, 266), figure, model, objective)
+    edge = float(model.data.train.inputs.abs().max()) * 1.1
+    left, right = style.panel(figure, 52, 84, 266, 266), style.panel(figure, 444, 84, 266, 266)
+    left.set(xlim=(-edge, edge), ylim=(-edge, edge))
+    right.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT))
+    style.light_axes(left, "first input (no unit)", "second input (no unit)", most=(3, 3), room=24)
+    style.light_axes(right, "dendrite weight 1 (no unit)", "dendrite weight 2 (no unit)", most=(2, 2), room=24)
+    ends = (-1.0, 1.0)
+    style.color_scale(figure, ERRORS, (328, *SCALE), ends, (*ends, 0.0), "error E = σ(h′) − y (no unit)", away=32)
+    style.color_scale(figure, style.SCALE, (720, *SCALE), ends, (), f"|{objective}| (no unit)")
+    _class_names(left, model)
+    figure.keep(model.data.name, model.data.classes, edge, objective)
+    _error_map(left, model, edge)
+    top = _hill(right, model, objective)
+    style.scale_numbers(figure, (720, *SCALE), (0.0, top), (0.0, float(f"{top:.3g}")))
     return figure
 
 
-def _error_map(axes: Axes, figure: Picture, model: OneNeuron) -> None:
+def _class_names(axes: Axes, model: OneNeuron) -> None:
+    """The classes' marks, which are white because a colour is an error."""
+    from matplotlib.lines import Line2D
+
+    from perfteach.plots import style
+
+    look: dict[str, Any] = {"color": style.PAPER, "markeredgecolor": style.INK, "markeredgewidth": 0.5, "lw": 0}
+    marks = [
+        Line2D([], [], marker=mark, label=name, **look) for mark, name in zip(MARKS, model.data.classes, strict=True)
+    ]
+    legend: dict[str, Any] = {"frameon": False, "fontsize": style.SMALL, "handletextpad": 0.1, "borderaxespad": 0.2}
+    axes.legend(handles=marks, loc="lower left", bbox_to_anchor=(-0.03, 1.0), ncols=2, labelcolor=style.SOFT, **legend)
+
+
+def _error_map(axes: Axes, model: OneNeuron, edge: float) -> None:
     from perfteach.plots import style
 
     x, y = model.data.train.inputs.numpy(), model.data.train.labels.numpy()
     e = model.error()[:, 0].numpy()
-    edge = float(abs(x).max()) * 1.1
     grid = torch.linspace(-edge, edge, 80)
     gx, gy = torch.meshgrid(grid, grid, indexing="xy")
     a1, a2, c = model.dendrite
     v = torch.tanh(a1 * gx + a2 * gy + c).numpy()
-    line = grid.numpy()
     extent = (-edge, edge, -edge, edge)
     axes.imshow(v, extent=extent, origin="lower", cmap="Greys", vmin=-1, vmax=4, gid="dendrite")
-    if v.min() < 0 < v.max():
-        axes.contour(line, line, v, levels=[0.0], colors=style.INK, linewidths=2)
-    for label, marker in enumerate("o^"):
-        of, name = y == label, model.data.classes[label]
+    size = (a1**2 + a2**2) ** 0.5
+    if size:  # the line a·x + c = 0, from its point nearest to the middle far enough both ways
+        middle, along = (-c * a1 / size**2, -c * a2 / size**2), (-a2 / size * 3 * edge, a1 / size * 3 * edge)
+        ends = [[m - d, m + d] for m, d in zip(middle, along, strict=True)]
+        axes.plot(*ends, color=style.INK, linewidth=2, gid="zero", zorder=0.9)
+    for label, marker in enumerate(MARKS):
+        of = y == label
         look: dict[str, Any] = {"marker": marker, "edgecolors": style.INK, "linewidths": 0.5, "s": 24}
-        axes.scatter(x[of, 0], x[of, 1], c=e[of], cmap=ERRORS, vmin=-1, vmax=1, label=name, **look)
-    few = [-1, 0, 1] if edge < 2 else [-round(edge), 0, round(edge)]  # every tick costs milliseconds
-    axes.set(xlim=(-edge, edge), ylim=(-edge, edge), xticks=few, yticks=few)
-    style.name_axes(axes, "first input (no unit)", "second input (no unit)")
-    legend: dict[str, Any] = {"frameon": False, "fontsize": style.SMALL, "handletextpad": 0.1, "borderaxespad": 0.2}
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.03, 1.0), ncols=2, **legend)
-    _scale(figure, ERRORS, (-1.0, 1.0), 328, "error E = p − y (no unit)")
+        axes.scatter(x[of, 0], x[of, 1], c=e[of], cmap=ERRORS, vmin=-1, vmax=1, **look)
+    axes.set(xlim=(-edge, edge), ylim=(-edge, edge))
 
 
-def _hill(axes: Axes, figure: Picture, model: OneNeuron, objective: str) -> None:
+def _hill(axes: Axes, model: OneNeuron, objective: str) -> float:
+    """Draws the objective over the two weights; returns its highest value."""
+    from matplotlib.patches import FancyArrowPatch
+
     from perfteach.plots import style
 
     _, height = model.landscape(objective)
@@ -85,54 +112,60 @@ def _hill(axes: Axes, figure: Picture, model: OneNeuron, objective: str) -> None
     if size > 1e-6:  # the arrow grows with the slope, up to a limit
         scale = ARROW * min(1.0, 0.3 + 5 * size) / size
         shape = "simple,tail_width=0.35,head_width=1.0,head_length=0.9"
-        look = {"arrowstyle": shape, "facecolor": style.INK, "edgecolor": "white", "mutation_scale": 12, "shrinkA": 0}
-        axes.annotate("", (a1 + scale * g1, a2 + scale * g2), (a1, a2), arrowprops=look, annotation_clip=False)
+        look: dict[str, Any] = {"arrowstyle": shape, "facecolor": style.INK, "edgecolor": "white", "shrinkA": 0}
+        ends = ((a1, a2), (a1 + scale * g1, a2 + scale * g2))
+        axes.add_artist(FancyArrowPatch(*ends, mutation_scale=12, clip_on=False, zorder=3, **look))
     axes.plot([a1], [a2], "o", color="white", mec=style.INK, ms=9, zorder=5, clip_on=False)
-    few = [-LIMIT, 0, LIMIT]
-    axes.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), xticks=few, yticks=few)
-    style.name_axes(axes, "dendrite weight 1 (no unit)", "dendrite weight 2 (no unit)")
-    _scale(figure, style.SCALE, (0.0, top), 720, f"|{objective}| (no unit)")
-
-
-def _scale(figure: Picture, colors: str, ends: tuple[float, float], left: int, label: str) -> None:
-    """A colour scale `left` pixels from the picture's edge."""
-    from perfteach.plots import style
-
-    axes = figure.add_axes((left / style.WIDTH, 1 - 350 / HEIGHT, 10 / style.WIDTH, 266 / HEIGHT))
-    ramp = torch.linspace(0, 1, 128)[:, None].numpy()
-    axes.imshow(ramp, cmap=colors, aspect="auto", origin="lower", extent=(0, 1, *ends))
-    axes.set_xticks([])
-    axes.set_yticks([ends[0], ends[1]], [f"{end:.3g}" for end in ends])
-    axes.yaxis.tick_right()
-    axes.yaxis.set_label_position("right")
-    axes.set_ylabel(label, size=style.SMALL, color=style.SOFT)
-    axes.tick_params(colors=style.SOFT, labelsize=style.TINY, length=0)
-    axes.spines[:].set_visible(False)
+    axes.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT))
+    return top
 
 
 def arm_curves(arms: Mapping[str, Sequence[Run]], data: str) -> Picture:
     """Validation error of each arm by epoch: the mean over its seeds, and the range they span."""
     from perfteach.plots import style
 
-    title = style.with_data("Validation error by arm", data)
-    figure = style.frame(400, title, "lines: mean over the seeds; bands: from the lowest to the highest seed")
+    title, drawn = style.with_data("Validation error by arm", data), {name: spread(runs) for name, runs in arms.items()}
+    figure = style.frame(400, title)
     axes = style.panel(figure, 62, 96, style.WIDTH - 62 - 20, 400 - 96 - 46)
-    ends = []
-    for number, (name, runs) in enumerate(arms.items()):
-        epochs, low, mean, high = spread(runs)
-        color, _ = style.arm_look(name, list(arms))
-        seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
-        look: dict[str, Any] = {"color": color, "linestyle": LINES[number % len(LINES)], "gid": f"arm:{name}"}
-        axes.plot(epochs, mean, label=f"{name} ({seeds})", linewidth=1.8, **look)
-        axes.fill_between(epochs, low, high, alpha=0.15, color=color, linewidth=0)
-        if mean:
-            ends.append(f"{name} {mean[-1]:.2f} %")
-    style.name_axes(axes, "epoch", "validation error (%)")
-    axes.grid(axis="y", color=style.LINE, lw=0.6)
-    legend = {"frameon": False, "fontsize": style.SMALL, "labelcolor": style.INK, "handlelength": 2.6}
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, borderaxespad=0.2, columnspacing=1.2, **legend)
-    figure.alt = f"{title}, means over seeds; in the last epoch: {', '.join(ends)}."
+    last = max((epochs[-1] for epochs, *_ in drawn.values() if epochs), default=1)
+    axes.set_xlim(0.5, max(last, 5) + 0.5)
+    style.light_ticks(axes, "x", style.round_numbers(axes.get_xlim(), 8, integer=True))
+    style.name_axes(axes, "epoch", "validation error (%)", pads=(19, 27))
+    looks: dict[str, Any] = {
+        name: {"color": style.arm_look(name, list(arms))[0], "linestyle": LINES[number % len(LINES)], "linewidth": 1.8}
+        for number, name in enumerate(arms)
+    }
+    many = {len(runs) for runs in arms.values()}
+    words = {
+        name: name if len(many) == 1 else f"{name} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
+        for name, runs in arms.items()
+    }
+    _arm_names(axes, {words[name]: look for name, look in looks.items()})
+    figure.keep(title, last, words)
+
+    seeds = f"{max(many)} seeds" if len(many) == 1 else "the seeds"
+    bands = f"lines: mean over {seeds}; bands: from the lowest to the highest seed"
+    style.add_note(figure, "one seed each" if many == {1} else bands)
+    for name, (epochs, low, mean, high) in drawn.items():
+        axes.plot(epochs, mean, gid=f"arm:{name}", **looks[name])
+        axes.fill_between(epochs, low, high, alpha=0.15, color=looks[name]["color"], linewidth=0)
+    numbers = style.round_numbers(axes.get_ylim(), 6)
+    style.light_ticks(axes, "y", numbers)
+    style.grid_lines(axes, numbers)
+    ends = ", ".join(f"{name} {mean[-1]:.2f} %" for name, (_, _, mean, _) in drawn.items() if mean)
+    figure.alt = f"{title}, means over seeds; in the last epoch: {ends}."
     return figure
+
+
+def _arm_names(axes: Axes, looks: Mapping[str, Any]) -> None:
+    from matplotlib.lines import Line2D
+
+    from perfteach.plots import style
+
+    lines = [Line2D([], [], label=name, **look) for name, look in looks.items()]
+    legend: dict[str, Any] = {"frameon": False, "fontsize": style.SMALL, "labelcolor": style.INK, "handlelength": 2.6}
+    legend |= {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2, "columnspacing": 1.2}
+    axes.legend(handles=lines, ncols=4, **legend)
 
 
 def spread(runs: Sequence[Run]) -> tuple[list[int], list[float], list[float], list[float]]:

@@ -35,7 +35,7 @@ class CorrelationLab(Panel):
         self.data, self.seed = data, seed
         self.steps, self.switched, self._moving = 0, False, False
         names = ("Dendrite weight 1", "Dendrite weight 2", "Dendrite bias")
-        self.numbers = [Number(name, 0.0, -LIMIT, LIMIT, 0.1, self.on_number) for name in names]
+        self.numbers = [Number(name, 0.0, -LIMIT, LIMIT, 0.1, self.on_number, room="9.5em") for name in names]
         self.objective = ipywidgets.Dropdown(
             options=OBJECTIVES, value="correlation", description="Climbs", style={"description_width": "initial"}
         )
@@ -89,6 +89,7 @@ class CorrelationLab(Panel):
         self.switched = True
         self._freeze(True)
         self.show()
+        self.show_boundary()
 
     def on_again(self, _button: Any) -> None:
         """Back to the start."""
@@ -96,6 +97,7 @@ class CorrelationLab(Panel):
         self.steps, self.switched = 0, False
         self._freeze(False)
         self.show()
+        self.show_boundary()
 
     def _climb(self, steps: int) -> None:
         self.model.ascend(self.objective.value, self.rate.value, steps)
@@ -109,9 +111,7 @@ class CorrelationLab(Panel):
     # ------------------------------------------------------------------ showing
 
     def show(self) -> None:
-        """Bring controls, words and pictures to the model's state."""
-        from perfteach import plots
-
+        """Bring controls, words and the dendrite's picture to the model's state."""
         self._moving = True  # the boxes show rounded values, which must not be taken for input
         try:
             for number, value in zip(self.numbers, self.model.dendrite, strict=True):
@@ -120,6 +120,11 @@ class CorrelationLab(Panel):
             self._moving = False
         self.words.value = paragraphs(*self.sentences())
         self.dendrite.show(self.still())
+
+    def show_boundary(self) -> None:
+        """Draw the decision boundary: it only moves when a neuron phase begins or has ended, as w is 0 before."""
+        from perfteach import plots
+
         self.boundary.show(cast("Picture", plots.decision_boundary(self.model, self.data)))
 
     def sentences(self) -> list[str]:

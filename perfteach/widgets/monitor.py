@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from perfteach.config import Callback
+from perfteach.widgets import records
 from perfteach.widgets.base import Panel, PictureBox, answer_while_running, button, paragraphs, row, text
 
 if TYPE_CHECKING:
@@ -25,8 +26,9 @@ SHARE = 0.2  # of the training time, at most, goes into drawing
 
 
 class PhaseMonitor(Panel, Callback):
-    """Progress, curves as they grow, and three buttons: switch phase now, pause or continue, stop and keep the best.
+    """Progress, curves as they grow, who is learning, and three buttons.
 
+    The buttons switch the phase now, pause or continue, and stop and keep the best.
     Give it to the trainer; it shows itself when training begins, unless it was shown before:
     `PerforatedTrainer(model, data, config, callbacks=[PhaseMonitor()]).fit(progress=False)`.
     """
@@ -44,7 +46,7 @@ class PhaseMonitor(Panel, Callback):
             "Stop and keep the best", "End training after this batch; the best weights stay", self.on_stop
         )
         self.answer, self.words = text(1), text(2)
-        self.curves = PictureBox()
+        self.curves, self.strip = PictureBox(), PictureBox()
         self._shown = False
         self._handle: Any = None
         self._next = 0.0  # when the next redraw is due, on the clock of time.monotonic
@@ -54,6 +56,7 @@ class PhaseMonitor(Panel, Callback):
             self.answer,
             self.words,
             self.curves.widget,
+            self.strip.widget,
         )
         for each in (self.switch, self.pause, self.stop):
             answer_while_running(each)
@@ -159,6 +162,9 @@ class PhaseMonitor(Panel, Callback):
         self._run, start = run, time.monotonic()
         if run.epochs:
             self.curves.show(plots.training_curves(run))
+            if records.layer_names(run):  # records of older versions name them only once there are scores
+                network = plots.state_at(run, run.epochs[-1]["epoch"]) | {"data": plots.data_title(run)}
+                self.strip.show(plots.architecture_strip(**network))
         else:
             self.words.value = paragraphs("The first epoch is running; the curves appear when it is done.")
         cost = time.monotonic() - start

@@ -50,9 +50,9 @@ def dendrites_at(run: Run, record: dict[str, Any]) -> int:
 
 def layer_names(run: Run) -> list[str]:
     """The layers that can carry dendrites, in the network's order; none for a plain network."""
-    if run.result and run.result.get("dendrites"):
-        return list(run.result["dendrites"])
-    return next((list(record["scores"]) for record in run.epochs if record.get("scores")), [])
+    from perfteach.plots import record
+
+    return record.layer_names(run)
 
 
 def what_happens(run: Run, epoch: int) -> str:

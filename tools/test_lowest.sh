@@ -1,0 +1,24 @@
+#!/bin/bash
+# Runs the unit tests on the lowest versions that pyproject.toml allows: tools/test_lowest.sh [FOLDER]
+# Slow (a second copy of PyTorch is downloaded), so it is run by hand when a bound changes, not in every CI run.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+folder="${1:-$(mktemp -d)}"
+python="${PYTHON:-python3}"
+
+# A folder of wheels set up for other projects must not supply a torch that does not match.
+unset PIP_FIND_LINKS PIP_CONSTRAINT UV_FIND_LINKS UV_CONSTRAINT
+"$python" -m venv "$folder/venv"
+"$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
+
+# The runtime part at its lowest; what only developers need comes at the versions the project is tested with.
+"$folder/venv/bin/python" -m uv pip install --python "$folder/venv/bin/python" --resolution lowest-direct -e .
+grep -E '^(pytest|pytest-timeout|hypothesis|psutil|nbformat|jupytext|nbclient|seaborn|ipykernel)==' constraints.txt >"$folder/dev.txt"
+"$folder/venv/bin/python" -m uv pip freeze --python "$folder/venv/bin/python" --exclude-editable >"$folder/lowest.txt"
+"$folder/venv/bin/python" -m uv pip install --python "$folder/venv/bin/python" -c "$folder/lowest.txt" -r "$folder/dev.txt" pyyaml
+"$folder/venv/bin/python" -m uv pip freeze --python "$folder/venv/bin/python" |
+    grep -E '^(torch|torchvision|numpy|scipy|pandas|matplotlib|tqdm|pillow|ipywidgets|jupyterlab|packaging|onnx|onnxscript|onnxruntime)=='
+
+OMP_NUM_THREADS=1 "$folder/venv/bin/python" -m pytest -m "not browser" \
+    --ignore tests/test_packaging.py --ignore tests/test_launch.py tests
