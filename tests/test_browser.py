@@ -54,6 +54,12 @@ CELLS = {
         print("REASONS", [event["reason"] for event in live.events if event["event"] in ("switch", "stop")])
         print("USABLE", live.finished, round(live.result["test_accuracy"]))""",
 }
+COURSE = ("00_start_here", "03_perforated_backpropagation")
+# Whether every code cell of the notebook has run.
+ALL_RUN = """() => {
+    const prompts = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')];
+    return prompts.length > 10 && prompts.every(prompt => /\\[\\d+\\]/.test(prompt.innerText));
+}"""
 IDLE = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
     return panel?.sessionContext?.session?.kernel?.status === 'idle';
@@ -99,6 +105,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     base = tmp_path_factory.mktemp("lab")
     (base / "work").mkdir()
     write_notebook(base / "work" / "widgets.ipynb")
+    for name in COURSE:
+        shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", base / "work")
     settings(base / "settings")
     places = {"SETTINGS": "LAB_SETTINGS_DIR", "WORKSPACES": "LAB_WORKSPACES_DIR", "CONFIG": "_CONFIG_DIR"}
     places |= {"DATA": "_DATA_DIR", "RUNTIME": "_RUNTIME_DIR"}
@@ -318,3 +326,22 @@ def test_nothing_went_wrong_in_the_page(page):
     assert page.problems == []
     assert page.locator(".jp-OutputArea [data-mime-type*=stderr]").all_inner_texts() == []
     assert page.get_by_text("Error displaying widget").count() == 0
+
+
+@pytest.mark.parametrize("name", COURSE)
+def test_a_course_notebook_runs_from_top_to_bottom(chromium, lab, name):
+    page = chromium.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(180_000)
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(f"{lab}/lab/workspaces/{name}/tree/{name}.ipynb")  # not the workspace in which the widgets are open
+    page.wait_for_function(IDLE)
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
+    page.wait_for_function(ALL_RUN)
+    shown = page.locator(".jp-Notebook")
+    assert shown.locator("[data-mime-type*=stderr], [data-mime-type*=error]").all_inner_texts() == []
+    shown.get_by_role("slider").first.wait_for()  # the explorer has come up
+    assert page.get_by_text("Error displaying widget").count() == 0
+    assert problems == []
+    page.close()
