@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from perfteach.plots.record import NOTHING, Band, Epoch, data_title, epochs_until, listed, mean_score, phase_bands
 from perfteach.plots.style import (
@@ -243,8 +244,8 @@ def _epochs_of(run: Run, event: str, until: int | None) -> list[int]:
 
 
 def _pixels_high(axes: Axes) -> float:
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    figure = axes.figure
+    assert isinstance(figure, Figure)
     return float(axes.get_position().height * figure.get_size_inches()[1] * DPI)
 
 
