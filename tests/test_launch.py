@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
@@ -15,11 +14,11 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import psutil
 import pytest
+from conftest import load_tool
 from PIL import Image
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # the first set-up on a machine downloads 3 GB
@@ -31,16 +30,7 @@ Cut = Callable[[list[str]], list[str]]
 NO_CIFAR10 = r"perfteach: .*(run `perfteach data download cifar10`|cannot be reached).*load\('synthetic10'\)"
 
 
-def _tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("binder_check", ROOT / "tools" / "binder_check.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = _tool()
+tool = load_tool("binder_check")
 
 
 @pytest.fixture

@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 from pathlib import Path
-from types import ModuleType
 from urllib.parse import urlsplit
 
 import nbformat
 import pytest
+from conftest import load_tool
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BUILT = [*NOTEBOOKS, *sorted((ROOT / "notebooks" / "solutions").glob("*.ipynb"))]
 
 
-def _tool(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("set_repository", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = _tool(ROOT / "tools" / "set_repository.py")
+tool = load_tool("set_repository")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
