@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -118,14 +119,10 @@ class Study:
         return ((arm, seed) for seed in self.seeds for arm in order)
 
 
-_sizes: dict[tuple[float, int], int] = {}
-
-
+@lru_cache
 def _plain_size(width: float, classes: int) -> int:
-    if (width, classes) not in _sizes:
-        with torch.device("meta"):
-            _sizes[width, classes] = sum(p.numel() for p in models.mobilenet_small(classes, width).parameters())
-    return _sizes[width, classes]
+    with torch.device("meta"):
+        return sum(p.numel() for p in models.mobilenet_small(classes, width).parameters())
 
 
 CONTROLS = ("baseline", "same-epochs", "wider", "perforated", "thawed", "gradient")

@@ -103,10 +103,11 @@ def test_unknown_arms_and_seeds_are_refused(records, tiny_data, tmp_path):
             run_study("tiny", tiny_data, tmp_path / "work", progress=False, **wrong)
 
 
-def test_records_and_baselines_of_an_older_declaration_are_refused(records, tiny_data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("change", [{"baseline": 3}, {"lr": 1e-3}])
+def test_records_and_baselines_of_an_older_declaration_are_refused(records, tiny_data, tmp_path, monkeypatch, change):
     work = tmp_path / "work"
     run_study("tiny", tiny_data, work, arms=("baseline",), seeds=(0,), progress=False)
-    monkeypatch.setitem(STUDIES, "tiny", dataclasses.replace(TINY, baseline=3))
+    monkeypatch.setitem(STUDIES, "tiny", dataclasses.replace(TINY, **change))
     with pytest.raises(DataError, match="other settings"):
         run_study("tiny", tiny_data, work, arms=("baseline",), seeds=(0,), progress=False)
     with pytest.raises(ConfigError, match="other settings"):
