@@ -183,7 +183,9 @@ class DendriticLayer(nn.Module):
         return self.__dict__ | {"_heard": []}  # graph tensors can be neither copied nor pickled
 
     def extra_repr(self) -> str:
-        return f"{self.neurons} neurons with {len(self.dendrites)} dendrites each, rule={self.rule}, phase={self.phase}"
+        count = len(self.dendrites)
+        grown = f"{count} dendrite{'s' * (count != 1)} each"
+        return f"{self.neurons} neurons with {grown}, rule={self.rule}, phase={self.phase}"
 
 
 def dendritic_layers(model: nn.Module) -> Iterator[tuple[str, DendriticLayer]]:

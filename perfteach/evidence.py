@@ -31,6 +31,8 @@ Scores = dict[str, dict[int, float]]
 QUESTIONS = (
     ("perforated", "same-epochs", "Do frozen dendrites beat training longer?"),
     ("thawed", "same-epochs", "Do thawed dendrites beat training longer?"),
+    ("gradient", "same-epochs", "Do backpropagated dendrites beat training longer?"),
+    ("wider", "same-epochs", "Does more width beat training longer?"),
     ("perforated", "wider", "Do frozen dendrites beat a wider network of the same size?"),
     ("thawed", "wider", "Do thawed dendrites beat a wider network of the same size?"),
     ("perforated", "random", "Did the correlation phase help?"),

@@ -290,6 +290,19 @@ def test_parameter_bars_draw_every_part():
     assert words(plots.parameter_bars({}), "message")
 
 
+def test_long_names_stay_inside_the_figure():
+    names = ["a", "Extra-Small, dendrites on chosen layers", "W" * 80]
+    bars = plots.parameter_bars({name: {"head": 10} for name in names})
+    pairs = plots.paired_differences({"control": {0: 50.0}} | {name: {0: 60.0, 1: 61.0} for name in names}, "control")
+    for figure in (bars, pairs):
+        figure.draw_without_rendering()
+        ticks = [text for text in figure.findobj(Text) if text.get_gid() == "y-tick"]
+        assert [tick.get_text() for tick in ticks][:2] == names[:2]
+        assert ticks[2].get_text().endswith("W…")
+        assert min(tick.get_window_extent().x0 for tick in ticks) >= 0
+        assert names[2] in figure.alt
+
+
 @pytest.mark.parametrize(
     ("parts", "match"),
     [({"tail": 1}, "unknown part 'tail'"), ({"stem": -1}, "fewer"), ({"stem": 1, "total": 2}, "sum to 1, not")],

@@ -37,7 +37,7 @@ EDITIONS = {"learner": NOTEBOOKS, "solutions": NOTEBOOKS / "solutions"}
 REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
 # The first code cell of every notebook. Colab has a torch of its own, which must stay: hence --no-deps.
 COLAB = f"""\
-# On Google Colab only: fetch the course, and leave Colab's own torch alone. Elsewhere this does nothing.
+# On Google Colab only: fetch the course, keep Colab's own torch. Elsewhere: nothing.
 import sys
 
 if "google.colab" in sys.modules:

@@ -59,7 +59,10 @@ from perfteach.points import small_network, two_spirals
 points = two_spirals(1000, turns=1.4)
 network = small_network(hidden=5, seed=0)
 print(network)
-print(f"{len(points.train)} points to train on, {sum(p.numel() for p in network.parameters())} parameters")
+print(
+    f"{len(points.train)} points to train on, "
+    f"{sum(p.numel() for p in network.parameters())} parameters"
+)
 
 # %% [markdown]
 # **Predict first.** Five neurons in the hidden layer give five straight edges to build a border from. Will that do for
@@ -70,9 +73,18 @@ print(f"{len(points.train)} points to train on, {sum(p.numel() for p in network.
 # %%
 from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig, plots
 
-common = {"lr": 0.05, "dendrite_lr": 0.05, "weight_decay": 0.0, "batch_size": 250, "roll_back": False}
-plain = TrainConfig(switch=FixedSwitch((120, 160, 160, 160), 0), max_dendrites=3, grow=False, **common)
-control = PerforatedTrainer(network, points, plain, name="spirals, no dendrites").fit(progress=False)
+common = {
+    "lr": 0.05,
+    "dendrite_lr": 0.05,
+    "weight_decay": 0.0,
+    "batch_size": 250,
+    "roll_back": False,
+}
+plain = TrainConfig(
+    switch=FixedSwitch((120, 160, 160, 160), 0), max_dendrites=3, grow=False, **common
+)
+trainer = PerforatedTrainer(network, points, plain, name="spirals, no dendrites")
+control = trainer.fit(progress=False)
 plots.decision_boundary(network, points)
 
 # %% [markdown]
@@ -95,15 +107,19 @@ plots.decision_boundary(network, points)
 from perfteach import perforate
 
 grown = perforate(small_network(hidden=5, seed=0))
-phases = TrainConfig(switch=FixedSwitch((120, 120, 120, 120), 40), max_dendrites=3, **common)
-run = PerforatedTrainer(grown, points, phases, name="spirals, three dendrites").fit(progress=False)
+phases = TrainConfig(
+    switch=FixedSwitch((120, 120, 120, 120), 40), max_dendrites=3, **common
+)
+trainer = PerforatedTrainer(grown, points, phases, name="spirals, three dendrites")
+run = trainer.fit(progress=False)
 plots.decision_boundary(grown, points)
 
 # %%
 # NBVAL_CHECK_OUTPUT
 print("epochs of the two runs:", len(control.epochs), len(run.epochs))
 print("dendrites per neuron:", run.result["dendrites"])
-print("fewer errors with dendrites:", run.result["test_accuracy"] > control.result["test_accuracy"])
+better = run.result["test_accuracy"] > control.result["test_accuracy"]
+print("fewer errors with dendrites:", better)
 
 # %% [markdown]
 # (`'0'` is the hidden layer and `'2'` the output layer: the two output neurons grow dendrites as well.)
@@ -230,7 +246,8 @@ checks.check_error_reduction(error_reduction)
 # use of what the dendrite has learned.
 #
 # </details>
-#
+
+# %% [markdown]
 # **The run with dendrites got 600 epochs, and so did the control. Would it have been fair to give the control only the
 # 480 epochs of the neuron phases?**
 #

@@ -46,7 +46,8 @@ _ = torch.manual_seed(0)
 ordinary = nn.Conv2d(64, 128, kernel_size=3, padding=1, bias=False)
 by_hand = 128 * 64 * 3 * 3
 print("weights by hand:", by_hand, " in the layer:", ordinary.weight.numel())
-print("MACs by hand:", by_hand * 16 * 16, " counted:", count_macs(ordinary, (64, 16, 16)).total)
+counted = count_macs(ordinary, (64, 16, 16)).total
+print("MACs by hand:", by_hand * 16 * 16, " counted:", counted)
 
 # %% [markdown]
 # ## 2. The same in two steps: depthwise, then pointwise
@@ -64,8 +65,11 @@ print("MACs by hand:", by_hand * 16 * 16, " counted:", count_macs(ordinary, (64,
 depthwise = nn.Conv2d(64, 64, kernel_size=3, padding=1, groups=64, bias=False)
 pointwise = nn.Conv2d(64, 128, kernel_size=1, bias=False)
 x = torch.randn(2, 64, 16, 16)
-one_by_one = [F.conv2d(x[:, c : c + 1], depthwise.weight[c : c + 1], padding=1) for c in range(64)]
-print("loop over channels equals groups:", torch.allclose(torch.cat(one_by_one, dim=1), depthwise(x), atol=1e-5))
+one_by_one = [
+    F.conv2d(x[:, c : c + 1], depthwise.weight[c : c + 1], padding=1) for c in range(64)
+]
+same = torch.allclose(torch.cat(one_by_one, dim=1), depthwise(x), atol=1e-5)
+print("loop over channels equals groups:", same)
 
 # %% [markdown]
 # **Predict first:** by which factor does the pair need fewer weights than the ordinary convolution? Closer to 2, to
@@ -170,7 +174,8 @@ model = mobilenet_small(num_classes=10, seed=0)
 mine, theirs = take_weights(PlainBlock(24, 88, 3), model.features[3])
 x = torch.randn(2, 24, 8, 8)
 with torch.no_grad():
-    print("same output as torchvision's block 3:", torch.allclose(mine(x), theirs(x), atol=1e-5))
+    same = torch.allclose(mine(x), theirs(x), atol=1e-5)
+print("same output as torchvision's block 3:", same)
 
 # %% [markdown]
 # ## 4. Hard-swish
@@ -237,7 +242,8 @@ class LateBlock(PlainBlock):
     def __init__(self, thin, wide, k, squeezed):
         super().__init__(thin, wide, k)
         self.fc1, self.fc2 = nn.Conv2d(wide, squeezed, 1), nn.Conv2d(squeezed, wide, 1)
-        self.project = self._modules.pop("project")  # torchvision's order: squeeze-and-excite, then project
+        # torchvision's order: squeeze-and-excite, then project
+        self.project = self._modules.pop("project")
 
     def forward(self, x):
         h = F.hardswish(self.depthwise(F.hardswish(self.expand(x))))
@@ -248,7 +254,8 @@ class LateBlock(PlainBlock):
 mine, theirs = take_weights(LateBlock(40, 240, 5, 64), model.features[5])
 x = torch.randn(2, 40, 8, 8)
 with torch.no_grad():
-    print("same output as torchvision's block 5:", torch.allclose(mine(x), theirs(x), atol=1e-4))
+    same = torch.allclose(mine(x), theirs(x), atol=1e-4)
+print("same output as torchvision's block 5:", same)
 
 # %% [markdown]
 # ## 6. Where parameters and arithmetic sit
@@ -277,7 +284,9 @@ networks = {
     "width 0.75, 10 outputs": mobilenet_small(width=0.75),
     "width 0.5, 10 outputs": mobilenet_small(width=0.5),
 }
-plots.parameter_bars({name: count_parameters(one).as_dict() for name, one in networks.items()})
+plots.parameter_bars(
+    {name: count_parameters(one).as_dict() for name, one in networks.items()}
+)
 
 # %% [markdown]
 # *How to read it:* each bar is one network, cut into its parts. The **width** multiplies every channel count, so the
@@ -303,8 +312,11 @@ print(*(f"{kind}: {size:,}" for kind, size in kinds.items()), sep="\n")
 # NBVAL_CHECK_OUTPUT
 for side in (32, 64, 224):
     macs = count_macs(mobilenet_small(), (3, side, side)).as_dict()
-    parts = [f"{part} {100 * macs[part] / macs['total']:.0f} %" for part in ("stem", "blocks", "head")]
-    print(f"{side:3} pixels: {macs['total'] / 1e6:5.2f} million MACs ({', '.join(parts)})")
+    total = macs["total"]
+    parts = [
+        f"{part} {100 * macs[part] / total:.0f} %" for part in ("stem", "blocks", "head")
+    ]
+    print(f"{side:3} pixels: {total / 1e6:5.2f} million MACs ({', '.join(parts)})")
 
 # %% [markdown]
 # Choose width and outputs yourself, with the two menus that the next cell shows when it is run. Which of the two saves
@@ -317,7 +329,9 @@ from ipywidgets import interact
 def beside_published(width, outputs):
     chosen = mobilenet_small(head="imagenet" if outputs == 1000 else "task", width=width)
     both = {"published": networks["width 1.0, 1000 outputs"], "yours": chosen}
-    return plots.parameter_bars({name: count_parameters(one).as_dict() for name, one in both.items()})
+    return plots.parameter_bars(
+        {name: count_parameters(one).as_dict() for name, one in both.items()}
+    )
 
 
 _ = interact(beside_published, width=[0.25, 0.35, 0.5, 0.75, 1.0], outputs=[10, 1000])
@@ -345,7 +359,9 @@ from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig
 
 baseline = mobilenet_small(num_classes=len(images.classes), width=tier.width, seed=0)
 epochs = FixedSwitch((tier.epochs,), 0)
-settings = TrainConfig(switch=epochs, max_dendrites=0, lr=3e-3, batch_size=tier.batch_size)
+settings = TrainConfig(
+    switch=epochs, max_dendrites=0, lr=3e-3, batch_size=tier.batch_size
+)
 run = PerforatedTrainer(baseline, images, settings, name="baseline").fit()
 plots.training_curves(run)
 
@@ -392,7 +408,8 @@ plots.example_predictions(*some, images.classes, title)
 # squeeze-and-excite shrinks with the square as well.
 #
 # </details>
-#
+
+# %% [markdown]
 # **A depthwise convolution has few MACs. Why does it often take more time than its MACs suggest?**
 #
 # <details><summary>Answer</summary>

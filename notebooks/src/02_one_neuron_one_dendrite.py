@@ -109,7 +109,8 @@ h = neuron(x)[:, 0].detach().requires_grad_()
 loss = nn.functional.binary_cross_entropy_with_logits(h, y.float())
 (slope,) = torch.autograd.grad(loss, h)
 error = torch.sigmoid(h.detach()) - y  # [200]
-print("E from autograd equals σ(h) − y:", torch.allclose(slope * len(y), error, atol=1e-6))
+same = torch.allclose(slope * len(y), error, atol=1e-6)
+print("E from autograd equals σ(h) − y:", same)
 
 # %% [markdown]
 # ## 3. A dendrite that follows the error
@@ -124,8 +125,8 @@ print("E from autograd equals σ(h) − y:", torch.allclose(slope * len(y), erro
 #
 # $$\text{cov} = \frac1P \sum_p (V_p - \bar V)(E_p - \bar E) \qquad\qquad r = \frac{\text{cov}}{\sigma_V\,\sigma_E}$$
 #
-# (σ_V and σ_E are standard deviations over the points, not the sigmoid σ. Once a dendrite counts, the neuron's sum is
-# h′ and its error E = ∂L/∂h′; with w = 0 the two are the same.)
+# ($\sigma_V$ and $\sigma_E$ are standard deviations over the points, not the sigmoid σ. Once a dendrite counts, the
+# neuron's sum is h′ and its error E = ∂L/∂h′; with w = 0 the two are the same.)
 #
 # ### Exercise 2 · Correlation · medium · 6 minutes
 #
@@ -156,7 +157,10 @@ _ = torch.manual_seed(1)
 weights, biases = torch.randn(2, 1000), torch.randn(1000)
 v = torch.tanh(x @ weights + biases)  # a thousand dendrites at once, [200, 1000]
 sizes = Moments.of(v, error[:, None].expand_as(v)).r.abs()
-print(f"mean |r| of a thousand random dendrites: {sizes.mean():.2f}, of the best: {sizes.max():.2f}")
+print(
+    f"mean |r| of a thousand random dendrites: {sizes.mean():.2f}, "
+    f"of the best: {sizes.max():.2f}"
+)
 
 # %% [markdown]
 # ## 4. Going up
@@ -219,7 +223,12 @@ from matplotlib.figure import Figure
 figure = Figure(figsize=(7, 2.8), layout="constrained")
 axes = figure.subplots()
 axes.plot(range(1, len(path) + 1), path)
-axes.set(xlabel="step of ascent", ylabel="|r|, from 0 to 1", ylim=(0, 1), title="A dendrite learns to follow the error")
+axes.set(
+    xlabel="step of ascent",
+    ylabel="|r|, from 0 to 1",
+    ylim=(0, 1),
+    title="A dendrite learns to follow the error",
+)
 words = f"The size of r rises from {path[0]:.2f} to {path[-1]:.2f} in {len(path)} steps."
 
 from IPython.display import HTML
@@ -238,7 +247,8 @@ HTML(plots.html(figure, words) + f"<p>{words}</p>")
 from perfteach.correlation import correlation_gradient, covariance_gradient
 
 e = error[:, None].double()
-v = torch.tanh(x.double() @ torch.tensor([[0.3], [-0.2]]).double() + 0.1).requires_grad_()
+v = torch.tanh(x.double() @ torch.tensor([[0.3], [-0.2]]).double() + 0.1)
+v.requires_grad_()
 moments = Moments.of(v.detach(), e)
 r_by_torch = torch.corrcoef(torch.cat([v, e], dim=1).T)[0, 1]
 (by_r,) = torch.autograd.grad(r_by_torch.abs(), v)
@@ -384,14 +394,15 @@ CorrelationLab()
 # advantage is a question for measurements, which begin in notebook 04.
 #
 # </details>
-#
+
+# %% [markdown]
 # **You forget to subtract the means. When does it matter?**
 #
 # <details><summary>Answer</summary>
 #
 # For S: when the mean *error* Ē is not zero. Then a dendrite that is simply *high everywhere* scores well, although the
 # neuron's bias can already do that. (Subtracting one of the two means is enough there, since
-# Σ (V − V̄)(E − Ē) = Σ V (E − Ē).) For r: also when V̄ is not zero, because σ_V then comes out too large.
+# Σ (V − V̄)(E − Ē) = Σ V (E − Ē).) For r: also when V̄ is not zero, because $\sigma_V$ then comes out too large.
 #
 # </details>
 

@@ -82,7 +82,9 @@ print(model[0])
 # NBVAL_CHECK_OUTPUT
 for phase in ("neuron", "dendrite"):
     set_phase(model, phase)
-    learning = {name: p.numel() for name, p in model[0].named_parameters() if p.requires_grad}
+    learning = {
+        name: p.numel() for name, p in model[0].named_parameters() if p.requires_grad
+    }
     print(f"{phase} phase, {sum(learning.values())} parameters:", ", ".join(learning))
 
 # %% [markdown]
@@ -128,11 +130,14 @@ with torch.no_grad():
 (perforated,) = torch.autograd.grad(model(inputs).square().sum(), inputs)
 constant = model[2](torch.tanh(layer.neuron(inputs) + 0.5 * v))
 (by_neuron,) = torch.autograd.grad(constant.square().sum(), inputs)
-through = model[2](torch.tanh(layer.neuron(inputs) + 0.5 * torch.tanh(layer.dendrites[0](inputs))))
+not_blocked = torch.tanh(layer.dendrites[0](inputs))
+through = model[2](torch.tanh(layer.neuron(inputs) + 0.5 * not_blocked))
 (everything,) = torch.autograd.grad(through.square().sum(), inputs)
 print("same output as plain backpropagation:", torch.allclose(constant, through))
-print("gradient as if V were a constant:    ", torch.allclose(perforated, by_neuron, atol=1e-6))
-print("gradient of plain backpropagation:   ", torch.allclose(perforated, everything, atol=1e-6))
+as_constant = torch.allclose(perforated, by_neuron, atol=1e-6)
+print("gradient as if V were a constant:    ", as_constant)
+as_usual = torch.allclose(perforated, everything, atol=1e-6)
+print("gradient of plain backpropagation:   ", as_usual)
 
 # %% [markdown]
 # Same values forward, another gradient backward. That has two consequences worth keeping in mind:
@@ -158,7 +163,8 @@ for _ in range(3):
     F.cross_entropy(model(x), y).backward()  # gives every neuron its error E …
     correlate(model)  # … and every dendrite the gradient of its correlation with it
     optimizer.step()
-print("dendrites changed:", not any(torch.equal(a, b) for a, b in zip(start, learning, strict=True)))
+changed = [not torch.equal(a, b) for a, b in zip(start, learning, strict=True)]
+print("dendrites changed:", all(changed))
 print("logits changed:   ", not torch.equal(model(x), logits))
 
 # %% [markdown]
@@ -204,7 +210,8 @@ from perfteach import Phase, PlateauSwitch
 accuracies = [50.0, 58.0, 61.0, 61.05, 60.9, 61.2, 61.1, 61.25, 61.0]
 rule = PlateauSwitch(patience=3, min_gain=0.1)
 for epoch in range(1, len(accuracies) + 1):
-    print(f"epoch {epoch}: {accuracies[epoch - 1]:5.2f} %", rule.ended(Phase.NEURON, 0, accuracies[:epoch]) or "")
+    ended = rule.ended(Phase.NEURON, 0, accuracies[:epoch]) or ""
+    print(f"epoch {epoch}: {accuracies[epoch - 1]:5.2f} %", ended)
 
 # %% [markdown]
 # ## 6. What is kept
@@ -223,7 +230,10 @@ for epoch in range(1, len(accuracies) + 1):
 def best_epochs(records):
     ### BEGIN SOLUTION
     layers = records[0]["scores"]
-    return {layer: max(records, key=lambda record: record["scores"][layer])["epoch"] for layer in layers}
+    return {
+        layer: max(records, key=lambda record: record["scores"][layer])["epoch"]
+        for layer in layers
+    }
     ### END SOLUTION
 
 
@@ -271,9 +281,10 @@ def neuron_phase(model, epochs, history):
     set_phase(model, "neuron")
     optimizer, best = torch.optim.Adam(trainable(model), lr=0.05), (-1.0, {})
     for _ in range(epochs):
-        loss, accuracy = train_epoch(model, "neuron", optimizer, len(history) + 1), validate(model)
-        if accuracy > best[0]:
-            best = (accuracy, copy.deepcopy(model.state_dict()))  # a shallow copy would go on changing
+        loss = train_epoch(model, "neuron", optimizer, len(history) + 1)
+        accuracy = validate(model)
+        if accuracy > best[0]:  # a shallow copy would go on changing
+            best = (accuracy, copy.deepcopy(model.state_dict()))
         history.append((loss, accuracy))
     model.load_state_dict(best[1])
 
@@ -286,7 +297,8 @@ def dendrite_phase(model, epochs, history):
         accuracy = validate(model)  # measured, although it must not move
         for name, score in scores(model).items():
             if name not in best or score > best[name][0]:
-                best[name] = (score, copy.deepcopy(model.get_submodule(name).state_dict()))
+                state = model.get_submodule(name).state_dict()
+                best[name] = (score, copy.deepcopy(state))
         history.append((loss, accuracy))
     for name, (_, state) in best.items():
         model.get_submodule(name).load_state_dict(state)
@@ -298,7 +310,8 @@ def dendrite_phase(model, epochs, history):
 # %%
 by_hand, history = perforate(small_network(5, seed=0)), []
 neuron_phase(by_hand, 100, history)
-_ = torch.manual_seed(2 * len(history) + 1)  # where the trainer starts new dendrites, so that the two can be compared
+# Where the trainer starts new dendrites, so that the two can be compared.
+_ = torch.manual_seed(2 * len(history) + 1)
 add_dendrites(by_hand)
 dendrite_phase(by_hand, 30, history)
 neuron_phase(by_hand, 100, history)
@@ -319,25 +332,30 @@ settings = TrainConfig(
     schedule=lambda optimizer, phase, steps: None,
 )
 trained = perforate(small_network(5, seed=0))
-run = PerforatedTrainer(trained, data, settings, name="spirals, one dendrite").fit(progress=False)
+trainer = PerforatedTrainer(trained, data, settings, name="spirals, one dendrite")
+run = trainer.fit(progress=False)
 plots.training_curves(run)
 
 # %%
 # NBVAL_CHECK_OUTPUT
 theirs = [(epoch["train_loss"], epoch["validation_accuracy"]) for epoch in run.epochs]
-gaps = [max(abs(a - b), abs(c - d)) for (a, c), (b, d) in zip(history, theirs, strict=True)]
+gaps = [
+    max(abs(a - b), abs(c - d)) for (a, c), (b, d) in zip(history, theirs, strict=True)
+]
 print("epochs:", len(history), len(theirs))
 print("same losses and accuracies in every epoch:", max(gaps) < 1e-4)
-print(
-    "the measured error stands still in the dendrite phase:", len({accuracy for _, accuracy in history[100:130]}) == 1
-)
+measured = {accuracy for _, accuracy in history[100:130]}
+print("the measured error stands still in the dendrite phase:", len(measured) == 1)
 
 # %% [markdown]
 # What happened at the switches is in the run's events, with the reason in words.
 
 # %%
 for event in run.events:
-    print(f"after epoch {event['epoch']:3}, {event['phase']} phase: {event['event']}: {event['reason']}")
+    print(
+        f"after epoch {event['epoch']:3}, {event['phase']} phase: "
+        f"{event['event']}: {event['reason']}"
+    )
 
 # %% [markdown]
 # ## 8. A recorded run
@@ -388,7 +406,8 @@ plots.score_heatmap(shown)
 # library that is `rule="gradient"`, one of the controls.
 #
 # </details>
-#
+
+# %% [markdown]
 # **Why does a dendrite phase freeze BatchNorm's running statistics as well as the weights?**
 #
 # <details><summary>Answer</summary>

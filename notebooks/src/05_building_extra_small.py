@@ -40,7 +40,9 @@ def plain(width, head):
 
 for width in (1.0, 0.75, 0.5):
     imagenet, task = plain(width, "imagenet"), plain(width, "task")
-    print(f"width {width:4}: {imagenet.total:9,} with 1000 outputs, {task.total:9,} with 10")
+    print(
+        f"width {width:4}: {imagenet.total:9,} with 1000 outputs, {task.total:9,} with 10"
+    )
 
 # %% [markdown]
 # Look at the first line. The plain MobileNet-Small with **ten** outputs has fewer than 1.66 million parameters already:
@@ -82,10 +84,9 @@ print(f"with the dendrites' own weights:    {count_parameters(grown).total:9,}")
 def two_counts(model):
     ### BEGIN SOLUTION
     everything = sum(p.numel() for p in model.parameters())
-    hidden = sum(
-        p.numel() for _, layer in dendritic_layers(model) for part in (layer.dendrites, layer.cascade)
-        for p in part.parameters()
-    )  # fmt: skip
+    layers = [layer for _, layer in dendritic_layers(model)]
+    parts = [part for layer in layers for part in (layer.dendrites, layer.cascade)]
+    hidden = sum(p.numel() for part in parts for p in part.parameters())
     return everything - hidden, everything
     ### END SOLUTION
 
@@ -164,9 +165,16 @@ tier = course.tier()
 images = tier.load()
 scout = perforate(mobilenet_small(10, tier.width, seed=0))
 phases = FixedSwitch((tier.neuron[0] - 2, tier.neuron[1]), tier.dendrite)
-config = TrainConfig(switch=phases, roll_back=False, batch_size=2 * tier.batch_size, lr=4e-3, dendrite_lr=4e-3)
+config = TrainConfig(
+    switch=phases,
+    roll_back=False,
+    batch_size=2 * tier.batch_size,
+    lr=4e-3,
+    dendrite_lr=4e-3,
+)
 scouting = PerforatedTrainer(scout, images, config, name="live/scout").fit(progress=False)
-scores = scouting.scores_frame().iloc[-1].to_dict()  # layer -> mean |r| in the last dendrite epoch
+# layer -> mean |r| in the last dendrite epoch
+scores = scouting.scores_frame().iloc[-1].to_dict()
 
 # %%
 from perfteach import plots
@@ -185,14 +193,19 @@ plots.score_heatmap(scouting)
 # %%
 # NBVAL_CHECK_OUTPUT
 with torch.device("meta"):
-    full = add_dendrites(perforate(mobilenet_small(10, 0.5)))  # the width we want to build
+    full = add_dendrites(perforate(mobilenet_small(10, 0.5)))  # the width to build
 costs = {
-    name: sum(p.numel() for part in (layer.dendrites, layer.weights) for p in part.parameters())
+    name: sum(
+        p.numel() for part in (layer.dendrites, layer.weights) for p in part.parameters()
+    )
     for name, layer in dendritic_layers(full)
 }
 cheapest, dearest = min(costs, key=costs.get), max(costs, key=costs.get)
-print(f"{len(costs)} layers could carry dendrites; together they cost {sum(costs.values()):,} parameters")
-print(f"cheapest: {cheapest} with {costs[cheapest]:,}; dearest: {dearest} with {costs[dearest]:,}")
+print(
+    f"{len(costs)} layers could carry dendrites, for {sum(costs.values()):,} parameters"
+)
+print(f"cheapest: {cheapest} with {costs[cheapest]:,}")
+print(f"dearest:  {dearest} with {costs[dearest]:,}")
 
 # %% [markdown]
 # ### Exercise 3 · Choose layers for a budget · medium · 7 minutes
@@ -238,11 +251,14 @@ sizes = {
     "Extra-Small, dendrites everywhere": count_parameters(full),
     "Extra-Small, dendrites on chosen layers": count_parameters(extra_small),
 }
-plots.parameter_bars({name: count.as_dict() for name, count in sizes.items()}, limit=1_660_000)
+plots.parameter_bars(
+    {name: count.as_dict() for name, count in sizes.items()}, limit=1_660_000
+)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-print("1.66 M or less, every dendrite counted:", count_parameters(extra_small).total <= 1_660_000)
+fits = count_parameters(extra_small).total <= 1_660_000
+print("1.66 M or less, every dendrite counted:", fits)
 print("dendrites everywhere:", f"{count_parameters(full).total:,}")
 
 # %% [markdown]
@@ -281,15 +297,24 @@ checks.check_front(front)
 
 # %%
 epochs = TrainConfig(
-    switch=FixedSwitch((len(scouting.epochs),)), max_dendrites=0, batch_size=config.batch_size, lr=4e-3
+    switch=FixedSwitch((len(scouting.epochs),)),
+    max_dendrites=0,
+    batch_size=config.batch_size,
+    lr=4e-3,
 )
 live = {f"width {tier.width:.2f} with dendrites": ("perforated", scouting)}
 for width in (tier.width, 2**0.5 * tier.width):
     model = mobilenet_small(10, width, seed=0)
-    run = PerforatedTrainer(model, images, epochs, name=f"live/plain-{width:.2f}").fit(progress=False)
-    live[f"plain, width {width:.2f}"] = ("wider" if width > tier.width else "baseline", run)
+    trainer = PerforatedTrainer(model, images, epochs, name=f"live/plain-{width:.2f}")
+    arm = "wider" if width > tier.width else "baseline"
+    live[f"plain, width {width:.2f}"] = (arm, trainer.fit(progress=False))
 points = [
-    {"name": name, "arm": arm, "parameters": r.result["parameters"]["total"], "accuracy": r.result["test_accuracy"]}
+    {
+        "name": name,
+        "arm": arm,
+        "parameters": r.result["parameters"]["total"],
+        "accuracy": r.result["test_accuracy"],
+    }
     for name, (arm, r) in live.items()
 ]
 plots.pareto(points, data=images.title())
@@ -327,7 +352,8 @@ plots.pareto(recorded_points(mini), data=mini[0].header["data"]["name"])
 # its neuron's arithmetic, so multiply-accumulates and latency may rank the two the other way round.
 #
 # </details>
-#
+
+# %% [markdown]
 # **A layer's score is high, mean |r| = 0.3. Does that mean that dendrites there will lower the test error?**
 #
 # <details><summary>Answer</summary>
@@ -352,8 +378,8 @@ plots.pareto(recorded_points(mini), data=mini[0].header["data"]["name"])
 #
 # **Take away.** Count everything, and say which head. Size grows with the square of the width, so twice the size buys
 # dendrites everywhere *or* 1.4 times the width. Which of them is better, no count can say. In the recorded study
-# neither frozen nor thawed dendrites beat the `wider` network of the same size, so here width was at least as good a
-# buy.
+# the `wider` network of the same size made fewer errors than frozen and than thawed dendrites, so there width was the
+# better buy.
 #
 # **Next:** [06 · Shipping it](06_shipping_it.ipynb), on to the device.
 #

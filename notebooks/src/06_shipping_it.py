@@ -30,7 +30,14 @@
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig, course, mobilenet_small, perforate
+from perfteach import (
+    FixedSwitch,
+    PerforatedTrainer,
+    TrainConfig,
+    course,
+    mobilenet_small,
+    perforate,
+)
 
 tier = course.tier()
 images = tier.load()
@@ -38,7 +45,9 @@ width = tier.width if tier.name == "quick" else 0.5
 model = mobilenet_small(len(images.classes), width, seed=0)
 perforate(model, ["features.12.0", "classifier.0", "classifier.3"])
 phases = FixedSwitch((3, 2), 1) if tier.name == "quick" else tier.switch
-config = TrainConfig(switch=phases, roll_back=False, batch_size=2 * tier.batch_size, lr=4e-3)
+config = TrainConfig(
+    switch=phases, roll_back=False, batch_size=2 * tier.batch_size, lr=4e-3
+)
 run = PerforatedTrainer(model, images, config, name="live/to-ship").fit(progress=False)
 print("dendrites per neuron:", run.result["dendrites"])
 print(f"{run.result['parameters']['total']:,} parameters, every dendrite counted")
@@ -112,17 +121,17 @@ import warnings
 from pathlib import Path
 
 logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", category=DeprecationWarning)  # of the exporter's own parts
+# Of the exporter's own parts.
+warnings.filterwarnings("ignore", category=DeprecationWarning)
 folder = Path(tempfile.mkdtemp(prefix="perfteach-06-"))
 one_image = x[:1].contiguous()
 
 
 def export(network, name):
     path = folder / f"{name}.onnx"
-    program = torch.onnx.export(
-        network.eval(), (one_image,), dynamo=True, verbose=False, input_names=["image"], output_names=["logits"]
-    )
-    program.save(path)
+    names = {"input_names": ["image"], "output_names": ["logits"]}
+    options = {"dynamo": True, "verbose": False}
+    torch.onnx.export(network.eval(), (one_image,), **names, **options).save(path)
     return path
 
 
@@ -195,7 +204,8 @@ shipped = logits_of(files["with dendrites"])
 # NBVAL_CHECK_OUTPUT
 agree = (reference.argmax(1) == shipped.argmax(1)).float().mean()
 print(f"{len(reference)} test images")
-print("largest difference of a logit is below 0.001:", bool((reference - shipped).abs().max() < 1e-3))
+gap = float((reference - shipped).abs().max())
+print("largest difference of a logit is below 0.001:", gap < 1e-3)
 print("the same label for at least 99.5 % of them:", bool(agree >= 0.995))
 
 # %% [markdown]
@@ -236,7 +246,8 @@ def times(answer, repeats=200, warm_up=20):
         start = time.perf_counter()
         answer()
         seconds.append(time.perf_counter() - start)
-    return quantiles([1000 * s for s in seconds[warm_up:]], n=10)  # deciles in ms; the fifth is the median
+    # Deciles in ms; the fifth is the median.
+    return quantiles([1000 * s for s in seconds[warm_up:]], n=10)
 
 
 def onnx_times(path):
@@ -286,7 +297,8 @@ def labels_kept(bits):
         for weight in network.parameters():
             scale = weight.abs().max().clamp_min(1e-12) / levels
             weight.copy_((weight / scale).round() * scale)
-        return 100 * float((network(test_images).argmax(1) == reference.argmax(1)).float().mean())
+        same = network(test_images).argmax(1) == reference.argmax(1)
+    return 100 * float(same.float().mean())
 
 
 # %%
@@ -296,13 +308,19 @@ from perfteach.widgets.base import Number, Panel, paragraphs, text
 class BitsLab(Panel):
     def __init__(self):
         super().__init__("How many bits does a weight need?")
-        self.bits, self.words = Number("Bits per weight", 8, 2, 8, 1, self.on_change, continuous=False), text(2)
+        self.bits = Number(
+            "Bits per weight", 8, 2, 8, 1, self.on_change, continuous=False
+        )
+        self.words = text(2)
         self.fill(self.bits.widget, self.words)
         self.on_change(None)
 
     def on_change(self, _):
-        kept = f"{labels_kept(self.bits.value):.1f} % of {len(reference):,} test images keep their label"
-        self.said = f"With {self.bits.value} bits per weight ({self.bits.value / 32:.0%} of 32), {kept}."
+        bits = self.bits.value
+        self.said = (
+            f"With {bits} bits per weight ({bits / 32:.0%} of 32), "
+            f"{labels_kept(bits):.1f} % of {len(reference):,} test images keep their label."
+        )
         self.words.value = paragraphs(self.said)
 
     def summary(self):
@@ -331,9 +349,16 @@ class SomeImages(CalibrationDataReader):
         return None if row is None else {"image": row[None].numpy()}
 
 
-logging.getLogger().setLevel(logging.ERROR)  # it advises on steps that fold and the exporter have done
+# It advises on steps that fold and the exporter have done.
+logging.getLogger().setLevel(logging.ERROR)
 files["with dendrites, int8"] = folder / "int8.onnx"
-quantize_static(files["with dendrites"], files["with dendrites, int8"], SomeImages(), QuantFormat.QDQ, per_channel=True)
+quantize_static(
+    files["with dendrites"],
+    files["with dendrites, int8"],
+    SomeImages(),
+    QuantFormat.QDQ,
+    per_channel=True,
+)
 measured["with dendrites, int8"] = onnx_times(files["with dendrites, int8"])
 rounded = logits_of(files["with dendrites, int8"])
 
@@ -345,24 +370,31 @@ right = {"with dendrites": shipped, "with dendrites, int8": rounded}
 lines = []
 for name, path in files.items():
     low, middle, high = (measured[name][decile] for decile in (0, 4, 8))
-    hits = f"{100 * (right[name].argmax(1) == labels).float().mean():.1f}" if name in right else "(untrained)"
-    lines.append(f"| {name} | {path.stat().st_size / 1e6:.2f} | {middle:.2f} ({low:.2f} to {high:.2f}) | {hits} |")
+    hits = "(untrained)"
+    if name in right:
+        hits = f"{100 * (right[name].argmax(1) == labels).float().mean():.1f}"
+    size, spread = path.stat().st_size / 1e6, f"{low:.2f} to {high:.2f}"
+    lines.append(f"| {name} | {size:.2f} | {middle:.2f} ({spread}) | {hits} |")
 torch_ms = measured["with dendrites, in PyTorch"][4]
 Markdown(
-    "| file | MB | ms an image: median (10th to 90th percentile) | test accuracy (%) |\n|---|---|---|---|\n"
+    "| file | MB | ms an image: median (10th to 90th percentile) | test accuracy (%) |\n"
+    "|---|---|---|---|\n"
     + "\n".join(lines)
-    + f"\n\nThe same network in PyTorch, one image at a time: {torch_ms:.1f} ms. **Live, on this machine, one core, "
-    f"{images.title()}.**"
+    + f"\n\nThe same network in PyTorch, one image at a time: {torch_ms:.1f} ms. "
+    f"**Live, on this machine, one core, {images.title()}.**"
 )
 
 # %%
 kept = 100 * (rounded.argmax(1) == shipped.argmax(1)).float().mean()
 time_of = {name: measured[name][4] / measured["MobileNet-Small"][4] for name in files}
-size_of = {name: path.stat().st_size / files["MobileNet-Small"].stat().st_size for name, path in files.items()}
+bytes_of = {name: path.stat().st_size for name, path in files.items()}
+size_of = {name: size / bytes_of["MobileNet-Small"] for name, size in bytes_of.items()}
 ours, int8 = "with dendrites", "with dendrites, int8"
 Markdown(
-    f"Against MobileNet-Small our file has {size_of[ours]:.0%} of the size, and an image takes {time_of[ours]:.0%} of "
-    f"the time. Rounded to int8 it has {size_of[int8]:.0%} of the size and takes {time_of[int8]:.0%} of the time; "
+    f"Against MobileNet-Small our file has {size_of[ours]:.0%} of the size, "
+    f"and an image takes {time_of[ours]:.0%} of the time. "
+    f"Rounded to int8 it has {size_of[int8]:.0%} of the size "
+    f"and takes {time_of[int8]:.0%} of the time; "
     f"{kept:.0f} % of the labels stay what they were."
 )
 
@@ -383,7 +415,8 @@ Markdown(
 # converted wrongly. (Twice, because the two logits can move in opposite directions.)
 #
 # </details>
-#
+
+# %% [markdown]
 # **Why may a dendrite's norm be folded, but not the dendrite into its neuron?**
 #
 # <details><summary>Answer</summary>

@@ -42,7 +42,8 @@ class SmallResNet(nn.Module):
     def __init__(self, classes, width=12):
         super().__init__()
         self.stem, self.body = block(3, width, stride=2), block(width, width)
-        self.down, self.deep = block(width, 2 * width, stride=2), block(2 * width, 2 * width)
+        self.down = block(width, 2 * width, stride=2)
+        self.deep = block(2 * width, 2 * width)
         self.head = nn.Linear(2 * width, classes)
 
     def forward(self, x):
@@ -69,7 +70,9 @@ torch.manual_seed(0)
 model = SmallResNet(len(images.classes))
 perforate(model)
 config = TrainConfig(FixedSwitch((4, 3), 1), roll_back=False, lr=5e-3)
-trainer = PerforatedTrainer(model, images, config, name="live/resnet", callbacks=[PhaseMonitor()])
+trainer = PerforatedTrainer(
+    model, images, config, name="live/resnet", callbacks=[PhaseMonitor()]
+)
 run = trainer.fit(progress=False)
 
 # %% [markdown]
@@ -127,7 +130,13 @@ from perfteach.points import two_spirals
 torch.manual_seed(0)
 mlp = perforate(nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 2)))
 spirals = two_spirals(600, turns=1.2)
-recipe = TrainConfig(FixedSwitch((80, 120), 40), batch_size=200, lr=0.03, dendrite_lr=0.05, weight_decay=0.0)
+recipe = TrainConfig(
+    FixedSwitch((80, 120), 40),
+    batch_size=200,
+    lr=0.03,
+    dendrite_lr=0.05,
+    weight_decay=0.0,
+)
 PerforatedTrainer(mlp, spirals, recipe, name="live/mlp").fit(progress=False)
 plots.decision_boundary(mlp, spirals)
 
@@ -159,9 +168,15 @@ for split in ("train", "test"):
     for label, name in enumerate(source.classes[:3]):
         folder = work / "my-images" / split / name
         folder.mkdir(parents=True)
-        for number, image in enumerate(part.images[part.labels == label][: 150 if split == "train" else 100]):
+        chosen = part.images[part.labels == label][: 150 if split == "train" else 100]
+        for number, image in enumerate(chosen):
             write_png(image, str(folder / f"{number:04}.png"))
-mine = data.load(work / "my-images", label="my images (synthetic)", cache=work / "cache", progress=False)
+mine = data.load(
+    work / "my-images",
+    label="my images (synthetic)",
+    cache=work / "cache",
+    progress=False,
+)
 print(mine)
 
 # %% [markdown]
@@ -176,8 +191,10 @@ print(mine)
 torch.manual_seed(0)
 on_mine = perforate(SmallResNet(len(mine.classes)))
 settings = TrainConfig(FixedSwitch((10, 5), 2), roll_back=False, batch_size=45, lr=5e-3)
-my_run = PerforatedTrainer(on_mine, mine, settings, name="live/my-images").fit(progress=False)
-plots.confusion(mine.test.labels, metrics.predictions(on_mine, mine, "test"), mine.classes, data=mine.title())
+trainer = PerforatedTrainer(on_mine, mine, settings, name="live/my-images")
+my_run = trainer.fit(progress=False)
+predicted = metrics.predictions(on_mine, mine, "test")
+plots.confusion(mine.test.labels, predicted, mine.classes, data=mine.title())
 
 # %% [markdown]
 # *How to read it:* a row is the true class, a column what the network says; what lies off the diagonal is wrong.
@@ -237,9 +254,11 @@ from perfteach.points import small_network
 
 
 def submit(team, arm, seed, network, task):
-    settings = arm_config(arm, (100, 120), 40, lr=0.03, dendrite_lr=0.05, weight_decay=0.0, batch_size=500, seed=seed)
+    recipe = {"lr": 0.03, "dendrite_lr": 0.05, "weight_decay": 0.0, "batch_size": 500}
+    settings = arm_config(arm, (100, 120), 40, seed=seed, **recipe)
     trainer = PerforatedTrainer(network, task, settings, name=f"{team}/{arm}-seed{seed}")
-    return trainer.fit(progress=False).save(work / "board" / team / f"{arm}-seed{seed}.jsonl")
+    record = work / "board" / team / f"{arm}-seed{seed}.jsonl"
+    return trainer.fit(progress=False).save(record)
 
 
 task = two_spirals(1000, turns=1.4)
@@ -247,8 +266,11 @@ for seed in (0, 1):
     for team, hidden in (("team-five", 5), ("team-eight", 8)):
         for arm in ("same-epochs", "perforated"):
             network = small_network(hidden, seed=seed)
-            submit(team, arm, seed, network if arm == "same-epochs" else perforate(network), task)
-print(*sorted(path.relative_to(work / "board").as_posix() for path in work.rglob("*seed?.jsonl")), sep="\n")
+            if arm != "same-epochs":
+                network = perforate(network)
+            submit(team, arm, seed, network, task)
+for record in sorted(work.rglob("*seed?.jsonl")):
+    print(record.relative_to(work / "board").as_posix())
 
 # %% [markdown]
 # ## The scoreboard
@@ -309,18 +331,21 @@ def scoreboard(board):
     rows = []
     for team in sorted(path for path in board.iterdir() if path.is_dir()):
         both = list(pairs(team))
-        gains = [metrics.error_reduction(control["accuracy"], entry["accuracy"]) for control, entry in both]
+        scored = [[run["accuracy"] for run in pair] for pair in both]
+        gains = [metrics.error_reduction(*accuracies) for accuracies in scored]
         broken = sorted({rule for pair in both for rule in problems(*pair) or []})
-        rows.append({
-            "team": team.name,
-            "error reduction (%)": round(mean(gains), 1),
-            "by seed": ", ".join(f"{gain:+.1f}" for gain in gains),
-            "accuracy (%)": round(mean(entry["accuracy"] for _, entry in both), 1),
-            "parameters": max(entry["parameters"] for _, entry in both),
-            "rules broken": ", ".join(broken) or "none",
-        })  # fmt: skip
-    table = pd.DataFrame(rows).sort_values(["error reduction (%)", "parameters"], ascending=[False, True])
-    return table.set_index("team")
+        rows.append(
+            {
+                "team": team.name,
+                "error reduction (%)": round(mean(gains), 1),
+                "by seed": ", ".join(f"{gain:+.1f}" for gain in gains),
+                "accuracy (%)": round(mean(entry["accuracy"] for _, entry in both), 1),
+                "parameters": max(entry["parameters"] for _, entry in both),
+                "rules broken": ", ".join(broken) or "none",
+            }
+        )
+    order = {"by": ["error reduction (%)", "parameters"], "ascending": [False, True]}
+    return pd.DataFrame(rows).sort_values(**order).set_index("team")
 
 
 scoreboard(work / "board")
@@ -353,7 +378,8 @@ scoreboard(work / "board")
 # this recipe. Both should be trained until they stop improving, by a rule that was fixed before.
 #
 # </details>
-#
+
+# %% [markdown]
 # **Why does the scoreboard rank by error reduction against each team's own control, and not by accuracy?**
 #
 # <details><summary>Answer</summary>

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.textpath import TextPath
 
 from perfteach.errors import ConfigError
 from perfteach.metrics import Interval, paired_interval
@@ -15,6 +16,7 @@ from perfteach.plots.style import (
     BLUE,
     BROWN,
     DENDRITE,
+    DPI,
     GREY,
     INK,
     PAPER,
@@ -68,7 +70,7 @@ def parameter_bars(
         return message(title, "No network was given.", 200)
     height = 132 + 38 * len(totals)
     figure = frame(height, title, alt=describe_parameter_bars(counts, limit, data=data, unit=unit))
-    left = _name_margin(totals)
+    names, left = _row_names(totals)
     axes = panel(figure, left, 84, WIDTH - left - 116, height - 84 - 48)
     parts = [part for part in PART_LOOKS if any(row.get(part) for row in counts.values())]
     starts = dict.fromkeys(totals, 0.0)
@@ -99,7 +101,7 @@ def parameter_bars(
             f"limit {short(limit)}", (limit, 1), (0, 4), xycoords=("data", "axes fraction"), ha="center",
             textcoords="offset points", size=SMALL, color=INK,
         )  # fmt: skip
-    light_ticks(axes, "y", range(len(totals)), list(totals), TEXT, INK)
+    light_ticks(axes, "y", range(len(totals)), names, TEXT, INK)
     light_ticks(axes, "x", ticks, [short_tick(value) for value in ticks])
     name_axes(axes, f"{unit} (number)", pads=(19, 0))
     return figure
@@ -159,10 +161,10 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
     height = 138 + 44 * len(pairs)
     note = "small: one seed; large: mean with its 95 % interval; left of the line the arm makes fewer errors"
     figure = frame(height, title, note, alt=describe_paired_differences(results, control, data=data))
-    left, right = _name_margin(pairs), 222
+    (names, left), right = _row_names(pairs), 222
     axes = panel(figure, left, 78, WIDTH - left - right, height - 78 - 50)
     axes.set_ylim(len(pairs) - 0.5, -0.5)
-    light_ticks(axes, "y", range(len(pairs)), list(pairs), TEXT, INK)
+    light_ticks(axes, "y", range(len(pairs)), names, TEXT, INK)
     words = f"← fewer errors     test error minus that of {control} (percentage points)     more errors →"
     name_axes(axes, words, pads=(19, 0))
     figure.keep(title, list(pairs))
@@ -246,5 +248,19 @@ def _difference_words(values: Sequence[float], interval: Interval | None, long: 
     return text.replace("-", "−")
 
 
-def _name_margin(names: Iterable[str]) -> int:
-    return int(min(max((text_width(name, TEXT) for name in names), default=60) + 24, 260))
+def _row_names(names: Iterable[str], most: float = 300) -> tuple[list[str], int]:
+    """The names at the left of the rows, cut with "…" where they are wider than `most` pixels, and their margin."""
+    shown, widest = [], 0.0
+    for name in names:
+        word, end = name, len(name)
+        while (width := _pixels(word)) > most:
+            end -= 1
+            word = name[:end].rstrip() + "…"
+        shown.append(word)
+        widest = max(widest, width)
+    return shown, int(widest) + 24
+
+
+def _pixels(word: str) -> float:
+    """Width of a text in pixels, with a tenth more for what renderers make of it: names may not leave the figure."""
+    return 1.1 * float(TextPath((0, 0), word or " ", size=TEXT).get_extents().width) * DPI / 72
