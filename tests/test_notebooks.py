@@ -14,6 +14,7 @@ SOURCES = sorted((ROOT / "notebooks" / "src").glob("[0-9][0-9]_*.py"))
 BUILT = sorted([*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "notebooks" / "solutions").glob("*.ipynb")])
 MARK = "# NBVAL_CHECK_OUTPUT"
 LONGEST = 25  # lines of a code cell
+WIDEST = 92  # characters of a code line that JupyterLab shows beside its side bar in a window of 1150 pixels
 SCREEN = 45  # lines of text output
 
 
@@ -82,6 +83,7 @@ def test_cells_fit_on_a_screen(built):
     path, notebook = built
     for cell in code_cells(notebook):
         assert len(cell.source.splitlines()) <= LONGEST, cell.source
+        assert max(map(len, cell.source.splitlines())) <= WIDEST, cell.source
         for output in cell.outputs:
             plain = texts(output)
             for kind, text in plain.items():

@@ -331,8 +331,7 @@ def scoreboard(board):
     rows = []
     for team in sorted(path for path in board.iterdir() if path.is_dir()):
         both = list(pairs(team))
-        scored = [[run["accuracy"] for run in pair] for pair in both]
-        gains = [metrics.error_reduction(*accuracies) for accuracies in scored]
+        gains = [metrics.error_reduction(c["accuracy"], e["accuracy"]) for c, e in both]
         broken = sorted({rule for pair in both for rule in problems(*pair) or []})
         rows.append(
             {
@@ -348,6 +347,7 @@ def scoreboard(board):
     return pd.DataFrame(rows).sort_values(**order).set_index("team")
 
 
+# %%
 scoreboard(work / "board")
 
 # %% [markdown]
