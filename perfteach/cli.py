@@ -265,8 +265,9 @@ def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
     study.add_argument("--seeds", type=int, nargs="+", help="only these seeds")
     study.add_argument("--arms", nargs="+", help="only these arms")
     study.add_argument("--minutes", type=float, help="start no new run after this many minutes")
-    study.add_argument("--write", action="store_true", help="run nothing; write the tables from the records")
-    study.add_argument("--check", action="store_true", help="run nothing; compare the tables with the records")
+    instead = study.add_mutually_exclusive_group()
+    instead.add_argument("--write", action="store_true", help="run nothing; write the tables from the records")
+    instead.add_argument("--check", action="store_true", help="run nothing; compare the tables with the records")
     study.add_argument("--work", type=Path, default=Path("runs/studies"), help="checkpoints under way (%(default)s)")
 
 
@@ -274,14 +275,16 @@ def _study(arguments: argparse.Namespace) -> None:
     from perfteach import data, evidence, study
 
     study.find(arguments.name)
+    limits = {"arms": arguments.arms, "seeds": arguments.seeds, "minutes": arguments.minutes}
+    given = [f"--{name}" for name, value in limits.items() if value is not None]
+    if (arguments.write or arguments.check) and given:
+        raise ConfigError(f"--write and --check take all records of a study; leave out {' and '.join(given)}")
     if arguments.write:
         return print(f"written: {evidence.write(arguments.name)}")
     if arguments.check:
         evidence.check(arguments.name)
         return print(f"docs/evidence.md says what the records of {arguments.name} say")
     images = data.load(arguments.data, label=arguments.label)
-    seeds, arms = (None if given is None else tuple(given) for given in (arguments.seeds, arguments.arms))
-    limits = {"seeds": seeds, "arms": arms, "minutes": arguments.minutes}
     study.run_study(arguments.name, images, arguments.work, **limits)
     return None
 

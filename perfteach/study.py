@@ -8,7 +8,7 @@ draws its randomness from its own seed, that gives the same numbers as training 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -186,8 +186,8 @@ def run_study(
     data: ImageData,
     work: Path,
     *,
-    seeds: tuple[int, ...] | None = None,
-    arms: tuple[str, ...] | None = None,
+    seeds: Sequence[int] | None = None,
+    arms: Sequence[str] | None = None,
     minutes: float | None = None,
     progress: bool = True,
 ) -> list[Run]:

@@ -82,6 +82,7 @@ def test_train_options(folder, tmp_path, more):
         (["runs", "show", "nothing.jsonl"], "no run record"),
         (["runs", "list", "."], "no run records"),
         (["study", "huge"], "mini"),
+        (["study", "mini", "--check", "--seeds", "0", "--minutes", "1"], "leave out --seeds and --minutes"),
         (["data", "pack", "out", "--with", "no-such"], "no-such"),
     ],
 )
