@@ -159,6 +159,12 @@ STUDIES = {
     "case-study": PUBLISHED,
     "case-study-extra-small": replace(PUBLISHED, about="MobileNet-Extra-Small (width 0.5) at 64×64", width=0.5),
     "search": SEARCH,
+    "search-depthwise": replace(
+        SEARCH,
+        about="dendrites on the depthwise convolutions only, which have few weights",
+        arms=(*SEARCH.arms, "gradient"),
+        select="features.*.block.1.0",
+    ),
     "search-relu": replace(SEARCH, about="φ is ReLU instead of tanh", activation="relu"),
     "search-blocks": replace(SEARCH, about="dendrites in the blocks only", select="features.*.block.*.0"),
     "search-two-cycles": replace(SEARCH, about="two cycles instead of one", cycles=2),
