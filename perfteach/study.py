@@ -159,6 +159,12 @@ STUDIES = {
     "case-study": PUBLISHED,
     "case-study-extra-small": replace(PUBLISHED, about="MobileNet-Extra-Small (width 0.5) at 64×64", width=0.5),
     "search": SEARCH,
+    "search-all-images": replace(
+        SEARCH,
+        about="Search for the gain, as `search` but with all 45,000 training images",
+        arms=(*SEARCH.arms, "gradient"),
+        train=None,
+    ),
     "search-depthwise": replace(
         SEARCH,
         about="dendrites on the depthwise convolutions only, which have few weights",
