@@ -68,20 +68,20 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     add("--data", default="synthetic10", help="synthetic10, cifar10, or an image folder or archive (%(default)s)")
     add("--label", help="what to call the data in records and figures; for a folder or archive of your own")
     add("--model", choices=("small", "extra-small"), default="small", help="which MobileNet (%(default)s)")
-    add("--width", type=float, help="width multiplier; 1.0 for small, and for extra-small what the study chose")
+    add("--width", type=float, help="width multiplier (small: 1.0, extra-small: 0.5)")
     add("--size", type=int, help="resize images to this many pixels (default: as they are)")
     add("--rule", default="perforated", help="perforated, covariance, gradient, shuffled, or none (%(default)s)")
     add("--select", help='only layers whose name matches, such as "features.*" (default: every layer that can)')
     add("--switch", choices=("fixed", "plateau"), default="fixed", help="when phases end (%(default)s)")
     add("--neuron", type=int, nargs="+", metavar="EPOCHS", help="fixed: neuron phases (8 4)")
     add("--dendrite", type=int, metavar="EPOCHS", help="fixed: dendrite phases (3)")
-    add("--patience", type=int, help="plateau: epochs without gain that end a phase (5)")
+    add("--patience", type=int, help="plateau: epochs without gain that end a neuron phase (5)")
     add("--max-dendrites", type=int, help="cycles at most (fixed: as many as --neuron implies; plateau: 1)")
     add("--thaw", action="store_true", help="let dendrites go on learning in the neuron phase")
     add("--keep", action="store_true", help="keep a cycle even if it did not raise validation accuracy")
     add("--batch-size", type=int, default=128, help="images a step (%(default)s)")
     add("--lr", type=float, default=2e-3, help="peak learning rate of the neuron phases (%(default)s)")
-    add("--dendrite-lr", type=float, default=2e-3, help="peak learning rate of the dendrite phases (%(default)s)")
+    add("--dendrite-lr", type=float, help="peak learning rate of the dendrite phases (0.002)")
     add("--seed", type=int, default=0, help="seed of start weights, batches and dendrites (%(default)s)")
     add("--device", default="auto", help="cpu, cuda, or auto (%(default)s)")
     add("--out", type=Path, default=Path("runs/train"), help="folder of this run; holds the checkpoint (%(default)s)")
@@ -112,7 +112,7 @@ def _train(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         size=arguments.size,
         lr=arguments.lr,
-        dendrite_lr=arguments.dendrite_lr,
+        dendrite_lr=2e-3 if arguments.dendrite_lr is None else arguments.dendrite_lr,
         seed=arguments.seed,
         device=arguments.device,
     )
@@ -131,14 +131,17 @@ def _train(arguments: argparse.Namespace) -> None:
 def _refuse_ignored(arguments: argparse.Namespace) -> None:
     """An option that would change nothing is refused, so that nobody believes that it did."""
     useless = {
-        "--rule none": ("select", "thaw", "keep", "max_dendrites", "dendrite") if arguments.rule == "none" else (),
-        "--rule gradient": ("dendrite", "thaw") if arguments.rule == "gradient" else (),
-        f"--switch {arguments.switch}": ("patience",) if arguments.switch == "fixed" else ("neuron", "dendrite"),
+        "--rule none": ("select", "thaw", "keep", "max_dendrites", "dendrite", "dendrite_lr"),
+        "--rule gradient": ("dendrite", "dendrite_lr", "thaw"),
+        "--switch fixed": ("patience",),
+        "--switch plateau": ("neuron", "dendrite"),
     }
-    for why, names in useless.items():
-        for name in names:
+    for why in (f"--rule {arguments.rule}", f"--switch {arguments.switch}"):
+        for name in useless.get(why, ()):
             if getattr(arguments, name) not in (None, False):
                 raise ConfigError(f"--{name.replace('_', '-')} has no effect with {why}; leave it out")
+    if arguments.rule == "none" and len(arguments.neuron or ()) > 1:
+        raise ConfigError("without dendrites there is one neuron phase: give --neuron one number, or choose a --rule")
 
 
 def report(run: Run) -> str:
@@ -258,9 +261,11 @@ def _show_run(arguments: argparse.Namespace) -> None:
 
 def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
     text = "run, continue or check a study: a grid of arms and seeds"
-    study = _command(commands, "study", _study, text, "perfteach study mini --data cifar10 --seeds 0 1")
+    study = _command(
+        commands, "study", _study, text, 'perfteach study mini --data my-cifar10.zip --label "my CIFAR-10" --seeds 0 1'
+    )
     study.add_argument("name", help="mini, case-study, search, …; an unknown name lists them all")
-    study.add_argument("--data", default="cifar10", help="cifar10, or an image folder or archive (%(default)s)")
+    study.add_argument("--data", help="cifar10, or an image folder or archive (cifar10)")
     study.add_argument("--label", help="what to call the data in records and figures")
     study.add_argument("--seeds", type=int, nargs="+", help="only these seeds")
     study.add_argument("--arms", nargs="+", help="only these arms")
@@ -268,15 +273,15 @@ def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
     instead = study.add_mutually_exclusive_group()
     instead.add_argument("--write", action="store_true", help="run nothing; write the tables from the records")
     instead.add_argument("--check", action="store_true", help="run nothing; compare the tables with the records")
-    study.add_argument("--work", type=Path, default=Path("runs/studies"), help="checkpoints under way (%(default)s)")
+    study.add_argument("--work", type=Path, help="folder for checkpoints under way (runs/studies)")
 
 
 def _study(arguments: argparse.Namespace) -> None:
     from perfteach import data, evidence, study
 
     study.find(arguments.name)
-    limits = {"arms": arguments.arms, "seeds": arguments.seeds, "minutes": arguments.minutes}
-    given = [f"--{name}" for name, value in limits.items() if value is not None]
+    limits = {name: getattr(arguments, name) for name in ("arms", "seeds", "minutes")}
+    given = [f"--{name}" for name in (*limits, "data", "label", "work") if getattr(arguments, name) is not None]
     if (arguments.write or arguments.check) and given:
         raise ConfigError(f"--write and --check take all records of a study; leave out {' and '.join(given)}")
     if arguments.write:
@@ -284,8 +289,8 @@ def _study(arguments: argparse.Namespace) -> None:
     if arguments.check:
         evidence.check(arguments.name)
         return print(f"docs/evidence.md says what the records of {arguments.name} say")
-    images = data.load(arguments.data, label=arguments.label)
-    study.run_study(arguments.name, images, arguments.work, **limits)
+    images = data.load(arguments.data or "cifar10", label=arguments.label)
+    study.run_study(arguments.name, images, arguments.work or Path("runs/studies"), **limits)
     return None
 
 

@@ -57,6 +57,17 @@ class Data(Protocol):
     def batches(self) -> Callable[..., Batches]: ...  # (split, batch_size, shuffle, augment, seed, size, device)
 
 
+def require_logits(output: Tensor, classes: int) -> None:
+    """Refuse outputs that are not logits [B, `classes` or more]; a loss would say it less clearly, or on a GPU crash.
+
+    Raises:
+        ConfigError: naming the shape that came and the one that is needed.
+    """
+    shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] < classes:
+        raise ConfigError(f"the model returned {shape}; data of {classes} classes need logits [B, {classes} or more]")
+
+
 def adamw(parameters: list[nn.Parameter], phase: Phase, *, lr: float, dendrite_lr: float, decay: float) -> Optimizer:
     """The default optimiser of a phase. Dendrites get no weight decay while they learn to correlate."""
     if phase is Phase.DENDRITE:

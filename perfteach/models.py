@@ -238,10 +238,12 @@ def count_macs(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Mac
     the caller's model is left as it is.
 
     Raises:
-        ConfigError: lazy layers, or the model cannot run on an input of that size.
+        ConfigError: lazy layers, no shape, or the model cannot run on an input of that size.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
+    if not isinstance(input_size, Sequence):
+        raise ConfigError(f"input_size is {input_size!r}; give the shape of one input, such as (3, 32, 32)")
     size = tuple(int(n) for n in input_size)
     ghost = _without_data(model).eval()
     dtype = next((p.dtype for p in ghost.parameters() if p.is_floating_point()), torch.float32)

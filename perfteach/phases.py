@@ -67,10 +67,12 @@ class FixedSwitch:
     dendrite: int = 3
 
     def __post_init__(self) -> None:
-        if not self.neuron or min(self.neuron) < 1:
-            raise ConfigError(f"each neuron phase needs at least 1 epoch, got {self.neuron}")
-        if self.dendrite < 0:
-            raise ConfigError(f"a dendrite phase cannot have {self.dendrite} epochs; use 0 or more")
+        if not isinstance(self.neuron, tuple | list) or not self.neuron:
+            raise ConfigError(f"neuron is {self.neuron!r}; give the epochs of each neuron phase, such as (8, 4)")
+        if any(not isinstance(epochs, int) or epochs < 1 for epochs in self.neuron):
+            raise ConfigError(f"each neuron phase needs at least 1 epoch, as a whole number, got {self.neuron}")
+        if not isinstance(self.dendrite, int) or self.dendrite < 0:
+            raise ConfigError(f"a dendrite phase cannot have {self.dendrite} epochs; use a whole number, 0 or more")
 
     def length(self, phase: Phase, cycle: int) -> int | None:
         return self.dendrite if phase is Phase.DENDRITE else self.neuron[min(cycle, len(self.neuron) - 1)]

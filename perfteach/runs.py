@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -79,6 +80,14 @@ class Run:
                 run.take(json.loads(text))
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"line {number} of {path} is not a run record ({error})") from error
+        return run
+
+    @classmethod
+    def of(cls, lines: Iterable[dict[str, Any]]) -> Run:
+        """The run that gave these `lines()`."""
+        run = cls()
+        for line in lines:
+            run.take(line)
         return run
 
     def take(self, line: dict[str, Any]) -> None:

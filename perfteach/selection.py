@@ -82,7 +82,7 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
         activation: φ of the dendrites: "tanh", "sigmoid" or "relu".
 
     Raises:
-        ConfigError: for an unknown rule, or a model that is perforated already.
+        ConfigError: for an unknown rule or activation, or a model that is perforated already.
         SelectionError: when nothing is selected, or a layer named in full cannot carry dendrites.
     """
     if rule not in RULES:
@@ -105,8 +105,9 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
         if problem and isinstance(names, (list, tuple, set)) and name in names:
             raise SelectionError(f"layer {name!r} cannot carry dendrites: {problem}")
         norm = graph.norm_of.get(name)
-        why = problem or ("not selected" if not chosen(name, module) else f"with its norm {norm}" if norm else "")
-        rows.append(Row(name, type(module).__name__, size, not problem and chosen(name, module), why))
+        picked = not problem and chosen(name, module)
+        why = problem or ("not selected" if not picked else f"with its norm {norm}" if norm else "")
+        rows.append(Row(name, type(module).__name__, size, picked, why))
     _require_matches(names, rows, graph.norm_owner)
     for row in rows:
         if row.wrapped:

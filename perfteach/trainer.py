@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from perfteach import dendrites
-from perfteach.config import Batches, Callback, Data, TrainConfig, find_device
+from perfteach.config import Batches, Callback, Data, TrainConfig, find_device, require_logits
 from perfteach.dendrites import add_dendrites, calibrate, dendrite_counts, dendritic_layers, follow_errors, set_training
 from perfteach.errors import ConfigError, NonFiniteLossError
 from perfteach.models import count_parameters
@@ -32,7 +32,8 @@ class PerforatedTrainer:
     A model without dendritic layers is trained in one neuron phase, so the same trainer makes the baselines.
 
     Args:
-        model: any classifier, usually after `perforate(model)`. It is moved to the device and trained in place.
+        model: any classifier, from inputs [B, …] to logits [B, classes or more], usually after `perforate(model)`. It
+            is moved to the device and trained in place.
         data: an `ImageData`, a `PointData`, or anything with the members of `perfteach.config.Data`.
         config: the settings; defaults if left out.
         name: the run's name in the record.
@@ -162,6 +163,7 @@ class PerforatedTrainer:
         for step, (x, y) in enumerate(bar, start=1):
             self.optimizer.zero_grad(set_to_none=True)
             output = self.model(x)
+            require_logits(output, len(self.data.classes))
             loss = self.config.loss(output, y)
             loss.backward()
             if phase is Phase.DENDRITE:
@@ -355,9 +357,7 @@ class PerforatedTrainer:
         if not path or not path.is_file() or self.run.epochs:
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
-        run = Run()
-        for line in state["run"]:
-            run.take(line)
+        run = Run.of(state["run"])
         for what in ("config", "data", "rule", "layers", "model"):
             old, new = run.header.get(what), self.run.header[what]
             if old != new:

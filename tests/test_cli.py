@@ -35,9 +35,8 @@ def folder(tmp_path):
 
 
 def train(folder, out, *more: str) -> list[str]:
-    short = ["--width", "0.25", "--neuron", "1", "1", "--batch-size", "16", "--quiet"]
-    if more != ("--rule", "none"):
-        short += ["--keep"]
+    short = ["--width", "0.25", "--batch-size", "16", "--quiet"]
+    short += ["--neuron", "1"] if more == ("--rule", "none") else ["--neuron", "1", "1", "--keep"]
     if "--rule" not in more:
         short += ["--dendrite", "1"]
     return ["train", "--data", str(folder), "--label", "light", *short, "--out", str(out), *more]
@@ -76,6 +75,8 @@ def test_train_options(folder, tmp_path, more):
         (["train", "--batch-size", "0"], "batch_size"),
         (["train", "--neuron", "0"], "at least 1 epoch"),
         (["train", "--rule", "none", "--select", "features.*"], "--select has no effect with --rule none"),
+        (["train", "--rule", "none", "--neuron", "8", "4"], "give --neuron one number"),
+        (["train", "--rule", "none", "--dendrite-lr", "0.1"], "--dendrite-lr has no effect with --rule none"),
         (["train", "--rule", "gradient", "--dendrite", "4"], "--dendrite has no effect with --rule gradient"),
         (["train", "--switch", "plateau", "--neuron", "4"], "--neuron has no effect with --switch plateau"),
         (["train", "--patience", "3"], "--patience has no effect with --switch fixed"),
@@ -83,6 +84,7 @@ def test_train_options(folder, tmp_path, more):
         (["runs", "list", "."], "no run records"),
         (["study", "huge"], "mini"),
         (["study", "mini", "--check", "--seeds", "0", "--minutes", "1"], "leave out --seeds and --minutes"),
+        (["study", "mini", "--write", "--data", "cifar10"], "leave out --data"),
         (["data", "pack", "out", "--with", "no-such"], "no-such"),
     ],
 )

@@ -397,12 +397,13 @@ def test_works_on_well_known_networks(name):
     assert all(isinstance(layer, DendriticLayer) for _, layer in dendritic_layers(fresh))
 
 
-def test_frozen_random_dendrites_are_normalised_by_what_they_see():
+@pytest.mark.parametrize(("count", "mean", "deviation"), [(60, 3.0, 5.0), (4, 0.0, 0.5)])
+def test_frozen_random_dendrites_are_normalised_by_what_they_see(count, mean, deviation):
     torch.manual_seed(0)
     model = perforate(nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU()))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     add_dendrites(model)
-    batches = [(3 + 5 * torch.randn(64, 2, 6, 6), torch.zeros(64)) for _ in range(60)]
+    batches = [(mean + deviation * torch.randn(64, 2, 6, 6), torch.zeros(64)) for _ in range(count)]
     model.eval()
     (_, layer), *_ = dendritic_layers(model)
     calibrate(model, batches)
@@ -412,6 +413,14 @@ def test_frozen_random_dendrites_are_normalised_by_what_they_see():
     after = model.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items()), "the neurons stay as they are"
     assert not any(module.training for module in model.modules())
+
+
+def test_calibrating_ends_when_the_batches_are_used_up():
+    model = add_dendrites(perforate(nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4))))
+    calibrate(model, iter([(torch.randn(8, 2, 6, 6), torch.zeros(8))]))
+    calibrate(model, [])
+    (_, layer), *_ = dendritic_layers(model)
+    assert int(layer.dendrites[0][1].num_batches_tracked) == 1
 
 
 def test_dendrites_that_learn_are_not_calibrated():

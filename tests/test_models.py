@@ -206,6 +206,8 @@ def test_what_cannot_be_counted_is_one_clear_error() -> None:
         count_parameters(lazy)
     with pytest.raises(ConfigError, match=r"0\.weight.*lazy"):
         count_macs(lazy, (4,))
+    with pytest.raises(ConfigError, match=r"input_size is 32; give the shape"):
+        count_macs(nn.Conv2d(3, 4, 3), 32)
     with pytest.raises(ConfigError, match=r"size \(1, 32, 32\)"):
         count_macs(mobilenet_small(), (1, 32, 32))
 

@@ -145,6 +145,9 @@ def test_zero_dendrites_is_one_neuron_phase():
     [
         lambda: FixedSwitch(()),
         lambda: FixedSwitch((0,)),
+        lambda: FixedSwitch(8),
+        lambda: FixedSwitch((1.5,)),
+        lambda: FixedSwitch((1,), dendrite=1.5),
         lambda: FixedSwitch((1,), dendrite=-1),
         lambda: PlateauSwitch(patience=0),
         lambda: PlateauSwitch(min_gain=-1),

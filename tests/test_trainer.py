@@ -245,6 +245,18 @@ def test_the_test_split_is_read_once():
     assert reads.count("test") == 1 and reads[-1] == "test"
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        (nn.Linear(2, 1), r"returned \[50, 1\].*need logits \[B, 2 or more\]"),
+        (nn.Sequential(nn.Linear(2, 4), nn.Unflatten(1, (2, 2))), r"returned \[50, 2, 2\]"),
+    ],
+)
+def test_outputs_that_are_no_logits_are_refused(model, said):
+    with pytest.raises(ConfigError, match=said):
+        PerforatedTrainer(model, SPIRALS, config(max_dendrites=0)).fit(progress=False)
+
+
 def test_non_finite_loss_stops_and_keeps_the_last_good_state(tmp_path):
     calls = []
 

@@ -283,7 +283,8 @@ def neuron_phase(model, epochs, history):
     for _ in range(epochs):
         loss = train_epoch(model, "neuron", optimizer, len(history) + 1)
         accuracy = validate(model)
-        if accuracy > best[0]:  # a shallow copy would go on changing
+        if accuracy > best[0]:
+            # Copied in depth: state_dict() only points to the weights, which go on changing.
             best = (accuracy, copy.deepcopy(model.state_dict()))
         history.append((loss, accuracy))
     model.load_state_dict(best[1])
@@ -310,7 +311,7 @@ def dendrite_phase(model, epochs, history):
 # %%
 by_hand, history = perforate(small_network(5, seed=0)), []
 neuron_phase(by_hand, 100, history)
-# Where the trainer starts new dendrites, so that the two can be compared.
+# The seed from which the trainer draws its new dendrites too, so that both start alike.
 _ = torch.manual_seed(2 * len(history) + 1)
 add_dendrites(by_hand)
 dendrite_phase(by_hand, 30, history)

@@ -121,7 +121,7 @@ import warnings
 from pathlib import Path
 
 logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-# Of the exporter's own parts.
+# These come from the exporter's own parts.
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 folder = Path(tempfile.mkdtemp(prefix="perfteach-06-"))
 one_image = x[:1].contiguous()
@@ -129,9 +129,15 @@ one_image = x[:1].contiguous()
 
 def export(network, name):
     path = folder / f"{name}.onnx"
-    names = {"input_names": ["image"], "output_names": ["logits"]}
-    options = {"dynamo": True, "verbose": False}
-    torch.onnx.export(network.eval(), (one_image,), **names, **options).save(path)
+    program = torch.onnx.export(
+        network.eval(),
+        (one_image,),
+        dynamo=True,
+        verbose=False,
+        input_names=["image"],
+        output_names=["logits"],
+    )
+    program.save(path)
     return path
 
 
@@ -349,7 +355,7 @@ class SomeImages(CalibrationDataReader):
         return None if row is None else {"image": row[None].numpy()}
 
 
-# It advises on steps that fold and the exporter have done.
+# The quantizer advises on steps that `fold` and the exporter have done already.
 logging.getLogger().setLevel(logging.ERROR)
 files["with dendrites, int8"] = folder / "int8.onnx"
 quantize_static(
