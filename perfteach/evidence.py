@@ -8,7 +8,7 @@ import json
 from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import torch
 from PIL import Image
@@ -20,7 +20,7 @@ from perfteach.errors import DataError
 from perfteach.metrics import Interval, error_reduction, paired_interval
 from perfteach.models import count_macs
 from perfteach.runs import RECORDS, Run, recorded
-from perfteach.study import ARMS, Study, find
+from perfteach.study import EVERY_ARM, Study, find, record_folder
 
 PAGE = RECORDS[1].parents[1] / "docs" / "evidence.md"
 FIGURE = "arms.png"
@@ -31,14 +31,18 @@ Scores = dict[str, dict[int, float]]
 QUESTIONS = (
     ("perforated", "same-epochs", "Do frozen dendrites beat training longer?"),
     ("thawed", "same-epochs", "Do thawed dendrites beat training longer?"),
+    ("thawed-random", "same-epochs", "Do dendrites thawed from a random start beat training longer?"),
     ("gradient", "same-epochs", "Do backpropagated dendrites beat training longer?"),
     ("wider", "same-epochs", "Does more width beat training longer?"),
     ("perforated", "wider", "Do frozen dendrites beat a wider network of the same size?"),
     ("thawed", "wider", "Do thawed dendrites beat a wider network of the same size?"),
+    ("thawed-random", "wider", "Do dendrites thawed from a random start beat a wider network of the same size?"),
+    ("gradient", "wider", "Do backpropagated dendrites beat a wider network of the same size?"),
     ("perforated", "random", "Did the correlation phase help?"),
     ("perforated", "shuffled", "Did the error signal help?"),
     ("thawed", "perforated", "Does thawing help?"),
     ("thawed", "thawed-random", "Does the correlation phase help thawed dendrites?"),
+    ("perforated", "gradient", "Do frozen dendrites beat full backpropagation?"),
     ("thawed", "gradient", "Do thawed dendrites beat full backpropagation?"),
 )
 
@@ -77,12 +81,13 @@ def table(name: str) -> str:
     by_arm = results(runs)
     scores = accuracies(by_arm)
     rows = [
-        "| arm | rules out | seeds | test error, % | gain on same-epochs | relative, % | parameters | MACs | min |",
+        "| arm | rules out, or tries | seeds | test error, % | gain on same-epochs | relative, % | parameters | MACs "
+        "| min |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    rows += [_row(study, arm, by_arm[arm], scores) for arm in ARMS if arm in by_arm]
+    rows += [_row(study, arm, by_arm[arm], scores) for arm in EVERY_ARM if arm in by_arm]
     parts = [f"### {study.about}", _about(name, study, runs), _missing(study, by_arm), "\n".join(rows)]
-    parts += [part for part in (_stopped(by_arm, scores), _answers(scores)) if part]
+    parts += [part for part in (_stopped(study, by_arm, scores), _answers(scores)) if part]
     return "\n\n".join(parts) + "\n"
 
 
@@ -90,9 +95,9 @@ def _row(study: Study, arm: str, runs: dict[int, Run], scores: Scores) -> str:
     errors = [100 - score for score in scores[arm].values()]
     gain = None if arm in ("baseline", "same-epochs") else difference(scores, "same-epochs", arm)
     parameters = fmean(_result(run)["parameters"]["total"] for run in runs.values())  # type: ignore[index]
-    minutes = fmean(_result(run)["seconds"] for run in runs.values()) / 60
+    minutes = median(_result(run)["seconds"] for run in runs.values()) / 60
     return (
-        f"| {arm} | {ARMS[arm].rules_out} | {len(runs)} | {fmean(errors):.2f} | {_gain(gain)} "
+        f"| {arm} | {EVERY_ARM[arm].rules_out} | {len(runs)} | {fmean(errors):.2f} | {_gain(gain)} "
         f"| {_relative(scores, 'same-epochs', arm) if gain is not None else '–'} "
         f"| {parameters:,.0f} | {_macs(study, arm) / 1e6:.2f} M | {minutes:.1f} |"
     )
@@ -116,7 +121,7 @@ def _relative(scores: Scores, control: str, arm: str) -> str:
 @lru_cache
 def _macs(study: Study, arm: str) -> int:
     """Multiply-accumulates for one image at the end of training."""
-    kind, edge = ARMS[arm], study.size or 32
+    kind, edge = EVERY_ARM[arm], study.size or 32
     with torch.device("meta"):
         model = study.model(arm, 0)
         for _ in range(study.cycles if kind.cycles and kind.grow else 0):
@@ -124,7 +129,7 @@ def _macs(study: Study, arm: str) -> int:
     return count_macs(model, (3, edge, edge)).total
 
 
-def _stopped(by_arm: Results, scores: Scores) -> str:
+def _stopped(study: Study, by_arm: Results, scores: Scores) -> str:
     """Whether the baseline had stopped improving, by a rule fixed before the runs and by what a restart still gave."""
     runs = [run for run in by_arm.get("baseline", {}).values() if len(run.epochs) >= 10]
     if not runs:
@@ -140,7 +145,12 @@ def _stopped(by_arm: Results, scores: Scores) -> str:
         f'points (mean over seeds); by the rule "less than 0.2" it had {"" if rise < 0.2 else "not "}stopped.'
     )
     again = difference(scores, "baseline", "same-epochs")
-    return said if again is None else f"{said} A restart alone, the arm same-epochs, gained {_gain(again)} points."
+    if again is None:
+        return said
+    more = study.cycles * (study.dendrite + study.neuron)
+    return (
+        f"{said} {more} more epochs with a restarted learning rate, the arm same-epochs, gained {_gain(again)} points."
+    )
 
 
 def answers(name: str) -> str:
@@ -165,7 +175,7 @@ def _answers(scores: Scores) -> str:
 def _about(name: str, study: Study, runs: list[Run]) -> str:
     header = runs[0].header
     machines = sorted({f"{run.header['machine']['cpu']}, threads: {run.header['machine']['threads']}" for run in runs})
-    revisions = sorted({str(run.header["revision"])[:10] for run in runs})
+    revisions = sorted({_short(str(run.header["revision"])) for run in runs})
     after = study.dendrite + study.neuron
     return "\n".join(
         [
@@ -176,10 +186,15 @@ def _about(name: str, study: Study, runs: list[Run]) -> str:
             f"- Learning rates {study.lr:g} and {study.dendrite_lr:g}, batch {study.batch_size}.",
             f"- Machine: {'; '.join(machines)}. Revision: {', '.join(revisions)}.",
             "- Positive gains are fewer errors; brackets are 95 % intervals over paired seeds. Parameters and MACs "
-            "count every dendrite; minutes are the wall time of a whole run.",
-            f"- Again: `perfteach study {name}`.",
+            "count every dendrite; minutes are the median wall time of a whole run.",
+            f"- Again: move data/runs/{name} away, then `perfteach study {name} --data IMAGES`. The same numbers need "
+            "the same images (checksum above, and data/README.md).",
         ]
     )
+
+
+def _short(revision: str) -> str:
+    return revision[:10] + "+changes" * revision.endswith("+changes")
 
 
 def _missing(study: Study, by_arm: Results) -> str:
@@ -191,14 +206,17 @@ def _missing(study: Study, by_arm: Results) -> str:
 
 
 def write(name: str) -> Path:
-    """Put the study's section into docs/evidence.md and, with its figure, into the folder of its records."""
-    folder = RECORDS[1] / name
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(_replaced(page, name, _with_figure(name, f"../data/runs/{name}/")), encoding="utf-8")
-    (folder / "README.md").write_text(f"# Recorded runs: {name}\n\n{_with_figure(name)}", encoding="utf-8")
+    """Put the study's section into docs/evidence.md and, with its figure, into the folder of its records.
+
+    Raises:
+        DataError: outside a checkout, or when the page has no place for the study.
+    """
+    for path, text in _pages(name).items():
+        path.write_text(text, encoding="utf-8")
     note = PngInfo()
     note.add_text("records", _fingerprint(name))
-    Image.open(io.BytesIO(plots.png(_figure(name)))).save(folder / FIGURE, optimize=True, pnginfo=note)
+    figure = Image.open(io.BytesIO(plots.png(_figure(name))))
+    figure.save(record_folder(name) / FIGURE, optimize=True, pnginfo=note)
     return PAGE
 
 
@@ -208,30 +226,30 @@ def check(name: str) -> None:
     Raises:
         DataError: when one says something else than the records; the message shows the first line.
     """
-    folder = RECORDS[1] / name
-    page, beside = PAGE.read_text(encoding="utf-8"), f"# Recorded runs: {name}\n\n{_with_figure(name)}"
-    wanted = {PAGE: _replaced(page, name, _with_figure(name, f"../data/runs/{name}/")), folder / "README.md": beside}
-    for path, text in wanted.items():
+    for path, text in _pages(name).items():
         old, new = path.read_text(encoding="utf-8").splitlines(), text.splitlines()
         if old != new:
             first = next((n for o, n in zip(old, new, strict=False) if o != n), "a line is missing")
             raise DataError(f"{path.name} differs from the records of {name}: it should say {first!r}")
-    with Image.open(folder / FIGURE) as image:
+    with Image.open(record_folder(name) / FIGURE) as image:
         if image.info.get("records") != _fingerprint(name):
             raise DataError(f"{FIGURE} of {name} was drawn from other records; write the pages again")
+
+
+def _pages(name: str) -> dict[Path, str]:
+    """What the two pages have to say, by path."""
+    folder, section, alt = record_folder(name), table(name), _figure(name).alt
+    page = _replaced(PAGE.read_text(encoding="utf-8"), name, f"{section}\n![{alt}](../data/runs/{name}/{FIGURE})\n")
+    return {PAGE: page, folder / "README.md": f"# Recorded runs: {name}\n\n{section}\n![{alt}]({FIGURE})\n"}
 
 
 def _figure(name: str) -> plots.Picture:
     """Every arm against the same-epochs control, seed by seed."""
     runs = recorded(name)
     scores = accuracies(results(runs))
-    ordered = {arm: scores[arm] for arm in ARMS if arm in scores}
+    ordered = {arm: scores[arm] for arm in EVERY_ARM if arm in scores}
     control = "same-epochs" if "same-epochs" in ordered else next(iter(ordered))
     return plots.paired_differences(ordered, control, data=runs[0].header["data"]["name"])
-
-
-def _with_figure(name: str, folder: str = "") -> str:
-    return f"{table(name)}\n![{_figure(name).alt}]({folder}{FIGURE})\n"
 
 
 def _fingerprint(name: str) -> str:

@@ -1,8 +1,9 @@
 """Studies: declared grids of runs, arms by seeds, whose records are the numbers the course stands on.
 
 A study is resumable: a finished run is never repeated and a killed one continues after its last epoch.
-Every arm of a seed but `wider` starts from the same trained baseline, which is trained once. Because each epoch
-draws its randomness from its own seed, that gives the same numbers as training every arm from the start.
+Every arm of a seed with the baseline's layers starts from the same trained baseline, which is trained once.
+Because each epoch draws its randomness from its own seed, that gives the same numbers as training every arm from the
+start.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
@@ -29,7 +31,10 @@ from perfteach.trainer import PerforatedTrainer, State
 
 @dataclass(frozen=True)
 class Arm:
-    """How one arm differs from the claim. `joint` arms have no dendrite phase and get its epochs as neuron epochs."""
+    """How one arm differs from the claim. `joint` arms have no dendrite phase and get its epochs as neuron epochs.
+
+    `select` and `activation` take the place of the study's own where they are given.
+    """
 
     rules_out: str
     rule: str = "perforated"
@@ -38,8 +43,11 @@ class Arm:
     thaw: bool = False
     wider: bool = False
     cycles: bool = True
+    select: str | tuple[str, ...] | None = None
+    activation: str | None = None
 
 
+# The controls of every claim.
 ARMS = {
     "baseline": Arm("–", cycles=False),
     "same-epochs": Arm("it just trained longer", joint=True, grow=False),
@@ -51,6 +59,16 @@ ARMS = {
     "gradient": Arm("the perforated rule is no better than plain training", rule="gradient", joint=True),
     "perforated": Arm("(the claim)"),
 }
+# What was tried in the search for a gain: thawed dendrites from a random start, and one thing changed.
+EARLY, LATE = "features.[0-4].*", ("features.[5-9].*", "features.1[0-2].*")
+IDEAS = {
+    "relu": Arm("φ is ReLU", joint=True, thaw=True, activation="relu"),
+    "early": Arm("only the stem and blocks 1 to 4", joint=True, thaw=True, select=EARLY),
+    "late": Arm("only blocks 5 to 11 and the last convolution", joint=True, thaw=True, select=LATE),
+    "head": Arm("only the classifier", joint=True, thaw=True, select="classifier.*"),
+    "gradient-early": Arm("backpropagated, only the stem and blocks 1 to 4", rule="gradient", joint=True, select=EARLY),
+}
+EVERY_ARM = ARMS | IDEAS
 
 
 @dataclass(frozen=True)
@@ -78,7 +96,7 @@ class Study:
 
     def config(self, arm: str, seed: int) -> TrainConfig:
         """The settings of one run. All arms train the same number of epochs, overwritten ones included."""
-        kind = ARMS[arm]
+        kind = EVERY_ARM[arm]
         after = self.dendrite + self.neuron if kind.joint else self.neuron
         cycles = self.cycles if kind.cycles else 0
         return TrainConfig(
@@ -96,10 +114,20 @@ class Study:
 
     def model(self, arm: str, seed: int, classes: int = 10) -> torch.nn.Module:
         """The network of one run, perforated (without dendrites yet) in every arm, so that all start alike."""
-        kind = ARMS[arm]
-        width = self.wider_width(classes) if kind.wider else self.width
-        model = models.mobilenet_small(classes, width, seed=seed)
-        return perforate(model, self.select, kind.rule, activation=self.activation)
+        kind = EVERY_ARM[arm]
+        how = self.network(arm, classes)
+        model = models.mobilenet_small(classes, how["width"], seed=seed)
+        return perforate(model, how["select"], kind.rule, activation=how["activation"])
+
+    def network(self, arm: str, classes: int = 10) -> dict[str, Any]:
+        """What a record says about its network."""
+        kind = EVERY_ARM[arm]
+        select = kind.select or self.select
+        return {
+            "width": self.wider_width(classes) if kind.wider else self.width,
+            "select": list(select) if isinstance(select, tuple) else select,
+            "activation": kind.activation or self.activation,
+        }
 
     def wider_width(self, classes: int = 10) -> float:
         """The width at which the plain network has the total parameters of the dendritic one, as near as it gets."""
@@ -125,10 +153,11 @@ def _plain_size(width: float, classes: int) -> int:
         return sum(p.numel() for p in models.mobilenet_small(classes, width).parameters())
 
 
+FEW = ("baseline", "same-epochs", "wider", "thawed", "thawed-random", "gradient")
 CONTROLS = ("baseline", "same-epochs", "wider", "perforated", "thawed", "gradient")
 SEARCH = Study(
     about="Search for the gain: width 0.15, 20,000 training images, 30 epochs after growth",
-    arms=("baseline", "same-epochs", "wider", "thawed", "thawed-random"),
+    arms=("baseline", "same-epochs", "wider", "thawed", "thawed-random", "gradient", *IDEAS),
     seeds=(0, 1, 2),
     width=0.15,
     baseline=20,
@@ -162,18 +191,28 @@ STUDIES = {
     "search-all-images": replace(
         SEARCH,
         about="Search for the gain, as `search` but with all 45,000 training images",
-        arms=(*SEARCH.arms, "gradient"),
+        arms=FEW,
         train=None,
     ),
     "search-depthwise": replace(
         SEARCH,
-        about="dendrites on the depthwise convolutions only, which have few weights",
-        arms=(*SEARCH.arms, "gradient"),
+        about="dendrites on ten of the eleven depthwise convolutions only, which have few weights",
+        arms=FEW,
         select="features.*.block.1.0",
     ),
-    "search-relu": replace(SEARCH, about="φ is ReLU instead of tanh", activation="relu"),
-    "search-blocks": replace(SEARCH, about="dendrites in the blocks only", select="features.*.block.*.0"),
-    "search-two-cycles": replace(SEARCH, about="two cycles instead of one", cycles=2),
+    "search-early-growth": replace(
+        SEARCH,
+        about="dendrites that grow after 2 epochs and have 51 left, instead of after 20 with 33 left",
+        arms=("baseline", "same-epochs", "wider", "thawed-random", "gradient"),
+        baseline=2,
+        neuron=48,
+    ),
+    "search-two-cycles": replace(
+        SEARCH,
+        about="two cycles instead of one",
+        arms=("baseline", "same-epochs", "wider", "thawed-random"),
+        cycles=2,
+    ),
 }
 
 
@@ -188,9 +227,20 @@ def find(name: str) -> Study:
     return STUDIES[name]
 
 
+def record_folder(name: str) -> Path:
+    """Where a checkout keeps the records of a study: data/runs/NAME.
+
+    Raises:
+        DataError: when the package runs outside a checkout, where records would be lost in the installation.
+    """
+    if not RECORDS[1].parent.is_dir():
+        raise DataError("a study is kept in data/runs of a checkout: clone the repository and run it there")
+    return RECORDS[1] / name
+
+
 def record_path(name: str, arm: str, seed: int) -> Path:
     """Where the record of one run is kept: data/runs/NAME/ARM-seedS.jsonl."""
-    return RECORDS[1] / name / f"{arm}-seed{seed}.jsonl"
+    return record_folder(name) / f"{arm}-seed{seed}.jsonl"
 
 
 def run_study(
@@ -213,7 +263,7 @@ def run_study(
 
     Raises:
         ConfigError: for an unknown study, or an arm or seed that it does not have.
-        DataError: when a record of the study was made on other data or with other settings.
+        DataError: when any record of the study was made on other data or with other settings, or outside a checkout.
     """
     study, start = find(name), time.monotonic()
     unknown = [*(set(arms or ()) - set(study.arms)), *(set(seeds or ()) - set(study.seeds))]
@@ -222,6 +272,7 @@ def run_study(
         raise ConfigError(f"the study {name} has no {unknown[0]!r}; it has {there}")
     if study.train and study.train < len(data.train):
         data = data.subset(study.train, validation=len(data.validation), test=len(data.test))
+    _refuse_foreign_records(name, study, data)
     grid = [(a, s) for a, s in study.grid() if s in (seeds or study.seeds) and a in (arms or study.arms)]
     done: list[Run] = []
     with tqdm(grid, unit="run", disable=not progress) as bar:
@@ -231,16 +282,25 @@ def run_study(
             if not path.is_file() and minutes is not None and time.monotonic() - start > 60 * minutes:
                 continue
             run = Run.load(path) if path.is_file() else _run(name, study, arm, seed, data, work, progress)
-            if run.header["data"]["checksum"] != data.checksum:
-                raise DataError(f"{path} was made on other data ({run.header['data']['name']}); keep studies apart")
-            if run.header["config"] != study.config(arm, seed).describe():
-                raise DataError(
-                    f"{path} was made with other settings than {name} has now; move it away to run it again"
-                )
             assert run.result is not None
             bar.write(f"{run.name}: test accuracy {run.result['test_accuracy']:.2f} %, {run.result['seconds']:.0f} s")
             done.append(run)
     return done
+
+
+def _refuse_foreign_records(name: str, study: Study, data: ImageData) -> None:
+    """The records of a study are compared with each other, so all of them have to share images and settings."""
+    for arm, seed in study.grid():
+        path = record_path(name, arm, seed)
+        if not path.is_file():
+            continue
+        header = Run.load(path).header
+        if header["data"]["checksum"] != data.checksum:
+            raise DataError(f"{path} was made on other data ({header['data']['name']}); keep studies apart")
+        declared = {"config": study.config(arm, seed).describe(), **study.network(arm, len(data.classes))}
+        # The first records name neither the selection nor the activation.
+        if any(header.get(key, value) != value for key, value in declared.items()):
+            raise DataError(f"{path} was made with other settings than {name} has now; move it away to run it again")
 
 
 def _run(name: str, study: Study, arm: str, seed: int, data: ImageData, work: Path, progress: bool) -> Run:
@@ -252,13 +312,10 @@ def _run(name: str, study: Study, arm: str, seed: int, data: ImageData, work: Pa
         name=f"{name}/{arm}-seed{seed}",
         folder=folder,
     )
-    trainer.run.header |= {
-        "study": name,
-        "arm": arm,
-        "width": study.wider_width(len(data.classes)) if ARMS[arm].wider else study.width,
-    }
+    trainer.run.header |= {"study": name, "arm": arm, **study.network(arm, len(data.classes))}
     baseline = work / name / f"baseline-seed{seed}" / "checkpoint.pt"
-    shared = ARMS[arm].cycles and not ARMS[arm].wider
+    kind = EVERY_ARM[arm]
+    shared = kind.cycles and not (kind.wider or kind.select or kind.activation)  # that is, the same layers
     if shared and baseline.is_file() and not (folder / "checkpoint.pt").is_file():
         continue_from(trainer, baseline)  # without it the arm trains from the start, to the same numbers
     run = trainer.fit(progress=False)
@@ -270,14 +327,15 @@ def continue_from(trainer: PerforatedTrainer, checkpoint: Path) -> None:
     """Let a trainer take over its first neuron phase from a finished baseline run of the same seed and settings.
 
     Raises:
-        ConfigError: when the baseline was trained on other data, or with another seed or other settings.
+        ConfigError: when the baseline is not finished, or was trained on other data, as another network, or with
+            another seed or other settings.
     """
     state = torch.load(checkpoint, map_location=trainer.device, weights_only=True)
-    run = Run()
-    for line in state["run"]:
-        run.take(line)
-    if (run.header["data"], run.header["seed"]) != (trainer.run.header["data"], trainer.run.header["seed"]):
-        raise ConfigError(f"the baseline in {checkpoint} was trained on other data or with another seed")
+    run = Run.of(state["run"])
+    if not run.finished:
+        raise ConfigError(f"the baseline in {checkpoint} is not finished; run the arm baseline first")
+    if any(run.header[key] != trainer.run.header[key] for key in ("data", "seed", "model", "layers")):
+        raise ConfigError(f"the baseline in {checkpoint} was trained on other data, another network or another seed")
     own = ("switch", "max_dendrites", "grow", "thaw")  # what distinguishes arms
     old, new = (
         {key: value for key, value in one.header["config"].items() if key not in own} for one in (run, trainer.run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from perfteach import evidence, runs
+from perfteach import evidence, runs, study
 from perfteach.errors import DataError
 from perfteach.runs import Run
 from perfteach.study import STUDIES
@@ -21,7 +21,7 @@ def made(arm: str, seed: int, accuracy: float) -> Run:
 @pytest.fixture
 def pages(tmp_path, monkeypatch):
     monkeypatch.setattr(evidence, "PAGE", tmp_path / "evidence.md")
-    for module in (evidence, runs):
+    for module in (study, runs):
         monkeypatch.setattr(module, "RECORDS", (tmp_path / "none", tmp_path / "runs"))
     (tmp_path / "evidence.md").write_text("# E\n\n<!-- mini: generated -->\n<!-- mini: end -->\n\nthe end\n")
     for arm, values in {"same-epochs": (60, 61, 62), "thawed": (62, 63.5, 64), "baseline": (59, 60, 61)}.items():

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 import torch
 
-from perfteach import runs, study
+from perfteach import models, runs, study
+from perfteach.dendrites import dendritic_layers
 from perfteach.errors import ConfigError, DataError
 from perfteach.runs import Run
-from perfteach.study import ARMS, STUDIES, Study, find, record_path, run_study
-from perfteach.trainer import PerforatedTrainer
+from perfteach.study import EVERY_ARM, IDEAS, STUDIES, Study, find, record_path, run_study
+from perfteach.trainer import PerforatedTrainer, snapshot
 
 # Runs of one epoch a phase often gain nothing, and then say loudly that no dendrite is installed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*none is installed:UserWarning")
@@ -43,15 +45,23 @@ def test_every_arm_trains_the_same_number_of_epochs(name):
         lengths[arm] = config.switch.neuron[0] + sum(config.switch.neuron[k] + config.switch.dendrite for k in cycles)
     assert lengths.pop("baseline") == declared.baseline
     assert set(lengths.values()) == {declared.baseline + declared.cycles * (declared.dendrite + declared.neuron)}
-    assert set(declared.arms) <= set(ARMS) and len(declared.seeds) >= 3
+    assert set(declared.arms) <= set(EVERY_ARM) and len(declared.seeds) >= 3
 
 
-def test_wider_matches_the_parameters_of_the_dendritic_network():
-    declared = find("mini")
-    grown = study.add_dendrites(declared.model("perforated", 0))
-    wider = declared.model("wider", 0)
-    sizes = [sum(p.numel() for p in m.parameters()) for m in (grown, wider)]
-    assert sizes[1] == pytest.approx(sizes[0], rel=0.08), "channels come in steps of 8"
+@pytest.mark.parametrize("name", STUDIES)
+def test_no_width_is_nearer_to_the_parameters_of_the_dendritic_network(name):
+    declared = find(name)
+    grown = declared.model("perforated", 0)
+    for _ in range(declared.cycles):
+        study.add_dendrites(grown)
+    target = sum(p.numel() for p in grown.parameters())
+    width = declared.wider_width()
+    off = {
+        step: abs(sum(p.numel() for p in models.mobilenet_small(10, width + step / 100).parameters()) - target)
+        for step in range(-3, 4)
+    }
+    assert off[0] == min(off.values())
+    assert off[0] < 0.08 * target, "channels come in steps of 8"
 
 
 def test_the_baseline_comes_first_of_each_seed():
@@ -80,11 +90,12 @@ def test_study_runs_resumes_and_equals_runs_trained_from_the_start(records, tiny
     assert figures(again[0]) == figures(done[3]), "a deleted record comes back, without the baseline's checkpoint too"
 
 
-def test_other_data_is_refused(records, tiny_data):
+@pytest.mark.parametrize("seed", [0, 1])
+def test_other_data_is_refused_for_every_seed(records, tiny_data, seed):
     run_study("tiny", tiny_data, records / "work", seeds=(0,), arms=("baseline",), progress=False)
     other = dataclasses.replace(tiny_data, checksum="0" * 64)
     with pytest.raises(DataError, match="made on other data"):
-        run_study("tiny", other, records / "work", seeds=(0,), arms=("baseline",), progress=False)
+        run_study("tiny", other, records / "work", seeds=(seed,), arms=("baseline",), progress=False)
 
 
 def test_unknown_study_and_foreign_baseline(records, tiny_data):
@@ -92,9 +103,25 @@ def test_unknown_study_and_foreign_baseline(records, tiny_data):
         find("huge")
     run_study("tiny", tiny_data, records / "work", seeds=(0,), arms=("baseline",), progress=False)
     trainer = PerforatedTrainer(TINY.model("thawed", 1), tiny_data, TINY.config("thawed", 1))
+    before = snapshot(trainer.model)
     with pytest.raises(ConfigError, match="another seed"):
         study.continue_from(trainer, records / "work" / "tiny" / "baseline-seed0" / "checkpoint.pt")
-    assert torch.isfinite(next(trainer.model.parameters())).all()
+    assert not trainer.run.epochs
+    assert all(torch.equal(value, before[key]) for key, value in trainer.model.state_dict().items())
+
+
+def test_an_unfinished_baseline_is_not_taken(records, tiny_data):
+    folder = records / "work" / "tiny" / "baseline-seed0"
+    started = PerforatedTrainer(TINY.model("baseline", 0), tiny_data, TINY.config("baseline", 0), folder=folder)
+    started.save()
+    with pytest.raises(ConfigError, match="not finished; run the arm baseline first"):
+        run_study("tiny", tiny_data, records / "work", arms=("thawed",), seeds=(0,), progress=False)
+
+
+def test_outside_a_checkout_nothing_is_trained(records, tiny_data, monkeypatch):
+    monkeypatch.setattr(study, "RECORDS", (records, records / "nowhere" / "runs"))
+    with pytest.raises(DataError, match="clone the repository"):
+        run_study("tiny", tiny_data, records / "work", progress=False)
 
 
 def test_unknown_arms_and_seeds_are_refused(records, tiny_data, tmp_path):
@@ -103,12 +130,30 @@ def test_unknown_arms_and_seeds_are_refused(records, tiny_data, tmp_path):
             run_study("tiny", tiny_data, tmp_path / "work", progress=False, **wrong)
 
 
-@pytest.mark.parametrize("change", [{"baseline": 3}, {"lr": 1e-3}])
+@pytest.mark.parametrize(
+    "change", [{"baseline": 3}, {"lr": 1e-3}, {"width": 0.3}, {"select": "features.*"}, {"activation": "relu"}]
+)
 def test_records_and_baselines_of_an_older_declaration_are_refused(records, tiny_data, tmp_path, monkeypatch, change):
     work = tmp_path / "work"
     run_study("tiny", tiny_data, work, arms=("baseline",), seeds=(0,), progress=False)
     monkeypatch.setitem(STUDIES, "tiny", dataclasses.replace(TINY, **change))
     with pytest.raises(DataError, match="other settings"):
         run_study("tiny", tiny_data, work, arms=("baseline",), seeds=(0,), progress=False)
-    with pytest.raises(ConfigError, match="other settings"):
+    record_path("tiny", "baseline", 0).unlink()
+    with pytest.raises(ConfigError, match=r"other settings|another network"):
         run_study("tiny", tiny_data, work, arms=("same-epochs",), seeds=(0,), progress=False)
+
+
+@pytest.mark.parametrize("arm", IDEAS)
+def test_an_idea_names_its_layers_and_grows_dendrites_there_only(arm):
+    declared = find("search")
+    model = declared.model(arm, 0)
+    said = declared.network(arm)
+    wrapped = {name for name, _ in dendritic_layers(model)}
+    whole = {name for name, _ in dendritic_layers(declared.model("thawed", 0))}
+    early = {name for name in whole if name.split(".")[:2] in [["features", str(n)] for n in range(5)]}
+    head = {name for name in whole if name.startswith("classifier")}
+    places = {"relu": whole, "early": early, "gradient-early": early, "head": head, "late": whole - early - head}
+    assert wrapped == places[arm] and wrapped
+    assert said["activation"] == ("relu" if arm == "relu" else "tanh")
+    assert json.loads(json.dumps(said)) == said, "a record compares it with what it has read back"
