@@ -194,6 +194,14 @@ STUDIES = {
         arms=FEW,
         train=None,
     ),
+    "search-early": replace(
+        SEARCH,
+        about="dendrites in the stem and blocks 1 to 4 only, which have few weights; all 45,000 training images",
+        arms=("baseline", "same-epochs", "wider", "thawed-random"),
+        seeds=(0, 1, 2, 3, 4),
+        select=EARLY,
+        train=None,
+    ),
     "search-depthwise": replace(
         SEARCH,
         about="dendrites on ten of the eleven depthwise convolutions only, which have few weights",

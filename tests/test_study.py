@@ -157,3 +157,19 @@ def test_an_idea_names_its_layers_and_grows_dendrites_there_only(arm):
     assert wrapped == places[arm] and wrapped
     assert said["activation"] == ("relu" if arm == "relu" else "tanh")
     assert json.loads(json.dumps(said)) == said, "a record compares it with what it has read back"
+
+
+@pytest.mark.parametrize("name", [name for name in STUDIES if name in runs.studies()])
+def test_the_committed_records_say_all_that_is_needed_to_make_them_again(name):
+    declared = find(name)
+    for run in runs.recorded(name):
+        header, arm, seed = run.header, run.header["arm"], run.header["seed"]
+        told = {"config": declared.config(arm, seed).describe(), **declared.network(arm)}
+        assert {key: header.get(key, value) for key, value in told.items()} == told
+        assert header["study"] == name and header["data"]["name"] and len(header["data"]["checksum"]) == 64
+        assert header["versions"]["torch"] and header["machine"]["cpu"] and header["started"]
+        assert len(header["revision"]) == 40, "a revision without changes"
+        switch, cycles = declared.config(arm, seed).switch, declared.config(arm, seed).max_dendrites
+        epochs = switch.neuron[0] + cycles * (switch.dendrite + switch.neuron[-1])
+        assert [epoch["epoch"] for epoch in run.epochs] == list(range(1, epochs + 1))
+        assert all(epoch["seconds"] > 0 for epoch in run.epochs) and run.result["seconds"] > 0
