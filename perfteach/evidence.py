@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections import defaultdict
 from functools import lru_cache
 from pathlib import Path
@@ -19,11 +20,14 @@ from perfteach.dendrites import add_dendrites
 from perfteach.errors import DataError
 from perfteach.metrics import Interval, error_reduction, paired_interval
 from perfteach.models import count_macs
-from perfteach.runs import RECORDS, Run, recorded
-from perfteach.study import EVERY_ARM, Study, find, record_folder
+from perfteach.runs import RECORDS, Run, recorded, studies
+from perfteach.study import EVERY_ARM, IDEAS, STUDIES, Study, find, record_folder
 
 PAGE = RECORDS[1].parents[1] / "docs" / "evidence.md"
 FIGURE = "arms.png"
+EXTRA_SMALL = ("case-study", "case-study-extra-small")  # the original network's study, and the smaller one's
+AIM, LIMIT = 82.25, 1_660_000  # test accuracy (%) and parameters of the published Extra-Small
+DECIMAL = re.compile(r"\d+\.\d+")
 Results = dict[str, dict[int, Run]]
 Scores = dict[str, dict[int, float]]
 
@@ -94,12 +98,11 @@ def table(name: str) -> str:
 def _row(study: Study, arm: str, runs: dict[int, Run], scores: Scores) -> str:
     errors = [100 - score for score in scores[arm].values()]
     gain = None if arm in ("baseline", "same-epochs") else difference(scores, "same-epochs", arm)
-    parameters = fmean(_result(run)["parameters"]["total"] for run in runs.values())  # type: ignore[index]
     minutes = median(_result(run)["seconds"] for run in runs.values()) / 60
     return (
         f"| {arm} | {EVERY_ARM[arm].rules_out} | {len(runs)} | {fmean(errors):.2f} | {_gain(gain)} "
         f"| {_relative(scores, 'same-epochs', arm) if gain is not None else '–'} "
-        f"| {parameters:,.0f} | {_macs(study, arm) / 1e6:.2f} M | {minutes:.1f} |"
+        f"| {_parameters(runs)} | {_macs(study, arm) / 1e6:.2f} M | {minutes:.1f} |"
     )
 
 
@@ -198,11 +201,81 @@ def _short(revision: str) -> str:
 
 
 def _missing(study: Study, by_arm: Results) -> str:
-    missing = [f"{arm} seed {seed}" for arm, seed in study.grid() if seed not in by_arm.get(arm, {})]
+    absent = {arm: [str(seed) for seed in study.seeds if seed not in by_arm.get(arm, {})] for arm in study.arms}
+    missing = {arm: seeds for arm, seeds in absent.items() if seeds}
+    whole = len(study.arms) * len(study.seeds)
     if not missing:
         return f"Complete: {len(study.arms)} arms × {len(study.seeds)} seeds."
-    done = len(study.arms) * len(study.seeds) - len(missing)
-    return f"**Not complete: {done} of {done + len(missing)} runs. No conclusion can rest on it yet.**"
+    done = whole - sum(map(len, missing.values()))
+    listed = "; ".join(f"{arm} {', '.join(seeds)}" for arm, seeds in missing.items())
+    return (
+        f"**Not complete: {done} of {whole} runs.** Missing seeds: {listed}. No conclusion can rest on an arm with "
+        "fewer than three seeds."
+    )
+
+
+def tried() -> str:
+    """Every arm of every recorded study against longer training and against more width, one line each."""
+    rows = [
+        "| study | arm | seeds | gain on same-epochs, points | relative, % | gain on wider, points | parameters |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    gains = []
+    for name in (name for name in STUDIES if name in studies()):
+        by_arm = results(recorded(name))
+        scores = accuracies(by_arm)
+        for arm in (arm for arm in EVERY_ARM if arm in by_arm and arm not in ("baseline", "same-epochs")):
+            gain = difference(scores, "same-epochs", arm)
+            gains += [gain] if isinstance(gain, Interval) and arm != "wider" else []
+            width = "–" if arm == "wider" else _gain(difference(scores, "wider", arm))
+            relative = _relative(scores, "same-epochs", arm) if gain is not None else "–"
+            idea = f"{arm}: {IDEAS[arm].rules_out}" if arm in IDEAS else arm
+            rows.append(
+                f"| [{name}](../data/runs/{name}/README.md) | {idea} | {len(by_arm[arm])} | {_gain(gain)} | {relative} "
+                f"| {width} | {_parameters(by_arm[arm])} |"
+            )
+    above, below = (sum(gain.excludes_zero and sign * gain.estimate > 0 for gain in gains) for sign in (1, -1))
+    said = (
+        f"Arms with dendrites and an interval against same-epochs: {len(gains)}. Intervals above zero: {above}; below: "
+        f"{below}. Without any effect one in forty would lie above zero by chance, and one in forty below."
+    )
+    return "\n".join(rows) + f"\n\n{said}\n"
+
+
+def extra_small() -> str:
+    """How near the networks of the studies at 64×64 came to what Extra-Small aimed at, as a Markdown table."""
+    small = fmean(accuracies(results(recorded("case-study")))["baseline"].values())
+    rows = [
+        "| network | arm | seeds | epochs | parameters | test accuracy, % | from the aim | from MobileNet-Small |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    best = (0.0, "")
+    for name in EXTRA_SMALL:
+        by_arm = results(recorded(name))
+        for arm in (arm for arm in EVERY_ARM if arm in by_arm):
+            runs = list(by_arm[arm].values())
+            accuracy, parameters = (fmean(values) for values in zip(*map(_point, runs), strict=True))
+            network = f"width {find(name).network(arm)['width']:g}"
+            rows.append(
+                f"| {network} | {arm} | {len(runs)} | {len(runs[0].epochs)} | {parameters:,.0f} | {accuracy:.2f} "
+                f"| {accuracy - AIM:+.2f} | {accuracy - small:+.2f} |"
+            )
+            if name == EXTRA_SMALL[1] and parameters <= LIMIT:
+                best = max(best, (accuracy, f"{network}, {arm}"))
+    return "\n".join(rows) + (
+        f"\n\nThe aim was {AIM} % with at most {LIMIT:,} parameters, and more than the baseline of MobileNet-Small. "
+        f"It is {'' if best[0] >= max(AIM, small) else 'not '}reached: the best Extra-Small network, {best[1]}, is "
+        f"{best[0] - AIM:+.2f} points from the first figure and {best[0] - small:+.2f} from the baseline.\n"
+    )
+
+
+def _point(run: Run) -> tuple[float, int]:
+    """Test accuracy in percent and total parameters."""
+    return _result(run)["test_accuracy"], _result(run)["parameters"]["total"]  # type: ignore[index]
+
+
+def _parameters(runs: dict[int, Run]) -> str:
+    return f"{fmean(_point(run)[1] for run in runs.values()):,.0f}"
 
 
 def write(name: str) -> Path:
@@ -223,14 +296,18 @@ def write(name: str) -> Path:
 def check(name: str) -> None:
     """Recompute the study's section from the records and compare it with docs/evidence.md, the README and the figure.
 
+    The text around the generated sections may only quote decimal numbers that stand in one of them.
+
     Raises:
-        DataError: when one says something else than the records; the message shows the first line.
+        DataError: when one says something else than the records; the message shows the first line or number.
     """
     for path, text in _pages(name).items():
         old, new = path.read_text(encoding="utf-8").splitlines(), text.splitlines()
         if old != new:
             first = next((n for o, n in zip(old, new, strict=False) if o != n), "a line is missing")
             raise DataError(f"{path.name} differs from the records of {name}: it should say {first!r}")
+    if unknown := _unfounded(PAGE.read_text(encoding="utf-8")):
+        raise DataError(f"{PAGE.name} quotes {', '.join(unknown)}, which no generated table has")
     with Image.open(record_folder(name) / FIGURE) as image:
         if image.info.get("records") != _fingerprint(name):
             raise DataError(f"{FIGURE} of {name} was drawn from other records; write the pages again")
@@ -240,6 +317,9 @@ def _pages(name: str) -> dict[Path, str]:
     """What the two pages have to say, by path."""
     folder, section, alt = record_folder(name), table(name), _figure(name).alt
     page = _replaced(PAGE.read_text(encoding="utf-8"), name, f"{section}\n![{alt}](../data/runs/{name}/{FIGURE})\n")
+    page = _replaced(page, "tried", tried())
+    if name in EXTRA_SMALL:
+        page = _replaced(page, "extra-small", extra_small())
     return {PAGE: page, folder / "README.md": f"# Recorded runs: {name}\n\n{section}\n![{alt}]({FIGURE})\n"}
 
 
@@ -264,3 +344,14 @@ def _replaced(page: str, name: str, section: str) -> str:
         raise DataError(f"{PAGE.name} has no place for the study {name}; add the lines {start.strip()!r} and {end!r}")
     head, rest = page.split(start, 1)
     return head + start + section + rest[rest.index(end) :]
+
+
+def _unfounded(page: str) -> list[str]:
+    """Decimal numbers of the text around the generated sections that stand in none of these.
+
+    What lies between `<!-- measured elsewhere -->` and `<!-- end -->` does not come from the records.
+    """
+    generated = re.compile(r"<!-- (\S+): generated -->.*?<!-- \1: end -->", re.DOTALL)
+    known = set(DECIMAL.findall("".join(match.group() for match in generated.finditer(page))))
+    text = re.sub(r"<!-- measured elsewhere -->.*?<!-- end -->", "", generated.sub("", page), flags=re.DOTALL)
+    return [number for number in DECIMAL.findall(text) if number not in known]

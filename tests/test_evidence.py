@@ -23,7 +23,8 @@ def pages(tmp_path, monkeypatch):
     monkeypatch.setattr(evidence, "PAGE", tmp_path / "evidence.md")
     for module in (study, runs):
         monkeypatch.setattr(module, "RECORDS", (tmp_path / "none", tmp_path / "runs"))
-    (tmp_path / "evidence.md").write_text("# E\n\n<!-- mini: generated -->\n<!-- mini: end -->\n\nthe end\n")
+    places = "".join(f"<!-- {name}: generated -->\n<!-- {name}: end -->\n\n" for name in ("tried", "mini"))
+    (tmp_path / "evidence.md").write_text(f"# E\n\n{places}the end\n")
     for arm, values in {"same-epochs": (60, 61, 62), "thawed": (62, 63.5, 64), "baseline": (59, 60, 61)}.items():
         for seed, value in enumerate(values):
             made(arm, seed, value).save(tmp_path / "runs" / "mini" / f"{arm}-seed{seed}.jsonl")
@@ -38,7 +39,44 @@ def test_the_table_is_computed_from_the_records(pages):
         "39.00 to 36.83; t interval of 2, 2.5, 2"
     )
     assert "Not complete: 9 of 40 runs" in page and page.endswith("the end\n")
+    assert "Missing seeds: baseline 3, 4; same-epochs 3, 4; wider 0, 1, 2, 3, 4; random" in page
     evidence.check("mini")
+
+
+def test_what_was_tried_is_one_line_an_arm(pages):
+    for seed, value in enumerate((63, 63.5, 65)):
+        made("wider", seed, value).save(pages / "runs" / "mini" / f"wider-seed{seed}.jsonl")
+    wider, thawed = (line for line in evidence.tried().splitlines() if line.startswith("| [mini]"))
+    assert "| thawed | 3 | +2.17 [+1.45, +2.88] | 5.6 | -0.67 [" in thawed and "| wider | 3 | +2.83 [" in wider
+    assert "interval against same-epochs: 1. Intervals above zero: 1; below: 0." in evidence.tried()
+
+
+def test_the_best_extra_small_is_measured_against_the_aim(pages):
+    for name, arm, accuracy, parameters in (
+        ("case-study", "baseline", 80.5, 1_500_000),
+        ("case-study-extra-small", "wider", 84.0, 1_700_000),
+        ("case-study-extra-small", "thawed", 82.0, 1_600_000),
+    ):
+        run = made(arm, 0, accuracy)
+        run.epochs, run.result["parameters"] = [{"epoch": 1}], {"total": parameters}
+        run.save(pages / "runs" / name / f"{arm}-seed0.jsonl")
+    said = evidence.extra_small()
+    assert "| width 0.5 | thawed | 1 | 1 | 1,600,000 | 82.00 | -0.25 | +1.50 |" in said
+    assert "not reached: the best Extra-Small network, width 0.5, thawed, is -0.25 points" in said, "84 % is too large"
+    run.result["test_accuracy"] = 82.3
+    run.save(pages / "runs" / name / f"{arm}-seed0.jsonl")
+    assert "It is reached" in evidence.extra_small()
+
+
+def test_the_text_may_quote_only_what_a_table_says(pages):
+    evidence.write("mini")
+    page = pages / "evidence.md"
+    written = page.read_text()
+    page.write_text(written + "Thawing gains 2.17 points.\n<!-- measured elsewhere -->3.14<!-- end -->\n")
+    evidence.check("mini")
+    page.write_text(written + "Thawing gains 2.18 points.\n")
+    with pytest.raises(DataError, match=r"quotes 2\.18, which no generated table has"):
+        evidence.check("mini")
 
 
 def test_a_single_seed_gets_no_interval(pages):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import pytest
 import torch
@@ -152,11 +151,9 @@ def test_an_idea_names_its_layers_and_grows_dendrites_there_only(arm):
     wrapped = {name for name, _ in dendritic_layers(model)}
     whole = {name for name, _ in dendritic_layers(declared.model("thawed", 0))}
     early = {name for name in whole if name.split(".")[:2] in [["features", str(n)] for n in range(5)]}
-    head = {name for name in whole if name.startswith("classifier")}
-    places = {"relu": whole, "early": early, "gradient-early": early, "head": head, "late": whole - early - head}
+    places = {"relu": whole, "early": early}
     assert wrapped == places[arm] and wrapped
     assert said["activation"] == ("relu" if arm == "relu" else "tanh")
-    assert json.loads(json.dumps(said)) == said, "a record compares it with what it has read back"
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if name in runs.studies()])
