@@ -96,7 +96,9 @@ def mobilenet_extra_small(
     """Build the narrower MobileNet whose missing capacity dendrites are to buy back. It has no dendrites yet.
 
     The default width is the one in the case study's public script. In the recorded runs at 64×64 pixels (one seed,
-    docs/evidence.md) dendrites on it did not raise the test accuracy, so none are built in. Arguments, shapes and
+    docs/evidence.md) dendrites in every layer did not raise the test accuracy, so none are built in. Where dendrites
+    paid by the parameter, in runs at 32×32, was the stem and the first blocks:
+    `perforate(model, "features.[0-4].*")`; notebook 05 shows that choice. Arguments, shapes and
     errors are those of `mobilenet_small`; there are no ImageNet weights for widths below 1.0.
 
     Raises:

@@ -283,8 +283,7 @@ def neuron_phase(model, epochs, history):
     for _ in range(epochs):
         loss = train_epoch(model, "neuron", optimizer, len(history) + 1)
         accuracy = validate(model)
-        if accuracy > best[0]:
-            # Copied in depth: state_dict() only points to the weights, which go on changing.
+        if accuracy > best[0]:  # copied: a state_dict points to what goes on changing
             best = (accuracy, copy.deepcopy(model.state_dict()))
         history.append((loss, accuracy))
     model.load_state_dict(best[1])

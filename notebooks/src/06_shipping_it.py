@@ -129,15 +129,9 @@ one_image = x[:1].contiguous()
 
 def export(network, name):
     path = folder / f"{name}.onnx"
-    program = torch.onnx.export(
-        network.eval(),
-        (one_image,),
-        dynamo=True,
-        verbose=False,
-        input_names=["image"],
-        output_names=["logits"],
-    )
-    program.save(path)
+    names = {"input_names": ["image"], "output_names": ["logits"]}
+    options = {"dynamo": True, "verbose": False}
+    torch.onnx.export(network.eval(), (one_image,), **names, **options).save(path)
     return path
 
 
