@@ -46,6 +46,8 @@ QUESTIONS = (
     ("perforated", "shuffled", "Did the error signal help?"),
     ("thawed", "perforated", "Does thawing help?"),
     ("thawed", "thawed-random", "Does the correlation phase help thawed dendrites?"),
+    ("relu", "thawed-random", "Is ReLU a better φ than tanh?"),
+    ("early", "thawed-random", "Do dendrites in the early layers bring more than dendrites everywhere?"),
     ("perforated", "gradient", "Do frozen dendrites beat full backpropagation?"),
     ("thawed", "gradient", "Do thawed dendrites beat full backpropagation?"),
 )
