@@ -170,3 +170,11 @@ def test_the_committed_records_say_all_that_is_needed_to_make_them_again(name):
         epochs = switch.neuron[0] + cycles * (switch.dendrite + switch.neuron[-1])
         assert [epoch["epoch"] for epoch in run.epochs] == list(range(1, epochs + 1))
         assert all(epoch["seconds"] > 0 for epoch in run.epochs) and run.result["seconds"] > 0
+
+
+@pytest.mark.parametrize("arm", IDEAS)
+def test_an_idea_with_other_layers_trains_from_the_start(records, tiny_data, monkeypatch, arm):
+    monkeypatch.setitem(STUDIES, "tiny", dataclasses.replace(TINY, arms=("baseline", arm)))
+    baseline, run = run_study("tiny", tiny_data, records / "work", seeds=(0,), progress=False)
+    assert run.header["arm"] == arm and len(run.epochs) == len(baseline.epochs) + 2
+    assert run.header["layers"] != baseline.header["layers"]
