@@ -33,6 +33,7 @@ from perfteach.trainer import PerforatedTrainer, State
 class Arm:
     """How one arm differs from the claim. `joint` arms have no dendrite phase and get its epochs as neuron epochs.
 
+    `wider` names what the plain network of an arm has as much of as the dendritic one: "parameters" or "MACs".
     `select` and `activation` take the place of the study's own where they are given.
     """
 
@@ -41,7 +42,7 @@ class Arm:
     joint: bool = False
     grow: bool = True
     thaw: bool = False
-    wider: bool = False
+    wider: str | None = None
     cycles: bool = True
     select: str | None = None
     activation: str | None = None
@@ -51,7 +52,7 @@ class Arm:
 ARMS = {
     "baseline": Arm("–", cycles=False),
     "same-epochs": Arm("it just trained longer", joint=True, grow=False),
-    "wider": Arm("any extra parameters would do", joint=True, grow=False, wider=True),
+    "wider": Arm("any extra parameters would do", joint=True, grow=False, wider="parameters"),
     "random": Arm("the correlation phase did nothing", joint=True),
     "shuffled": Arm("the error signal did nothing", rule="shuffled"),
     "thawed": Arm("freezing is what helps", thaw=True),
@@ -59,9 +60,10 @@ ARMS = {
     "gradient": Arm("the perforated rule is no better than plain training", rule="gradient", joint=True),
     "perforated": Arm("(the claim)"),
 }
-# What was tried in the search for a gain: thawed dendrites from a random start, and one thing changed.
+# What was tried in the search for a gain: thawed dendrites from a random start with one thing changed, and a control.
 EARLY = "features.[0-4].*"
 IDEAS = {
+    "wider-macs": Arm("any extra multiply-accumulates would do", joint=True, grow=False, wider="MACs"),
     "relu": Arm("φ is ReLU", joint=True, thaw=True, activation="relu"),
     "early": Arm("only the stem and blocks 1 to 4", joint=True, thaw=True, select=EARLY),
 }
@@ -120,22 +122,28 @@ class Study:
         """What a record says about its network."""
         kind = EVERY_ARM[arm]
         return {
-            "width": self.wider_width(classes) if kind.wider else self.width,
+            "width": self.wider_width(classes, kind.wider) if kind.wider else self.width,
             "select": kind.select or self.select,
             "activation": kind.activation or self.activation,
         }
 
-    def wider_width(self, classes: int = 10) -> float:
-        """The width at which the plain network has the total parameters of the dendritic one, as near as it gets."""
-        grown = perforate(models.mobilenet_small(classes, self.width, seed=0), self.select)
-        for _ in range(self.cycles):
-            add_dendrites(grown)
-        target = sum(p.numel() for p in grown.parameters())
-        low, high = round(self.width * 100), 300  # the size rises with the width, so the nearest is found by halving
+    def wider_width(self, classes: int = 10, what: str = "parameters") -> float:
+        """The width at which the plain network has the parameters, or MACs, of the dendritic one, as near as it gets.
+
+        Args:
+            what: "parameters", all of them, or "MACs", the multiply-accumulates for one image.
+        """
+        edge = self.size or 32
+        with torch.device("meta"):
+            grown = perforate(models.mobilenet_small(classes, self.width), self.select)
+            for _ in range(self.cycles):
+                add_dendrites(grown)
+            target = _cost(grown, what, edge)
+        low, high = round(self.width * 100), 300  # the cost rises with the width, so the nearest is found by halving
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if _plain_size(middle / 100, classes) <= target else (low, middle)
-        return min((low / 100, high / 100), key=lambda width: abs(_plain_size(width, classes) - target))
+            low, high = (middle, high) if _plain(middle / 100, classes, what, edge) <= target else (low, middle)
+        return min((low / 100, high / 100), key=lambda width: abs(_plain(width, classes, what, edge) - target))
 
     def grid(self) -> Iterator[tuple[str, int]]:
         """Arms and seeds in the order they run: seed by seed, the baseline first, so that early results are paired."""
@@ -143,17 +151,23 @@ class Study:
         return ((arm, seed) for seed in self.seeds for arm in order)
 
 
+def _cost(model: torch.nn.Module, what: str, edge: int) -> int:
+    if what == "MACs":
+        return models.count_macs(model, (3, edge, edge)).total
+    return sum(p.numel() for p in model.parameters())
+
+
 @lru_cache
-def _plain_size(width: float, classes: int) -> int:
+def _plain(width: float, classes: int, what: str, edge: int) -> int:
     with torch.device("meta"):
-        return sum(p.numel() for p in models.mobilenet_small(classes, width).parameters())
+        return _cost(models.mobilenet_small(classes, width), what, edge)
 
 
 FEW = ("baseline", "same-epochs", "wider", "thawed", "thawed-random", "gradient")
 CONTROLS = ("baseline", "same-epochs", "wider", "perforated", "thawed", "gradient")
 SEARCH = Study(
     about="Search for the gain: width 0.15, 20,000 training images, 30 epochs after growth",
-    arms=("baseline", "same-epochs", "wider", "thawed", "thawed-random", "gradient", *IDEAS),
+    arms=(*FEW, "relu", "early"),
     seeds=(0, 1, 2),
     width=0.15,
     baseline=20,
@@ -195,8 +209,8 @@ STUDIES = {
     "search-early": replace(
         SEARCH,
         about="dendrites in the stem and blocks 1 to 4 only, which have few weights; all 45,000 training images",
-        arms=("baseline", "same-epochs", "wider", "thawed-random"),
-        seeds=(0, 1, 2, 3),
+        arms=("baseline", "same-epochs", "wider", "wider-macs", "thawed", "thawed-random", "gradient", "relu"),
+        seeds=(0, 1, 2, 3, 4),
         select=EARLY,
         train=None,
     ),

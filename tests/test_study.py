@@ -11,7 +11,7 @@ from perfteach import models, runs, study
 from perfteach.dendrites import dendritic_layers
 from perfteach.errors import ConfigError, DataError
 from perfteach.runs import Run
-from perfteach.study import EVERY_ARM, IDEAS, STUDIES, Study, find, record_path, run_study
+from perfteach.study import EVERY_ARM, STUDIES, Study, find, record_path, run_study
 from perfteach.trainer import PerforatedTrainer, snapshot
 
 # Runs of one epoch a phase often gain nothing, and then say loudly that no dendrite is installed.
@@ -47,20 +47,30 @@ def test_every_arm_trains_the_same_number_of_epochs(name):
     assert set(declared.arms) <= set(EVERY_ARM) and len(declared.seeds) >= 3
 
 
+@pytest.mark.parametrize("what", ["parameters", "MACs"])
 @pytest.mark.parametrize("name", STUDIES)
-def test_no_width_is_nearer_to_the_parameters_of_the_dendritic_network(name):
+def test_no_width_is_nearer_to_the_cost_of_the_dendritic_network(name, what):
     declared = find(name)
+    edge = declared.size or 32
+
+    def cost(model):
+        if what == "MACs":
+            return models.count_macs(model, (3, edge, edge)).total
+        return sum(p.numel() for p in model.parameters())
+
     grown = declared.model("perforated", 0)
     for _ in range(declared.cycles):
         study.add_dendrites(grown)
-    target = sum(p.numel() for p in grown.parameters())
-    width = declared.wider_width()
-    off = {
-        step: abs(sum(p.numel() for p in models.mobilenet_small(10, width + step / 100).parameters()) - target)
-        for step in range(-3, 4)
-    }
+    target, width = cost(grown), declared.wider_width(what=what)
+    off = {step: abs(cost(models.mobilenet_small(10, width + step / 100)) - target) for step in range(-3, 4)}
     assert off[0] == min(off.values())
     assert off[0] < 0.08 * target, "channels come in steps of 8"
+
+
+def test_a_network_as_costly_in_macs_is_another_than_one_as_large():
+    declared = find("search-early")
+    assert declared.network("wider-macs")["width"] > declared.network("wider")["width"] > declared.width
+    assert not declared.config("wider-macs", 0).grow
 
 
 def test_the_baseline_comes_first_of_each_seed():
@@ -143,7 +153,7 @@ def test_records_and_baselines_of_an_older_declaration_are_refused(records, tiny
         run_study("tiny", tiny_data, work, arms=("same-epochs",), seeds=(0,), progress=False)
 
 
-@pytest.mark.parametrize("arm", IDEAS)
+@pytest.mark.parametrize("arm", ["relu", "early"])
 def test_an_idea_names_its_layers_and_grows_dendrites_there_only(arm):
     declared = find("search")
     model = declared.model(arm, 0)
@@ -172,7 +182,7 @@ def test_the_committed_records_say_all_that_is_needed_to_make_them_again(name):
         assert all(epoch["seconds"] > 0 for epoch in run.epochs) and run.result["seconds"] > 0
 
 
-@pytest.mark.parametrize("arm", IDEAS)
+@pytest.mark.parametrize("arm", ["relu", "early"])
 def test_an_idea_with_other_layers_trains_from_the_start(records, tiny_data, monkeypatch, arm):
     monkeypatch.setitem(STUDIES, "tiny", dataclasses.replace(TINY, arms=("baseline", arm)))
     baseline, run = run_study("tiny", tiny_data, records / "work", seeds=(0,), progress=False)

@@ -56,6 +56,10 @@ ARMS = {
     "thawed": (GREEN, "P"),
     "gradient": (BLUE, "X"),
     "perforated": (ORANGE, "o"),
+    "wider-macs": (BROWN, "d"),
+    "thawed-random": (GREEN, "p"),
+    "relu": (SKY, "h"),
+    "early": (ROSE, "*"),
 }
 
 
