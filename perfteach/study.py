@@ -66,6 +66,7 @@ IDEAS = {
     "wider-macs": Arm("any extra multiply-accumulates would do", joint=True, grow=False, wider="MACs"),
     "relu": Arm("φ is ReLU", joint=True, thaw=True, activation="relu"),
     "early": Arm("only the stem and blocks 1 to 4", joint=True, thaw=True, select=EARLY),
+    "early-relu": Arm("both of these", joint=True, thaw=True, select=EARLY, activation="relu"),
 }
 EVERY_ARM = ARMS | IDEAS
 
@@ -197,7 +198,7 @@ STUDIES = {
     ),
     "case-study": PUBLISHED,
     "case-study-extra-small": replace(
-        PUBLISHED, about="MobileNet-Extra-Small (width 0.5) at 64×64", arms=(*CONTROLS, "early"), width=0.5
+        PUBLISHED, about="MobileNet-Extra-Small (width 0.5) at 64×64", arms=(*CONTROLS, "early-relu"), width=0.5
     ),
     "search": SEARCH,
     "search-all-images": replace(

@@ -153,7 +153,7 @@ def test_records_and_baselines_of_an_older_declaration_are_refused(records, tiny
         run_study("tiny", tiny_data, work, arms=("same-epochs",), seeds=(0,), progress=False)
 
 
-@pytest.mark.parametrize("arm", ["relu", "early"])
+@pytest.mark.parametrize("arm", ["relu", "early", "early-relu"])
 def test_an_idea_names_its_layers_and_grows_dendrites_there_only(arm):
     declared = find("search")
     model = declared.model(arm, 0)
@@ -161,9 +161,9 @@ def test_an_idea_names_its_layers_and_grows_dendrites_there_only(arm):
     wrapped = {name for name, _ in dendritic_layers(model)}
     whole = {name for name, _ in dendritic_layers(declared.model("thawed", 0))}
     early = {name for name in whole if name.split(".")[:2] in [["features", str(n)] for n in range(5)]}
-    places = {"relu": whole, "early": early}
+    places = {"relu": whole, "early": early, "early-relu": early}
     assert wrapped == places[arm] and wrapped
-    assert said["activation"] == ("relu" if arm == "relu" else "tanh")
+    assert said["activation"] == ("relu" if "relu" in arm else "tanh")
 
 
 @pytest.mark.parametrize("name", [name for name in STUDIES if name in runs.studies()])
@@ -182,7 +182,7 @@ def test_the_committed_records_say_all_that_is_needed_to_make_them_again(name):
         assert all(epoch["seconds"] > 0 for epoch in run.epochs) and run.result["seconds"] > 0
 
 
-@pytest.mark.parametrize("arm", ["relu", "early"])
+@pytest.mark.parametrize("arm", ["relu", "early", "early-relu"])
 def test_an_idea_with_other_layers_trains_from_the_start(records, tiny_data, monkeypatch, arm):
     monkeypatch.setitem(STUDIES, "tiny", dataclasses.replace(TINY, arms=("baseline", arm)))
     baseline, run = run_study("tiny", tiny_data, records / "work", seeds=(0,), progress=False)

@@ -60,6 +60,7 @@ ARMS = {
     "thawed-random": (GREEN, "p"),
     "relu": (SKY, "h"),
     "early": (ROSE, "*"),
+    "early-relu": (SKY, "*"),
 }
 
 
