@@ -210,8 +210,17 @@ STUDIES = {
     "search-early": replace(
         SEARCH,
         about="dendrites in the stem and blocks 1 to 4 only, which have few weights; all 45,000 training images",
-        arms=("baseline", "same-epochs", "wider", "wider-macs", "thawed", "thawed-random", "gradient", "relu"),
+        arms=("baseline", "same-epochs", "wider", "wider-macs", "thawed-random", "relu"),
         seeds=(0, 1, 2, 3, 4),
+        select=EARLY,
+        train=None,
+    ),
+    "search-early-wide": replace(
+        SEARCH,
+        about="the best of `search-early` in a network of width 0.25; all 45,000 training images",
+        arms=("baseline", "same-epochs", "wider", "wider-macs", "relu"),
+        seeds=(0, 1, 2, 3, 4),
+        width=0.25,
         select=EARLY,
         train=None,
     ),
