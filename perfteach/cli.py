@@ -72,6 +72,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     add("--size", type=int, help="resize images to this many pixels (default: as they are)")
     add("--rule", default="perforated", help="perforated, covariance, gradient, shuffled, or none (%(default)s)")
     add("--select", help='only layers whose name matches, such as "features.*" (default: every layer that can)')
+    add("--activation", help="φ of the dendrites: tanh, sigmoid or relu (tanh)")
     add("--switch", choices=("fixed", "plateau"), default="fixed", help="when phases end (%(default)s)")
     add("--neuron", type=int, nargs="+", metavar="EPOCHS", help="fixed: neuron phases (8 4)")
     add("--dendrite", type=int, metavar="EPOCHS", help="fixed: dendrite phases (3)")
@@ -121,7 +122,7 @@ def _train(arguments: argparse.Namespace) -> None:
     wide = {} if arguments.width is None else {"width": arguments.width}
     model = build(len(images.classes), seed=arguments.seed, **wide)
     if not plain:
-        perforate(model, arguments.select, arguments.rule)
+        perforate(model, arguments.select, arguments.rule, activation=arguments.activation or "tanh")
     trainer = PerforatedTrainer(model, images, config, name=arguments.out.name, folder=arguments.out)
     run = trainer.fit(progress=not arguments.quiet)
     print(report(run))
@@ -131,7 +132,7 @@ def _train(arguments: argparse.Namespace) -> None:
 def _refuse_ignored(arguments: argparse.Namespace) -> None:
     """An option that would change nothing is refused, so that nobody believes that it did."""
     useless = {
-        "--rule none": ("select", "thaw", "keep", "max_dendrites", "dendrite", "dendrite_lr"),
+        "--rule none": ("select", "activation", "thaw", "keep", "max_dendrites", "dendrite", "dendrite_lr"),
         "--rule gradient": ("dendrite", "dendrite_lr", "thaw"),
         "--switch fixed": ("patience",),
         "--switch plateau": ("neuron", "dendrite"),

@@ -235,7 +235,7 @@ def tried() -> str:
         scores = accuracies(by_arm)
         for arm in (arm for arm in EVERY_ARM if arm in by_arm and arm not in ("baseline", "same-epochs")):
             gain = difference(scores, "same-epochs", arm)
-            gains += [gain] if isinstance(gain, Interval) and arm != "wider" else []
+            gains += [gain] if isinstance(gain, Interval) and not EVERY_ARM[arm].wider else []
             width = "–" if arm == "wider" else _gain(difference(scores, "wider", arm))
             relative = _relative(scores, "same-epochs", arm) if gain is not None else "–"
             idea = f"{arm}: {IDEAS[arm].rules_out}" if arm in IDEAS else arm

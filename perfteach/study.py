@@ -66,7 +66,9 @@ IDEAS = {
     "wider-macs": Arm("any extra multiply-accumulates would do", joint=True, grow=False, wider="MACs"),
     "relu": Arm("φ is ReLU", joint=True, thaw=True, activation="relu"),
     "early": Arm("only the stem and blocks 1 to 4", joint=True, thaw=True, select=EARLY),
-    "early-relu": Arm("both of these", joint=True, thaw=True, select=EARLY, activation="relu"),
+    "early-relu": Arm(
+        "φ is ReLU, only the stem and blocks 1 to 4", joint=True, thaw=True, select=EARLY, activation="relu"
+    ),
 }
 EVERY_ARM = ARMS | IDEAS
 

@@ -57,7 +57,16 @@ def test_train_shows_every_epoch_and_continues_nothing_twice(folder, tmp_path, c
     assert "3 epochs" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("more", [["--rule", "gradient"], ["--rule", "none"], ["--thaw"], ["--select", "features.*"]])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--rule", "gradient"],
+        ["--rule", "none"],
+        ["--thaw"],
+        ["--select", "features.*"],
+        ["--activation", "relu"],
+    ],
+)
 def test_train_options(folder, tmp_path, more):
     assert cli.main(train(folder, tmp_path / "run", *more)) == 0
     run = Run.load(tmp_path / "run" / "run.jsonl")
@@ -65,6 +74,8 @@ def test_train_options(folder, tmp_path, more):
     assert run.header["rule"] == {"gradient": "gradient", "none": None}.get(more[-1], "perforated")
     assert run.header["config"]["thaw"] == (more == ["--thaw"])
     assert dendrites is None or (dendrites == 0) == (more[-1] == "none")
+    activations = {layer["activation"] for layer in run.header["layers"]}
+    assert activations == {"none": set(), "relu": {"relu"}}.get(more[-1], {"tanh"})
 
 
 @pytest.mark.parametrize(
@@ -75,6 +86,8 @@ def test_train_options(folder, tmp_path, more):
         (["train", "--batch-size", "0"], "batch_size"),
         (["train", "--neuron", "0"], "at least 1 epoch"),
         (["train", "--rule", "none", "--select", "features.*"], "--select has no effect with --rule none"),
+        (["train", "--activation", "gelu"], "unknown activation 'gelu'; choose one of tanh, sigmoid, relu"),
+        (["train", "--rule", "none", "--activation", "relu"], "--activation has no effect with --rule none"),
         (["train", "--rule", "none", "--neuron", "8", "4"], "give --neuron one number"),
         (["train", "--rule", "none", "--dendrite-lr", "0.1"], "--dendrite-lr has no effect with --rule none"),
         (["train", "--rule", "gradient", "--dendrite", "4"], "--dendrite has no effect with --rule gradient"),

@@ -45,10 +45,11 @@ def test_the_table_is_computed_from_the_records(pages):
 
 def test_what_was_tried_is_one_line_an_arm(pages):
     for seed, value in enumerate((63, 63.5, 65)):
-        made("wider", seed, value).save(pages / "runs" / "mini" / f"wider-seed{seed}.jsonl")
-    wider, thawed = (line for line in evidence.tried().splitlines() if line.startswith("| [mini]"))
+        for arm in ("wider", "wider-macs"):
+            made(arm, seed, value).save(pages / "runs" / "mini" / f"{arm}-seed{seed}.jsonl")
+    wider, thawed, _ = (line for line in evidence.tried().splitlines() if line.startswith("| [mini]"))
     assert "| thawed | 3 | +2.17 [+1.45, +2.88] | 5.6 | -0.67 [" in thawed and "| wider | 3 | +2.83 [" in wider
-    assert "interval against same-epochs: 1. Intervals above zero: 1; below: 0." in evidence.tried()
+    assert "interval against same-epochs: 1. Intervals above zero: 1; below: 0." in evidence.tried(), "no plain one"
 
 
 def test_the_best_extra_small_is_measured_against_the_aim(pages):
