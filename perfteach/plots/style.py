@@ -59,8 +59,8 @@ ARMS = {
     "wider-macs": (BROWN, "d"),
     "thawed-random": (GREEN, "p"),
     "relu": (SKY, "h"),
-    "early": (ROSE, "*"),
-    "early-relu": (SKY, "*"),
+    "early": (PINK, "<"),
+    "early-relu": (SKY, ">"),
 }
 
 
