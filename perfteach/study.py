@@ -155,9 +155,8 @@ class Study:
 
 
 def _cost(model: torch.nn.Module, what: str, edge: int) -> int:
-    if what == "MACs":
-        return models.count_macs(model, (3, edge, edge)).total
-    return sum(p.numel() for p in model.parameters())
+    counted = models.count_macs(model, (3, edge, edge)) if what == "MACs" else models.count_parameters(model)
+    return counted.total
 
 
 @lru_cache

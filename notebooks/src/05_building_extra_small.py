@@ -303,10 +303,11 @@ for control in ("plain, as large", "plain, as many MACs", "early layers"):
 # difference can be seen to one that computes as much and has more than twice their parameters.
 #
 # **What it does not show.** Every interval rests on five seeds or, for *every layer*, three, and all read the same test
-# images. Where parameters may double, width did better than dendrites in every layer, here at the mean, and it beat
-# frozen and thawed ones in the study `mini` below. The correlation phase is not the reason for these gains: these
-# dendrites began at random and learned from the loss. A plain network that is wider in its early layers only was not
-# tried. And parameters are one price of several. Early layers look at the most positions:
+# images. At width 0.25 (study `search-early-wide`) early ReLU dendrites beat training longer again, but not clearly a
+# plain network of their size. Where parameters may double, width did better than dendrites in every layer, here at the
+# mean, and it beat frozen and thawed ones in the study `mini` below. The correlation phase is not the reason for these
+# gains: these dendrites began at random and learned from the loss. A plain network that is wider in its early layers
+# only was not tried. And parameters are one price of several. Early layers look at the most positions:
 
 # %%
 # NBVAL_CHECK_OUTPUT
