@@ -36,6 +36,7 @@ class Batches:
     device: torch.device
     drop_last: bool
     channels_last: bool
+    cutout: int = 0
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -58,6 +59,8 @@ class Batches:
             if self.augment:
                 x = _crop_and_mirror(x, generator)
             x = x.to(dtype=torch.float32, memory_format=layout).mul_(scale).add_(shift)
+            if self.cutout:
+                x = _cut_out(x, self.cutout, generator)
             if self.size is not None and x.shape[2:] != (self.size, self.size):
                 x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", antialias=False)
             yield x.contiguous(memory_format=layout), labels[index]
@@ -72,3 +75,19 @@ def _crop_and_mirror(x: Tensor, generator: torch.Generator) -> Tensor:
     windows = F.pad(x, [pad] * 4).unfold(2, height, 1).unfold(3, width, 1)  # [B,3,2p+1,2p+1,H,W], a view
     cropped = windows[torch.arange(count, device=x.device), :, offsets[0], offsets[1]]
     return torch.where(mirrored[:, None, None, None], cropped.flip(3), cropped)
+
+
+def _cut_out(x: Tensor, edge: int, generator: torch.Generator) -> Tensor:
+    """Set a square of `edge` pixels to the mean, 0, in each normalised image [B,3,H,W]; it may reach over the border.
+
+    Source: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks" (arXiv 1708.04552).
+    """
+    count, _, height, width = x.shape
+    inside = []
+    for side in (height, width):
+        centre = torch.randint(0, side, (count, 1), generator=generator)
+        first = centre - edge // 2
+        place = torch.arange(side)
+        inside.append(((place >= first) & (place < first + edge)).to(x.device))
+    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return x.masked_fill(hole, 0.0)

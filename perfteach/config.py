@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -68,11 +68,10 @@ def require_logits(output: Tensor, classes: int) -> None:
         raise ConfigError(f"the model returned {shape}; data of {classes} classes need logits [B, {classes} or more]")
 
 
-def adamw(parameters: list[nn.Parameter], phase: Phase, *, lr: float, dendrite_lr: float, decay: float) -> Optimizer:
-    """The default optimiser of a phase. Dendrites get no weight decay while they learn to correlate."""
-    if phase is Phase.DENDRITE:
-        return torch.optim.AdamW(parameters, lr=dendrite_lr, weight_decay=0.0, fused=True)
-    return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, nesterov=True, fused=True),
+}
 
 
 def warm_cosine(optimizer: Optimizer, phase: Phase, steps: int | None) -> LRScheduler | None:
@@ -96,10 +95,16 @@ class TrainConfig:
         batch_size: images a step.
         size: edge in pixels to which batches are resized; None leaves the images as they are.
         augment: crop and flip training images at random.
+        cutout: edge in pixels of a square that is blanked out in each training image; 0 for none.
         lr, dendrite_lr, weight_decay: peak learning rates by phase, and weight decay of the neuron phase.
+        decay_norms: False spares norms, biases and the dendrites' weights w (one number a neuron) from decay.
+        average: decay per step of a running average of the weights, such as 0.999, which then is validated, kept and
+            tested in place of the weights themselves; 0 for none.
+        label_smoothing: share of the training target that is spread over all classes, 0 to below 1.
         seed: order and augmentation of batches, dropout, and the start of new dendrites.
         device: "auto" takes a GPU where there is one.
-        optimizer: function of (parameters, phase) that builds a fresh optimiser at every switch.
+        optimizer: "adamw" (also None), "sgd" (momentum 0.9 after Nesterov), or a function of (parameters, phase) that
+            builds a fresh optimiser at every switch.
         schedule: function of (optimizer, phase, steps or None) that builds its schedule, stepped per batch.
         loss: function of (outputs, labels); the mean over the batch.
 
@@ -120,9 +125,13 @@ class TrainConfig:
     weight_decay: float = 0.01
     seed: int = 0
     device: str = "auto"
-    optimizer: Callable[[list[nn.Parameter], Phase], Optimizer] | None = None
+    optimizer: Callable[[list[nn.Parameter], Phase], Optimizer] | str | None = None
     schedule: Callable[[Optimizer, Phase, int | None], LRScheduler | None] = warm_cosine
     loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy
+    cutout: int = 0
+    decay_norms: bool = True
+    average: float = 0.0
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -131,17 +140,47 @@ class TrainConfig:
             raise ConfigError(f"max_dendrites must be 0 or more, got {self.max_dendrites}")
         if min(self.lr, self.dendrite_lr) <= 0:
             raise ConfigError(f"learning rates must be above 0, got lr={self.lr}, dendrite_lr={self.dendrite_lr}")
+        if isinstance(self.optimizer, str) and self.optimizer not in OPTIMIZERS:
+            known = " or ".join(map(repr, OPTIMIZERS))
+            raise ConfigError(f"optimizer is {self.optimizer!r}; use {known}, or a function that builds one")
+        for name in ("average", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        if self.cutout < 0 or (self.cutout and not self.augment):
+            raise ConfigError(f"cutout is {self.cutout}; it must be 0 or more pixels, and needs augment=True")
+        if self.label_smoothing and self.loss is not functional.cross_entropy:
+            raise ConfigError("label_smoothing goes with the default loss; put it into your own, or leave it out")
 
     def build_optimizer(self, parameters: list[nn.Parameter], phase: Phase) -> Optimizer:
-        """The optimiser for one phase, from the user's factory or the default one."""
-        default = partial(adamw, lr=self.lr, dendrite_lr=self.dendrite_lr, decay=self.weight_decay)
-        return (self.optimizer or default)(parameters, phase)
+        """The optimiser for one phase. Dendrites get no weight decay while they learn to correlate."""
+        if callable(self.optimizer):
+            return self.optimizer(parameters, phase)
+        build = OPTIMIZERS[self.optimizer or "adamw"]
+        if phase is Phase.DENDRITE:
+            return build(parameters, lr=self.dendrite_lr, weight_decay=0.0)
+        groups: list[Any] = parameters
+        if not self.decay_norms:
+            groups = [
+                {"params": [p for p in parameters if p.dim() > 1]},
+                {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+            ]
+        return build(groups, lr=self.lr, weight_decay=self.weight_decay)
+
+    def training_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """The loss to train on: `loss`, with the targets smoothed where that is set."""
+        if self.label_smoothing:
+            return functional.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing)
+        return self.loss(outputs, labels)
 
     def describe(self) -> dict[str, Any]:
         """The settings as plain values for the record; functions by their names."""
         rule: Any = self.switch
         described = {type(rule).__name__: vars(rule)}
-        return {name: _plain(value) for name, value in vars(self).items()} | {"switch": _plain(described)}
+        # What came later is left out where it has no effect, so that earlier records say the same.
+        later = ("cutout", "decay_norms", "average", "label_smoothing")
+        unset = {item.name for item in fields(self) if item.name in later and getattr(self, item.name) == item.default}
+        settings = {name: _plain(value) for name, value in vars(self).items() if name not in unset}
+        return settings | {"switch": _plain(described)}
 
 
 def find_device(name: str) -> torch.device:

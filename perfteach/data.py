@@ -43,6 +43,7 @@ class ImageData:
         mean, std: of the training split, by channel, in 0..1 units.
         checksum: sha256 over the images and labels of all splits; the identity of the data in records.
         synthetic: drawn by this package, not photographed.
+        fresh: images that `hold_out` took from the training split, for a second test that no choice has seen.
     """
 
     name: str
@@ -54,9 +55,10 @@ class ImageData:
     std: tuple[float, float, float]
     checksum: str
     synthetic: bool
+    fresh: Split | None = None
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{name} {len(self.split(name)):,}" for name in SPLITS)
+        counts = ", ".join(f"{name} {len(self.split(name)):,}" for name in self.splits())
         height, width = self.train.images.shape[2:]
         return f"ImageData({self.title()!r}, {len(self.classes)} classes, {width}x{height}, {counts})"
 
@@ -64,14 +66,18 @@ class ImageData:
         """The name for figure titles; says "synthetic" where the images are."""
         return f"{self.name} (synthetic images)" if self.synthetic else self.name
 
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that are there."""
+        return SPLITS if self.fresh is None else (*SPLITS, "fresh")
+
     def split(self, name: str) -> Split:
-        """The split called "train", "validation" or "test".
+        """The split called "train", "validation", "test", or "fresh" where images were held out.
 
         Raises:
             DataError: for any other name.
         """
-        if name not in SPLITS:
-            raise DataError(f"there is no split {name!r}; choose one of {', '.join(SPLITS)}")
+        if name not in self.splits():
+            raise DataError(f"there is no split {name!r}; choose one of {', '.join(self.splits())}")
         found: Split = getattr(self, name)
         return found
 
@@ -82,6 +88,7 @@ class ImageData:
         *,
         shuffle: bool = False,
         augment: bool = False,
+        cutout: int = 0,
         seed: int = 0,
         size: int | None = None,
         device: str | torch.device = "cpu",
@@ -96,6 +103,7 @@ class ImageData:
             shuffle: take the images in random order.
             augment: crop (after padding with 4 black pixels at 32x32, an eighth of the side elsewhere) and
                 mirror each image at random. For the training split only.
+            cutout: edge in pixels of a square that is blanked out at a random place of each augmented image; 0: none.
             seed: everything random derives from it; the same seed gives the same batches every time they are
                 read.
             size: side in pixels to resize to (bilinear, no antialiasing), after augmentation.
@@ -112,11 +120,13 @@ class ImageData:
             raise DataError(f"batch_size is {batch_size}; {split} has {len(images):,} images, so choose 1 to that many")
         if augment and split != "train":
             raise DataError(f"the {split} split is never augmented; use augment=True with 'train' only")
+        if cutout < 0:
+            raise DataError(f"cutout is {cutout}; it must be 0 or more pixels")
         if size is not None and size < 1:
             raise DataError(f"size is {size}; it must be at least 1 pixel")
         return Batches(
             images, batch_size, self.mean, self.std, shuffle, augment, seed, size, torch.device(device),
-            drop_last, channels_last,
+            drop_last, channels_last, cutout if augment else 0,
         )  # fmt: skip
 
     def subset(self, train: int, validation: int | None = None, test: int | None = None, seed: int = 0) -> ImageData:
@@ -136,6 +146,24 @@ class ImageData:
             whole, count = self.split(name), counts[name]
             splits.append(whole if count is None else _balanced(whole, name, count, self.classes, (seed, key)))
         return _assemble(self.name, self.classes, *splits, synthetic=self.synthetic)
+
+    def hold_out(self, count: int, seed: int = 0) -> ImageData:
+        """The same data with `count` training images, the classes in equal numbers, set apart as the split "fresh".
+
+        They serve as test images that no earlier choice has seen, so the trainer reads them once, at the end.
+
+        Raises:
+            DataError: if images are held out already, or a class has too few.
+        """
+        if self.fresh is not None:
+            raise DataError("images are held out already")
+        rows = _balanced_rows(self.train, "train", count, self.classes, (seed, len(SPLITS)))
+        images, labels = self.train.images.numpy(), self.train.labels.numpy()
+        rest = np.setdiff1d(np.arange(len(labels)), rows)
+        train, fresh = (_take(images, labels, chosen) for chosen in (rest, rows))
+        return _assemble(
+            self.name, self.classes, train, self.validation, self.test, synthetic=self.synthetic, fresh=fresh
+        )
 
 
 # --- loading ------------------------------------------------------------------------------------------------
@@ -276,6 +304,10 @@ def _held_out(labels: Labels, validation: float, seed: int, classes: tuple[str, 
 
 
 def _balanced(whole: Split, name: str, count: int, classes: tuple[str, ...], seed: tuple[int, int]) -> Split:
+    return _take(whole.images.numpy(), whole.labels.numpy(), _balanced_rows(whole, name, count, classes, seed))
+
+
+def _balanced_rows(whole: Split, name: str, count: int, classes: tuple[str, ...], seed: tuple[int, int]) -> Labels:
     if count < len(classes):
         raise DataError(f"{count} {name} images are too few: there are {len(classes)} classes")
     each, rest = divmod(count, len(classes))
@@ -288,7 +320,7 @@ def _balanced(whole: Split, name: str, count: int, classes: tuple[str, ...], see
                 f"ask for {len(members) * len(classes)} at most"
             )
         rows.append(members[:wanted])
-    return _take(whole.images.numpy(), whole.labels.numpy(), np.sort(np.concatenate(rows)))
+    return np.sort(np.concatenate(rows))
 
 
 def _take(images: npt.NDArray[np.uint8], labels: Labels, rows: Labels) -> Split:
@@ -297,15 +329,22 @@ def _take(images: npt.NDArray[np.uint8], labels: Labels, rows: Labels) -> Split:
 
 
 def _assemble(
-    name: str, classes: tuple[str, ...], train: Split, validation: Split, test: Split, *, synthetic: bool
+    name: str,
+    classes: tuple[str, ...],
+    train: Split,
+    validation: Split,
+    test: Split,
+    *,
+    synthetic: bool,
+    fresh: Split | None = None,
 ) -> ImageData:
     digest = hashlib.sha256()
-    for split in (train, validation, test):
+    for split in (train, validation, test, *([] if fresh is None else [fresh])):
         digest.update(str(tuple(split.images.shape)).encode())
         digest.update(split.images.numpy().data)
         digest.update(split.labels.numpy().astype("<i8").data)
     mean, std = _moments(train.images)
-    return ImageData(name, classes, train, validation, test, mean, std, digest.hexdigest(), synthetic)
+    return ImageData(name, classes, train, validation, test, mean, std, digest.hexdigest(), synthetic, fresh)
 
 
 def _moments(images: Tensor) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

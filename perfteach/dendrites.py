@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from perfteach.correlation import Correlator
 from perfteach.errors import ConfigError
@@ -33,6 +34,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,  # 0.5 at rest adds a constant offset; kept for comparison with the 1989 paper
     "relu": torch.relu,
+    "hardswish": functional.hardswish,
+    "gelu": functional.gelu,
+    "identity": torch.clone,  # adds nothing that a neuron could not compute: the control of every score
 }
 ENOUGH_BATCHES = 40  # after which a norm of momentum 0.1 holds 1.5 % of its start values
 
@@ -47,7 +51,7 @@ class DendriticLayer(nn.Module):
         neuron: Conv1d/2d/3d or Linear, or a Sequential of one of these and its norm.
         rule: "perforated" (scale-free correlation), "covariance", "shuffled" (control), or "gradient" (joint
             backpropagation: no dendrite phase, and errors do flow through the dendrites).
-        activation: φ of the dendrites: "tanh", "sigmoid" or "relu".
+        activation: φ of the dendrites: "tanh", "sigmoid", "relu", "hardswish", "gelu" or "identity".
 
     Raises:
         ConfigError: for an unknown rule or activation, or a neuron module of another kind.

@@ -23,7 +23,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import MobileNet_V3_Small_Weights, mobilenet_v3_small
+from torchvision.models import MobileNet_V3_Small_Weights, MobileNetV3
+from torchvision.models.mobilenetv3 import InvertedResidualConfig
 
 from perfteach.errors import ConfigError
 from perfteach.trimmed import trim
@@ -32,41 +33,69 @@ IMAGENET_CLASSES = 1000
 PARTS = ("stem", "blocks", "head", "dendrites", "other")
 
 
+# MobileNetV3-Small by block (Howard et al. 2019, table 2): kernel, expanded channels, output channels, whether it has
+# squeeze-excite, activation (ReLU or hard-swish), stride.
+STEM, HIDDEN = 16, 1024
+BLOCKS = (
+    (3, 16, 16, True, "RE", 2),
+    (3, 72, 24, False, "RE", 2),
+    (3, 88, 24, False, "RE", 1),
+    (5, 96, 40, True, "HS", 2),
+    (5, 240, 40, True, "HS", 1),
+    (5, 240, 40, True, "HS", 1),
+    (5, 120, 48, True, "HS", 1),
+    (5, 144, 48, True, "HS", 1),
+    (5, 288, 96, True, "HS", 2),
+    (5, 576, 96, True, "HS", 1),
+    (5, 576, 96, True, "HS", 1),
+)
+EARLY = 4  # blocks that count as early, with the stem: those in which dendrites paid
+# By output stride, the parts of `features` that keep the resolution where the published network halves it.
+UNREDUCED: dict[int | str, tuple[int, ...]] = {32: (), 16: (0,), 8: (0, 4), "8-first": (0, 1)}
+
+
 def mobilenet_small(
     num_classes: int = 10,
     width: float = 1.0,
     *,
     head: Literal["task", "imagenet"] = "task",
+    hidden: int | None = None,
     weights: str | None = None,
     bn_momentum: float = 0.1,
-    stem_stride: int = 2,
+    output_stride: int | str = 32,
+    early_width: float | None = None,
     seed: int | None = None,
 ) -> nn.Module:
-    """Build torchvision's MobileNetV3-Small: images [B, 3, H, W] in, logits [B, outputs] out.
+    """Build MobileNetV3-Small from torchvision's parts: images [B, 3, H, W] in, logits [B, outputs] out.
 
     Args:
         num_classes: how many classes the labels have (at least 2).
         width: multiplier on every channel count; 1.0 is MobileNet-Small.
         head: "task" has `num_classes` outputs; "imagenet" keeps the 1000 outputs that the published case
             study left in place, of which the labels then use the first `num_classes`.
+        hidden: neurons of the hidden layer between the pooled channels and the outputs; None for the published 1,024
+            times the width, which was made for a thousand classes; 0 for no such layer.
         weights: "imagenet" loads torchvision's ImageNet weights (a 10 MB download, once); only for width 1.0.
             With head="task" the last layer keeps its random start, since its outputs mean other classes.
         bn_momentum: weight of the newest batch in BatchNorm's running statistics, above 0 and at most 1.
-        stem_stride: 2 as published; 1 keeps twice the resolution, which helps on 32x32 images and costs about
-            four times the arithmetic.
+        output_stride: by how much the last feature map is smaller than the image along an edge. 32 as published, which
+            leaves one position of a 32x32 image; 16 has stride 1 in the stem, and 8 in the stem and in block 4
+            ("8-first": in the stem and the first block, which costs a quarter more arithmetic). Same parameters.
+        early_width: width of the stem and of the first four blocks, where it is another than `width`.
         seed: start weights drawn from this seed alone, on the CPU, the global generators left as they were.
             None draws from torch's global generator.
 
     Raises:
-        ConfigError: a setting out of range, weights for another width, or weights that could not be fetched.
+        ConfigError: a setting out of range, weights for another network, or weights that could not be fetched.
 
-    Source: Howard et al. 2019, "Searching for MobileNetV3" (arXiv 1905.02244), as implemented in torchvision.
+    Source: Howard et al. 2019, "Searching for MobileNetV3" (arXiv 1905.02244); the output stride as in Chen et al.
+    2017, "Rethinking Atrous Convolution" (arXiv 1706.05587), by leaving strides out and not by dilation.
     """
-    _check_settings(num_classes, width, head, weights, bn_momentum, stem_stride)
-    # torchvision's momentum is 0.01, so the running statistics still hold a third of their start values after
-    # 100 steps. A short run then evaluates at chance while training well. With PyTorch's own 0.1 a third is
-    # reached after 10 steps. eps stays torchvision's.
-    norm = partial(nn.BatchNorm2d, eps=0.001, momentum=bn_momentum)
+    early = width if early_width is None else early_width
+    _check_settings(num_classes, width, early, head, hidden, bn_momentum, output_stride)
+    published = (width, early, hidden) == (1.0, 1.0, None)
+    if weights is not None:
+        _check_weights(weights, published)
     outputs = IMAGENET_CLASSES if head == "imagenet" else num_classes
     with ExitStack() as stack:
         if seed is not None:
@@ -75,24 +104,13 @@ def mobilenet_small(
             stack.enter_context(torch.device("cpu"))
             # Not torch.manual_seed, which also seeds the generator of every GPU.
             torch.default_generator.manual_seed(seed)
-        model = mobilenet_v3_small(width_mult=width, num_classes=outputs, norm_layer=norm)
+        model = _build(outputs, width, early, hidden, bn_momentum, UNREDUCED[output_stride])
     if weights is not None:
         _load_imagenet(model, keep_last=head == "imagenet")
-    if stem_stride != 2:
-        model.get_submodule("features.0.0").stride = (stem_stride, stem_stride)
     return trim(model)  # same weights, same results, two to three times faster to train at 32x32 on a CPU
 
 
-def mobilenet_extra_small(
-    num_classes: int = 10,
-    width: float = 0.5,
-    *,
-    head: Literal["task", "imagenet"] = "task",
-    weights: str | None = None,
-    bn_momentum: float = 0.1,
-    stem_stride: int = 2,
-    seed: int | None = None,
-) -> nn.Module:
+def mobilenet_extra_small(num_classes: int = 10, width: float = 0.5, **settings: Any) -> nn.Module:
     """Build the narrower MobileNet whose missing capacity dendrites are to buy back. It has no dendrites yet.
 
     The default width is the one in the case study's public script. In the recorded runs at 64×64 pixels (one seed,
@@ -104,36 +122,70 @@ def mobilenet_extra_small(
     Raises:
         ConfigError: as `mobilenet_small`.
     """
-    return mobilenet_small(
-        num_classes,
-        width,
-        head=head,
-        weights=weights,
-        bn_momentum=bn_momentum,
-        stem_stride=stem_stride,
-        seed=seed,
-    )
+    return mobilenet_small(num_classes, width, **settings)
+
+
+def _build(
+    outputs: int, width: float, early: float, hidden: int | None, bn_momentum: float, unreduced: tuple[int, ...]
+) -> nn.Module:
+    """torchvision's network with these widths, without strides in the parts of `features` that are named."""
+    channels = InvertedResidualConfig.adjust_channels
+    # torchvision's momentum is 0.01, so the running statistics still hold a third of their start values after
+    # 100 steps. A short run then evaluates at chance while training well. With PyTorch's own 0.1 a third is
+    # reached after 10 steps. eps stays torchvision's.
+    norm = partial(nn.BatchNorm2d, eps=0.001, momentum=bn_momentum)
+    into = channels(STEM, early)
+    blocks = []
+    for number, (kernel, expanded, out, excite, activation, stride) in enumerate(BLOCKS, start=1):
+        own = early if number <= EARLY else width
+        out = channels(out, own if number < EARLY else width)  # what leaves the early part is as wide as what follows
+        step = 1 if number in unreduced else stride
+        blocks.append(
+            InvertedResidualConfig(into, kernel, channels(expanded, own), out, excite, activation, step, 1, 1.0)
+        )
+        into = out
+    model = MobileNetV3(blocks, hidden or channels(HIDDEN, width), num_classes=outputs, norm_layer=norm)
+    if hidden == 0:
+        pooled: Any = model.classifier[0]
+        model.classifier = nn.Sequential(nn.Linear(pooled.in_features, outputs))
+        nn.init.normal_(model.classifier[0].weight, 0, 0.01)
+        nn.init.zeros_(model.classifier[0].bias)
+    if 0 in unreduced:
+        model.get_submodule("features.0.0").stride = (1, 1)
+    return model
 
 
 def _check_settings(
-    num_classes: int, width: float, head: str, weights: str | None, bn_momentum: float, stem_stride: int
+    num_classes: int,
+    width: float,
+    early: float,
+    head: str,
+    hidden: int | None,
+    bn_momentum: float,
+    output_stride: int | str,
 ) -> None:
     if num_classes < 2:
         raise ConfigError(f"num_classes is {num_classes}; a classifier needs at least 2.")
-    if not (math.isfinite(width) and width > 0):
-        raise ConfigError(f"width is {width}; use a number above 0, such as 0.5 or 1.0.")
+    for name, value in (("width", width), ("early_width", early)):
+        if not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"{name} is {value}; use a number above 0, such as 0.5 or 1.0.")
     if head not in ("task", "imagenet"):
         raise ConfigError(f"head is {head!r}; use 'task' (num_classes outputs) or 'imagenet' (1000 outputs).")
     if head == "imagenet" and num_classes > IMAGENET_CLASSES:
         raise ConfigError(f"head='imagenet' has 1000 outputs, too few for {num_classes} classes; use head='task'.")
-    if weights not in (None, "imagenet"):
-        raise ConfigError(f"weights is {weights!r}; use 'imagenet' or None.")
-    if weights == "imagenet" and width != 1.0:
-        raise ConfigError(f"ImageNet weights exist for width 1.0 only, not {width}; use weights=None.")
+    if hidden is not None and (not isinstance(hidden, int) or hidden < 0):
+        raise ConfigError(f"hidden is {hidden!r}; use a whole number, 0 for no hidden layer, or None as published.")
     if not 0 < bn_momentum <= 1:
         raise ConfigError(f"bn_momentum is {bn_momentum}; use a number above 0 and at most 1, such as 0.1.")
-    if stem_stride not in (1, 2):
-        raise ConfigError(f"stem_stride is {stem_stride}; use 1 or 2.")
+    if output_stride not in UNREDUCED:
+        raise ConfigError(f"output_stride is {output_stride!r}; use 32 (as published), 16 or 8.")
+
+
+def _check_weights(weights: str, published: bool) -> None:
+    if weights != "imagenet":
+        raise ConfigError(f"weights is {weights!r}; use 'imagenet' or None.")
+    if not published:
+        raise ConfigError("ImageNet weights exist for width 1.0 only, with the published head; use weights=None.")
 
 
 def _load_imagenet(model: nn.Module, *, keep_last: bool) -> None:

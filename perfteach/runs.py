@@ -152,6 +152,8 @@ def studies() -> list[str]:
 def identity(data: Any) -> dict[str, Any]:
     """What a record says about the images or points it was made on."""
     sizes = {split: len(getattr(data, split)) for split in ("train", "validation", "test")}
+    if getattr(data, "fresh", None) is not None:
+        sizes["fresh"] = len(data.fresh)
     about = {"name": data.name, "checksum": data.checksum, "synthetic": data.synthetic}
     return about | {"classes": len(data.classes)} | sizes
 

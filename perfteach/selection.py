@@ -79,7 +79,7 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
         select: None for every layer that can carry dendrites; a module type or tuple of types; a name or pattern such
             as "features.*", or several of them; or a function of (name, module) that says yes or no.
         rule: "perforated", "covariance", "shuffled" or "gradient"; see `DendriticLayer`.
-        activation: φ of the dendrites: "tanh", "sigmoid" or "relu".
+        activation: φ of the dendrites: "tanh", "sigmoid", "relu", "hardswish", "gelu" or "identity".
 
     Raises:
         ConfigError: for an unknown rule or activation, or a model that is perforated already.

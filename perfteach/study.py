@@ -9,8 +9,8 @@ start.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from perfteach.errors import ConfigError, DataError
 from perfteach.phases import FixedSwitch, Phase
 from perfteach.runs import RECORDS, Run
 from perfteach.selection import perforate
-from perfteach.trainer import PerforatedTrainer, State
+from perfteach.trainer import PerforatedTrainer, State, seeded
+
+Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Arm:
     """How one arm differs from the claim. `joint` arms have no dendrite phase and get its epochs as neuron epochs.
 
     `wider` names what the plain network of an arm has as much of as the dendritic one: "parameters" or "MACs".
-    `select` and `activation` take the place of the study's own where they are given.
+    `select`, `activation`, `net` and `settings` take the place of the study's own where they are given. `early` puts a
+    wider network's width into the stem and the first blocks only. `dendrites` are grown before the first epoch.
     """
 
     rules_out: str
@@ -43,9 +46,13 @@ class Arm:
     grow: bool = True
     thaw: bool = False
     wider: str | None = None
+    early: bool = False
     cycles: bool = True
     select: str | None = None
     activation: str | None = None
+    dendrites: int = 0
+    net: Settings = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
 
 
 # The controls of every claim.
@@ -70,14 +77,33 @@ IDEAS = {
         "φ is ReLU, only the stem and blocks 1 to 4", joint=True, thaw=True, select=EARLY, activation="relu"
     ),
 }
-EVERY_ARM = ARMS | IDEAS
+# What a recipe is made of, one thing changed at a time.
+RECIPE = {
+    "rate-0.1": Arm("a peak rate of 0.1", settings={"lr": 0.1}),
+    "rate-0.4": Arm("a peak rate of 0.4", settings={"lr": 0.4}),
+    "batch-256": Arm("batches of 256, with a peak rate of 0.4", settings={"batch_size": 256, "lr": 0.4}),
+    "decay-all": Arm("weight decay on norms and biases too", settings={"decay_norms": True}),
+    "smoothing": Arm("targets smoothed by 0.1", settings={"label_smoothing": 0.1}),
+    "average": Arm("a running average of the weights, 0.999 a step", settings={"average": 0.999}),
+    "cutout": Arm("a square of 8 pixels blanked out", settings={"cutout": 8}),
+    "adamw": Arm(
+        "AdamW with a peak rate of 0.004 and decay 0.05",
+        settings={"optimizer": "adamw", "lr": 4e-3, "weight_decay": 0.05},
+    ),
+    "stride-32": Arm("the published strides", net={"output_stride": 32}),
+    "stride-8": Arm("stride 1 in the stem and block 4", net={"output_stride": 8}),
+    "stride-8-first": Arm("stride 1 in the stem and the first block", net={"output_stride": "8-first"}),
+}
+EVERY_ARM = ARMS | IDEAS | RECIPE
 
 
 @dataclass(frozen=True)
 class Study:
     """A declared grid. Epochs: `baseline` to train the network, then per cycle `dendrite` and `neuron`.
 
-    `size` is the image edge in pixels (None: 32), `train` the number of training images (None: all 45,000).
+    `size` is the image edge in pixels (None: 32), `train` the number of training images (None: all of them), `fresh`
+    how many training images are held out for a second test. `net` and `settings` go to `mobilenet_small` and
+    `TrainConfig`. `claim` is the arm whose cost a wider network has; without it, one dendrite a neuron and cycle.
     """
 
     about: str
@@ -95,62 +121,80 @@ class Study:
     select: str | None = None
     activation: str = "tanh"
     train: int | None = None
+    fresh: int = 0
+    claim: str | None = None
+    net: Settings = field(default_factory=dict)
+    settings: Settings = field(default_factory=dict)
 
     def config(self, arm: str, seed: int) -> TrainConfig:
         """The settings of one run. All arms train the same number of epochs, overwritten ones included."""
         kind = EVERY_ARM[arm]
         after = self.dendrite + self.neuron if kind.joint else self.neuron
         cycles = self.cycles if kind.cycles else 0
-        return TrainConfig(
-            switch=FixedSwitch((self.baseline, *[after] * cycles), 0 if kind.joint or not cycles else self.dendrite),
-            max_dendrites=cycles,
-            grow=kind.grow,
-            thaw=kind.thaw,
-            roll_back=False,  # a cycle is measured whether it helped or not
-            batch_size=self.batch_size,
-            size=self.size,
-            lr=self.lr,
-            dendrite_lr=self.dendrite_lr,
-            seed=seed,
-        )
+        own = {
+            "switch": FixedSwitch((self.baseline, *[after] * cycles), 0 if kind.joint or not cycles else self.dendrite),
+            "max_dendrites": cycles,
+            "grow": kind.grow,
+            "thaw": kind.thaw,
+            "roll_back": False,  # a cycle is measured whether it helped or not
+            "batch_size": self.batch_size,
+            "size": self.size,
+            "lr": self.lr,
+            "dendrite_lr": self.dendrite_lr,
+            "seed": seed,
+        }
+        return TrainConfig(**{**own, **self.settings, **kind.settings})
 
     def model(self, arm: str, seed: int, classes: int = 10) -> torch.nn.Module:
-        """The network of one run, perforated (without dendrites yet) in every arm, so that all start alike."""
-        kind = EVERY_ARM[arm]
+        """The network of one run, perforated in every arm, so that all start alike."""
         how = self.network(arm, classes)
-        model = models.mobilenet_small(classes, how["width"], seed=seed)
-        return perforate(model, how["select"], kind.rule, activation=how["activation"])
+        grown = how.pop("grown", 0)
+        select, activation = how.pop("select"), how.pop("activation")
+        model = models.mobilenet_small(classes, **how, seed=seed)
+        model = perforate(model, select, EVERY_ARM[arm].rule, activation=activation)
+        with seeded(seed):
+            for _ in range(grown):
+                add_dendrites(model)
+        return model
 
     def network(self, arm: str, classes: int = 10) -> dict[str, Any]:
         """What a record says about its network."""
         kind = EVERY_ARM[arm]
-        return {
-            "width": self.wider_width(classes, kind.wider) if kind.wider else self.width,
-            "select": kind.select or self.select,
-            "activation": kind.activation or self.activation,
-        }
+        net = {"width": self.width, **self.net, **kind.net}
+        if kind.wider:
+            name = "early_width" if kind.early else "width"
+            net[name] = self.wider_width(classes, kind.wider, name)
+        if kind.dendrites:
+            net["grown"] = kind.dendrites
+        return net | {"select": kind.select or self.select, "activation": kind.activation or self.activation}
 
-    def wider_width(self, classes: int = 10, what: str = "parameters") -> float:
+    def wider_width(self, classes: int = 10, what: str = "parameters", name: str = "width") -> float:
         """The width at which the plain network has the parameters, or MACs, of the dendritic one, as near as it gets.
 
         Args:
             what: "parameters", all of them, or "MACs", the multiply-accumulates for one image.
+            name: "width", or "early_width" for that of the stem and the first blocks alone.
         """
         edge = self.size or 32
         with torch.device("meta"):
-            grown = perforate(models.mobilenet_small(classes, self.width), self.select)
+            grown = self.model(self.claim or "perforated", 0, classes)
             for _ in range(self.cycles):
                 add_dendrites(grown)
             target = _cost(grown, what, edge)
+
+        def cost(width: int) -> int:
+            net = {"width": self.width, **self.net, name: width / 100}
+            return _plain(tuple(sorted(net.items())), classes, what, edge)
+
         low, high = round(self.width * 100), 300  # the cost rises with the width, so the nearest is found by halving
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if _plain(middle / 100, classes, what, edge) <= target else (low, middle)
-        return min((low / 100, high / 100), key=lambda width: abs(_plain(width, classes, what, edge) - target))
+            low, high = (middle, high) if cost(middle) <= target else (low, middle)
+        return min(low, high, key=lambda width: abs(cost(width) - target)) / 100
 
     def grid(self) -> Iterator[tuple[str, int]]:
         """Arms and seeds in the order they run: seed by seed, the baseline first, so that early results are paired."""
-        order = ["baseline", *(arm for arm in self.arms if arm != "baseline")]
+        order = sorted(self.arms, key=lambda arm: arm != "baseline")
         return ((arm, seed) for seed in self.seeds for arm in order)
 
 
@@ -160,9 +204,9 @@ def _cost(model: torch.nn.Module, what: str, edge: int) -> int:
 
 
 @lru_cache
-def _plain(width: float, classes: int, what: str, edge: int) -> int:
+def _plain(net: tuple[tuple[str, Any], ...], classes: int, what: str, edge: int) -> int:
     with torch.device("meta"):
-        return _cost(models.mobilenet_small(classes, width), what, edge)
+        return _cost(models.mobilenet_small(classes, **dict(net)), what, edge)
 
 
 FEW = ("baseline", "same-epochs", "wider", "thawed", "thawed-random", "gradient")
@@ -187,6 +231,8 @@ PUBLISHED = Study(
     neuron=24,
     size=64,
 )
+# What the prototypes of the recipe had in common.
+SGD: Settings = {"optimizer": "sgd", "lr": 0.2, "batch_size": 128, "weight_decay": 5e-4, "decay_norms": False}
 STUDIES = {
     "mini": Study(
         about="All eight arms on a MobileNetV3-Small of width 0.25 at 32×32",
@@ -237,6 +283,19 @@ STUDIES = {
         arms=("baseline", "same-epochs", "wider", "thawed-random", "gradient"),
         baseline=2,
         neuron=48,
+    ),
+    "recipe": Study(
+        about="What a recipe is made of, one thing changed at a time, and where the resolution is kept",
+        arms=("same-epochs", *RECIPE),
+        seeds=(0,),
+        width=0.35,
+        baseline=12,
+        dendrite=0,
+        neuron=0,
+        cycles=0,
+        fresh=5_000,
+        net={"output_stride": 16},
+        settings=SGD,
     ),
     "search-two-cycles": replace(
         SEARCH,
@@ -303,6 +362,8 @@ def run_study(
         raise ConfigError(f"the study {name} has no {unknown[0]!r}; it has {there}")
     if study.train and study.train < len(data.train):
         data = data.subset(study.train, validation=len(data.validation), test=len(data.test))
+    if study.fresh:
+        data = data.hold_out(study.fresh)
     _refuse_foreign_records(name, study, data)
     grid = [(a, s) for a, s in study.grid() if s in (seeds or study.seeds) and a in (arms or study.arms)]
     done: list[Run] = []
@@ -346,7 +407,8 @@ def _run(name: str, study: Study, arm: str, seed: int, data: ImageData, work: Pa
     trainer.run.header |= {"study": name, "arm": arm, **study.network(arm, len(data.classes))}
     baseline = work / name / f"baseline-seed{seed}" / "checkpoint.pt"
     kind = EVERY_ARM[arm]
-    shared = kind.cycles and not (kind.wider or kind.select or kind.activation)  # that is, the same layers
+    # That is, the same layers and settings.
+    shared = kind.cycles and study.cycles and not (kind.wider or kind.select or kind.activation or kind.net)
     if shared and baseline.is_file() and not (folder / "checkpoint.pt").is_file():
         continue_from(trainer, baseline)  # without it the arm trains from the start, to the same numbers
     run = trainer.fit(progress=False)

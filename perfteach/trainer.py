@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from perfteach import dendrites
@@ -125,7 +126,7 @@ class PerforatedTrainer:
         epoch, phase, start = len(self.run.epochs) + 1, self.machine.phase, time.perf_counter()
         rate = self.optimizer.param_groups[0]["lr"]
         set_training(self.model, phase, self.config.thaw)
-        parts = [part for part in (self.model, self.optimizer, self.schedule) if part]
+        parts = [part for part in (self.model, self.optimizer, self.schedule, self.average) if part]
         before = [copy.deepcopy(part.state_dict()) for part in parts]
         try:
             with self._seeded(epoch):
@@ -164,13 +165,15 @@ class PerforatedTrainer:
             self.optimizer.zero_grad(set_to_none=True)
             output = self.model(x)
             require_logits(output, len(self.data.classes))
-            loss = self.config.loss(output, y)
+            loss = self.config.training_loss(output, y)
             loss.backward()
             if phase is Phase.DENDRITE:
                 follow_errors(self.model)
             self.optimizer.step()
             if self.schedule:
                 self.schedule.step()
+            if self.average:
+                self.average.update_parameters(self.model)
             loss_sum += loss.detach() * len(y)
             hits += (output.detach().argmax(1) == y).sum()
             total += len(y)
@@ -189,7 +192,7 @@ class PerforatedTrainer:
                     self.layer_best[name] = (score, snapshot(layer))
             return
         if not self.phase_best or record["validation_accuracy"] > self.phase_best["record"]["validation_accuracy"]:
-            self.phase_best = {"record": record, "state": snapshot(self.model)}
+            self.phase_best = {"record": record, "state": snapshot(self.evaluated)}
         if not self.best or record["validation_accuracy"] > self.best["record"]["validation_accuracy"]:
             self.best = self.phase_best
 
@@ -242,6 +245,16 @@ class PerforatedTrainer:
         epochs = self.config.switch.length(phase, cycle)
         steps = epochs * len(self._training_batches()) if epochs else None
         self.schedule = self.config.schedule(self.optimizer, phase, steps)
+        self.average = None
+        if self.config.average and phase is Phase.NEURON:
+            self.average = AveragedModel(
+                self.model, multi_avg_fn=get_ema_multi_avg_fn(self.config.average), use_buffers=True
+            )
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """What is validated and kept: the running average of the weights where there is one, else the model."""
+        return self.average.module if self.average else self.model
 
     def request_switch(self) -> None:
         """End the running phase after the batch that is being trained. Safe to call from another thread."""
@@ -256,6 +269,7 @@ class PerforatedTrainer:
     def _finish(self) -> Run:
         set_training(self.model, Phase.NEURON, self.config.thaw)  # by hand it can end in a dendrite phase
         self.model.load_state_dict(self.best["state"])
+        self.average = None
         loss, accuracy = self.evaluate("test")
         best, grown = self.best["record"], dendrite_counts(self.model)
         if self.config.grow and self.config.max_dendrites and not any(grown.values()):
@@ -269,6 +283,8 @@ class PerforatedTrainer:
             "dendrites": grown,
             "seconds": round(sum(epoch["seconds"] for epoch in self.run.epochs), 1),
         }
+        if getattr(self.data, "fresh", None) is not None:
+            self.run.result["fresh_accuracy"] = self.evaluate("fresh")[1]
         self.model.eval()
         self.save()
         self._tell("on_fit_end", self.run)
@@ -276,11 +292,11 @@ class PerforatedTrainer:
 
     def evaluate(self, split: str) -> tuple[float, float]:
         """Mean loss, and accuracy in percent, on a split ("train", "validation" or "test"), in eval mode."""
-        self.model.eval()
+        model = self.evaluated.eval()
         loss = hits = 0.0
         with torch.inference_mode():
             for x, y in self._batches(split):
-                output = self.model(x)
+                output = model(x)
                 loss += float(self.config.loss(output, y)) * len(y)
                 hits += float((output.argmax(1) == y).sum())
         images = len(getattr(self.data, split))
@@ -289,8 +305,10 @@ class PerforatedTrainer:
     def _training_batches(self, seed: int = 0) -> Batches:
         # A norm in training mode cannot work on a last batch of one image, so that one is left out.
         single = self.config.batch_size > 1 and len(self.data.train) % self.config.batch_size == 1
-        left_out = {"drop_last": True} if single else {}
-        return self._batches("train", shuffle=True, augment=self.config.augment, seed=seed, **left_out)
+        how: dict[str, Any] = {"drop_last": True} if single else {}
+        if self.config.cutout:
+            how["cutout"] = self.config.cutout
+        return self._batches("train", shuffle=True, augment=self.config.augment, seed=seed, **how)
 
     def _batches(self, split: str, **how: Any) -> Batches:
         size = self.config.batch_size if how else min(500, len(getattr(self.data, split)))
@@ -346,6 +364,7 @@ class PerforatedTrainer:
             "best": self.best,
             "phase_best": self.phase_best,
             "layer_best": self.layer_best,
+            "average": self.average.state_dict() if self.average else None,
             "run": self.run.lines(),
         }
         part = self.folder / "checkpoint.pt.part"
@@ -376,6 +395,8 @@ class PerforatedTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule and state["schedule"]:
             self.schedule.load_state_dict(state["schedule"])
+        if self.average and state["average"]:
+            self.average.load_state_dict(state["average"])
         self.best, self.phase_best, self.layer_best = state["best"], state["phase_best"], state["layer_best"]
         self._event("resume", "continued from the checkpoint", self.machine.phase)
 

@@ -25,7 +25,9 @@ SETTINGS = [
     ({"weights": "imagenet", "width": 0.5}, "width 1.0 only"),
     ({"bn_momentum": 0.0}, "bn_momentum"),
     ({"bn_momentum": 1.5}, "bn_momentum"),
-    ({"stem_stride": 3}, "stem_stride"),
+    ({"output_stride": 4}, "output_stride"),
+    ({"hidden": -1}, "hidden"),
+    ({"early_width": 0}, "early_width"),
 ]
 
 
@@ -64,12 +66,48 @@ def test_same_function_as_torchvisions() -> None:
 
 
 @pytest.mark.parametrize(("head", "outputs"), [("task", 7), ("imagenet", 1000)])
-@pytest.mark.parametrize("stem_stride", [1, 2])
-def test_shapes(head, outputs: int, stem_stride: int) -> None:  # type: ignore[no-untyped-def]
-    model = mobilenet_extra_small(7, head=head, stem_stride=stem_stride)
+@pytest.mark.parametrize("hidden", [None, 24, 0])
+@pytest.mark.parametrize(("output_stride", "edge"), [(32, 1), (16, 2), (8, 4), ("8-first", 4)])
+def test_shapes(head, outputs: int, hidden, output_stride, edge: int) -> None:  # type: ignore[no-untyped-def]
+    model = mobilenet_extra_small(7, head=head, hidden=hidden, output_stride=output_stride)
     x = torch.randn(2, 3, 32, 32)
     assert model(x).shape == (2, outputs)
-    assert model.get_submodule("features.0")(x).shape[-1] == 32 // stem_stride
+    assert model.get_submodule("features")(x).shape[-1] == edge
+
+
+def test_the_output_stride_costs_arithmetic_and_no_parameter() -> None:
+    networks = {stride: mobilenet_small(10, 0.5, output_stride=stride, seed=0) for stride in (32, 16, 8, "8-first")}
+    macs = {stride: count_macs(network).total for stride, network in networks.items()}
+    assert macs[32] < macs[16] < macs[8] < macs["8-first"]
+    first = networks[32].state_dict()
+    for network in networks.values():
+        state = network.state_dict()
+        assert list(state) == list(first)
+        assert all(torch.equal(state[name], first[name]) for name in first)
+
+
+@pytest.mark.parametrize("width", [0.15, 0.5, 1.0])
+def test_the_same_seed_draws_what_torchvisions_network_draws(width: float) -> None:
+    torch.manual_seed(2)
+    theirs = mobilenet_v3_small(width_mult=width, num_classes=10).state_dict()
+    ours = mobilenet_small(10, width, seed=2).state_dict()
+    assert list(theirs) == list(ours)
+    assert all(torch.equal(theirs[name], ours[name]) for name in theirs)
+
+
+def test_a_smaller_head_leaves_the_body_alone() -> None:
+    whole, small, none = (count_parameters(mobilenet_small(hidden=hidden)) for hidden in (None, 64, 0))
+    assert whole.blocks == small.blocks == none.blocks
+    assert small.head == 576 * 64 + 64 + 64 * 10 + 10
+    assert none.head == 576 * 10 + 10
+
+
+def test_wider_early_layers_leave_the_late_ones_alone() -> None:
+    plain, wide = mobilenet_small(10, 0.5), mobilenet_small(10, 0.5, early_width=0.75)
+    shapes = [{name: tuple(p.shape) for name, p in model.named_parameters()} for model in (plain, wide)]
+    changed = {name.split(".")[1] for name in shapes[0] if shapes[0][name] != shapes[1][name]}
+    assert changed == {"0", "1", "2", "3", "4"}
+    assert wide(torch.randn(2, 3, 32, 32)).shape == (2, 10)
 
 
 def test_batchnorm_momentum_reaches_every_norm() -> None:
@@ -170,8 +208,8 @@ def test_macs_agree_with_torchvisions_published_figures() -> None:
     assert count_macs(vit, (3, 224, 224)).total == pytest.approx(17.564e9, abs=0.0005e9)
 
 
-def test_stem_stride_one_costs_four_times_the_stem() -> None:
-    assert count_macs(mobilenet_small(stem_stride=1)).stem == 4 * count_macs(mobilenet_small()).stem
+def test_stride_one_in_the_stem_costs_four_times_the_stem() -> None:
+    assert count_macs(mobilenet_small(output_stride=16)).stem == 4 * count_macs(mobilenet_small()).stem
 
 
 def test_counting_leaves_the_model_alone() -> None:
