@@ -1,6 +1,6 @@
 """perfteach: artificial dendrites for compact networks, trained by Perforated Backpropagation.
 
-The public names are loaded on first use, so `import perfteach` stays light and `perfteach.env` can say
+The public names are loaded on first use, so `import perfteach` stays light and `perfteach.course.env` can say
 what is wrong with a broken installation even where PyTorch itself does not import.
 """
 

@@ -177,7 +177,7 @@ def report(run: Run) -> str:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from perfteach import demo
+    from perfteach.course import demo
 
     demo.main(arguments.out, progress=not arguments.quiet)
 
@@ -296,7 +296,7 @@ def _study(arguments: argparse.Namespace) -> None:
 
 
 def _check_env(arguments: argparse.Namespace) -> int:
-    from perfteach import env
+    from perfteach.course import env
 
     return env.main()
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from perfteach import checks
-from perfteach.checks import core
+from perfteach.course import checks
+from perfteach.course.checks import core
 
 
 def late_best(records):

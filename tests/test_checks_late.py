@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from perfteach import add_dendrites, checks, perforate
-from perfteach.checks.core import Result
-from perfteach.checks.extra_small import total_parameters, widest
+from perfteach import add_dendrites, perforate
+from perfteach.course import checks
+from perfteach.course.checks.core import Result
+from perfteach.course.checks.extra_small import total_parameters, widest
 
 SOURCES = Path(__file__).resolve().parent.parent / "notebooks" / "src"
 RULED_OUT = {

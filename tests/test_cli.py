@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from perfteach import cli, demo
+from perfteach import cli
+from perfteach.course import demo
 from perfteach.points import small_network, two_spirals
 from perfteach.runs import Run
 from perfteach.selection import perforate

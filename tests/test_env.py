@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from perfteach import env
-from perfteach.env import Bound, Check
+from perfteach.course import env
+from perfteach.course.env import Bound, Check
 from perfteach.errors import ConfigError
 
 GOOD = {
@@ -271,7 +271,7 @@ def test_without_torch_the_module_runs_prints_the_table_and_exits_1(tmp_path: Pa
     root = Path(env.__file__).resolve().parent.parent
     path = os.pathsep.join([str(tmp_path), str(root)])
     done = subprocess.run(
-        [sys.executable, "-m", "perfteach.env"],
+        [sys.executable, "-m", "perfteach.course.env"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from perfteach import demo
 from perfteach.config import Callback, TrainConfig
+from perfteach.course import demo
 from perfteach.dendrites import dendrite_counts, dendritic_layers, trainable
 from perfteach.errors import ConfigError, DataError, NonFiniteLossError
 from perfteach.models import mobilenet_small

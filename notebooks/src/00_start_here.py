@@ -31,7 +31,7 @@
 # %%
 from IPython.display import HTML
 
-from perfteach import env
+from perfteach.course import env
 
 setup = env.check_environment()
 HTML(env.as_html(setup))
@@ -185,7 +185,7 @@ def first_dendrite_epoch(run):
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from perfteach import checks
+from perfteach.course import checks
 
 checks.check_first_dendrite_epoch(first_dendrite_epoch)
 

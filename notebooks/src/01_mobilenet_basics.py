@@ -26,7 +26,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from perfteach import checks, count_macs, count_parameters, mobilenet_small, plots
+from perfteach import count_macs, count_parameters, mobilenet_small, plots
+from perfteach.course import checks
 
 _ = torch.manual_seed(0)
 

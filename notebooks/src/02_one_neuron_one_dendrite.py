@@ -28,7 +28,8 @@ import copy
 import torch
 from torch import nn
 
-from perfteach import checks, plots
+from perfteach import plots
+from perfteach.course import checks
 from perfteach.points import xor
 
 data = xor(200)

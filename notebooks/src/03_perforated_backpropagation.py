@@ -28,7 +28,8 @@ import copy
 import torch
 from torch.nn import functional as F
 
-from perfteach import add_dendrites, checks, correlate, perforate, plots, set_phase
+from perfteach import add_dendrites, correlate, perforate, plots, set_phase
+from perfteach.course import checks
 from perfteach.points import small_network, two_spirals
 
 data = two_spirals(1000, turns=1.4)

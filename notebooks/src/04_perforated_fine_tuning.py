@@ -81,7 +81,7 @@ ruled_out_by = {
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from perfteach import checks
+from perfteach.course import checks
 
 checks.check_rules_out(ruled_out_by)
 

@@ -93,7 +93,7 @@ def two_counts(model):
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from perfteach import checks
+from perfteach.course import checks
 
 checks.check_two_counts(two_counts)
 

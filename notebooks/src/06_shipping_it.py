@@ -78,7 +78,7 @@ def fold_norm(weight, gamma, beta, mean, variance, eps):
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from perfteach import checks
+from perfteach.course import checks
 
 checks.check_fold(fold_norm)
 

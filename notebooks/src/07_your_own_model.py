@@ -113,7 +113,7 @@ def perforate_convolutions(model):
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from perfteach import checks
+from perfteach.course import checks
 
 checks.check_perforate_convolutions(perforate_convolutions)
 
@@ -246,10 +246,10 @@ checks.check_problems(problems)
 #
 # Two teams, two seeds, two arms each. So that it takes seconds, the task here is the two spirals: one team brings five
 # hidden neurons, the other one eight. The control keeps the restart and all epochs and grows nothing;
-# `perfteach.demo.arm_config` writes both settings. The records go to a folder with the team's name.
+# `perfteach.course.demo.arm_config` writes both settings. The records go to a folder with the team's name.
 
 # %%
-from perfteach.demo import arm_config
+from perfteach.course.demo import arm_config
 from perfteach.points import small_network
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perfteach.checks.core import (
+from perfteach.course.checks.core import (
     Wrong,
     call,
     exercise,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from perfteach.checks.core import call, exercise, require, require_equal, require_type
+from perfteach.course.checks.core import call, exercise, require, require_equal, require_type
 from perfteach.dendrites import add_dendrites, dendritic_layers
 from perfteach.models import count_parameters, mobilenet_small
 from perfteach.selection import perforate

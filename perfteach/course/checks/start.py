@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from perfteach import metrics
-from perfteach.checks.core import call, exercise, require_close, require_equal, require_type
+from perfteach.course.checks.core import call, exercise, require_close, require_equal, require_type
 from perfteach.dendrites import add_dendrites
 from perfteach.models import count_parameters
 from perfteach.points import small_network

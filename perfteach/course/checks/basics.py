@@ -8,7 +8,15 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
-from perfteach.checks.core import call, exercise, require, require_close, require_equal, require_shape, require_type
+from perfteach.course.checks.core import (
+    call,
+    exercise,
+    require,
+    require_close,
+    require_equal,
+    require_shape,
+    require_type,
+)
 from perfteach.models import count_macs
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perfteach.checks.core import call, exercise, require, require_equal, require_type
+from perfteach.course.checks.core import call, exercise, require, require_equal, require_type
 from perfteach.dendrites import dendrite_counts
 from perfteach.metrics import error_reduction
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from perfteach.checks.core import call, describe, exercise, require, require_close, require_shape, require_type
 from perfteach.correlation import Moments
+from perfteach.course.checks.core import call, describe, exercise, require, require_close, require_shape, require_type
 
 
 def _draw(count: int, *shape: int) -> list[Tensor]:

@@ -5,20 +5,25 @@ Every `check_…` takes the learner's function or value and returns a `Result`, 
 
 from __future__ import annotations
 
-from perfteach.checks.basics import (
+from perfteach.course.checks.basics import (
     check_convolution_macs,
     check_hard_swish,
     check_separable_weights,
     check_squeeze_excite,
 )
-from perfteach.checks.core import Result
-from perfteach.checks.extra_small import check_choose_layers, check_front, check_two_counts, check_widest
-from perfteach.checks.fine_tuning import check_paired_interval, check_rules_out, check_same_epochs, check_standard_error
-from perfteach.checks.neuron import check_ascent, check_correlation, check_neuron_error, check_sign_of_w
-from perfteach.checks.own_model import check_perforate_convolutions, check_problems, check_rank
-from perfteach.checks.phases import check_best_epochs, check_perforated_forward, check_plateau_ended
-from perfteach.checks.shipping import check_fold, check_latency, check_quantize, check_same_answers
-from perfteach.checks.start import check_dendrite_parameters, check_error_reduction, check_first_dendrite_epoch
+from perfteach.course.checks.core import Result
+from perfteach.course.checks.extra_small import check_choose_layers, check_front, check_two_counts, check_widest
+from perfteach.course.checks.fine_tuning import (
+    check_paired_interval,
+    check_rules_out,
+    check_same_epochs,
+    check_standard_error,
+)
+from perfteach.course.checks.neuron import check_ascent, check_correlation, check_neuron_error, check_sign_of_w
+from perfteach.course.checks.own_model import check_perforate_convolutions, check_problems, check_rank
+from perfteach.course.checks.phases import check_best_epochs, check_perforated_forward, check_plateau_ended
+from perfteach.course.checks.shipping import check_fold, check_latency, check_quantize, check_same_answers
+from perfteach.course.checks.start import check_dendrite_parameters, check_error_reduction, check_first_dendrite_epoch
 
 __all__ = [
     "Result",

@@ -156,7 +156,7 @@ def runtime_bounds() -> list[Bound]:
         python = metadata.metadata("perfteach")["Requires-Python"]
         lines = metadata.requires("perfteach") or []
     except metadata.PackageNotFoundError:
-        source = Path(__file__).resolve().parent.parent / "pyproject.toml"
+        source = Path(__file__).resolve().parents[2] / "pyproject.toml"
         if not source.is_file():
             return []
         project = tomllib.loads(source.read_text(encoding="utf-8"))["project"]

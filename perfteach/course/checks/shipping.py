@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perfteach.checks.core import call, exercise, require, require_close, require_equal, require_shape, require_type
+from perfteach.course.checks.core import (
+    call,
+    exercise,
+    require,
+    require_close,
+    require_equal,
+    require_shape,
+    require_type,
+)
 
 
 @exercise("Fold a BatchNorm")
