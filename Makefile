@@ -10,9 +10,16 @@ DEMO_ARGS ?=
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.perfteach-setup
+SITE_STAMP := $(VENV)/.perfteach-site
 # JupyterLab refuses to start as root unless it is told to.
 ROOT_ARGS := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 NOTEBOOKS = $(wildcard notebooks/*.ipynb notebooks/solutions/*.ipynb)
+
+# Which build of PyTorch: auto is the one for the CPU, 3 GB smaller, where there is no NVIDIA GPU; cpu, cu130, ... force one.
+UV_TORCH_BACKEND ?= auto
+# UV_* are unset so that a folder of wheels set up for other projects cannot supply a torch that does not match.
+UV := env -u UV_FIND_LINKS -u UV_CONSTRAINT -u UV_TORCH_BACKEND "$(PY)" -m uv
+INSTALL = pip install --python "$(PY)" -c constraints.txt
 
 # Where the home folder cannot be written, uv, JupyterLab and what they start keep their files in the cache folder too.
 ifneq ($(shell test -w "$$HOME" && echo yes),yes)
@@ -26,7 +33,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lab test check demo notebooks bench clean
+.PHONY: help setup lab test check demo notebooks site bench clean
 
 help: ## list the targets
 	@echo "perfteach: make lab opens the course, make test runs every test. All targets:"
@@ -34,17 +41,26 @@ help: ## list the targets
 
 setup: $(STAMP) ## install everything into VENV (does nothing when it is up to date)
 
-# PIP_* are unset so that a folder of wheels set up for other projects cannot supply a torch that does not match.
+# PyTorch keeps its builds in an index of its own. Whether that answers is asked first: an installation that fails for
+# another reason must not be repeated with 3 GB more.
 $(STAMP): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "perfteach needs Python 3.11 or newer, and '$(PYTHON)' is not: run make again with PYTHON=/path/to/a/newer/python3." >&2; \
 		exit 1; }
-	@echo "Setting up $(VENV): about a minute on a fast line; on Linux PyTorch brings about 3 GB of downloads."
+	@echo "Setting up $(VENV): about a minute on a fast line."
 	@"$(PYTHON)" -m venv "$(VENV)" || { \
 		echo "Python could not create a virtual environment: install its venv package (Debian, Ubuntu: python3-venv)." >&2; \
 		exit 1; }
 	@env -u PIP_FIND_LINKS -u PIP_CONSTRAINT "$(PY)" -m pip install --quiet --disable-pip-version-check uv
-	@env -u UV_FIND_LINKS -u UV_CONSTRAINT "$(PY)" -m uv pip install --python "$(PY)" -c constraints.txt -e '.[dev]'
+	@backend="--torch-backend=$(UV_TORCH_BACKEND)"; \
+	env UV_HTTP_RETRIES=1 $(UV) $(INSTALL) --quiet --dry-run --reinstall --no-deps "$$backend" torch torchvision >/dev/null 2>&1 || { \
+		echo "PyTorch's own index does not answer, so its usual build is installed: on Linux about 3 GB, with CUDA."; \
+		backend=; }; \
+	$(UV) $(INSTALL) $$backend -e '.[dev]'
+	@touch "$@"
+
+$(SITE_STAMP): $(STAMP)
+	@$(UV) $(INSTALL) -e '.[site]'
 	@touch "$@"
 
 lab: $(STAMP) ## open the course in JupyterLab (PORT=8888, LAB_ARGS=...)
@@ -54,16 +70,20 @@ test: check ## run all checks and tests, notebooks included
 	OMP_NUM_THREADS=1 PERFTEACH_TIER=quick "$(PY)" -m pytest -n 2 --dist loadscope \
 		--nbval-lax --nbval-current-env --nbval-cell-timeout=300 $(PYTEST_ARGS) tests $(NOTEBOOKS)
 
-check: $(STAMP) ## lint, formatting and types only
+check: $(STAMP) ## lint, formatting, types and the direction of imports only
 	"$(PY)" -m ruff check .
 	"$(PY)" -m ruff format --check .
 	"$(PY)" -m mypy
+	"$(PY)" -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-cache
 
 demo: $(STAMP) ## the whole story without a browser, in about two minutes
 	"$(PY)" -m perfteach.cli demo $(DEMO_ARGS)
 
 notebooks: $(STAMP) ## build both editions of the notebooks from their sources
 	"$(PY)" tools/build_notebooks.py
+
+site: $(SITE_STAMP) ## build the pages of the course, with a search, in build/site
+	"$(PY)" tools/build_site.py
 
 bench: $(STAMP) ## time a training step in each phase and a redraw of each widget
 	"$(PY)" tools/bench.py

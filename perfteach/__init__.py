@@ -11,18 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perfteach import data, metrics, runs
-    from perfteach.config import Callback, TrainConfig
-    from perfteach.dendrites import DendriticLayer, add_dendrites, correlate, fold, set_phase
-    from perfteach.models import count_macs, count_parameters, mobilenet_extra_small, mobilenet_small
+    from perfteach.config import TrainConfig
+    from perfteach.counting import count_macs, count_parameters
+    from perfteach.cycle import DendriteCycle
+    from perfteach.dendrites import add_dendrites, correlate, fold, set_phase
+    from perfteach.layer import DendriticLayer
+    from perfteach.models import mobilenet_extra_small, mobilenet_small
     from perfteach.phases import FixedSwitch, ManualSwitch, Phase, PlateauSwitch
     from perfteach.runs import Run
     from perfteach.selection import perforate
-    from perfteach.trainer import PerforatedTrainer
+    from perfteach.trainer import Callback, PerforatedTrainer
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Callback",
+    "DendriteCycle",
     "DendriticLayer",
     "FixedSwitch",
     "ManualSwitch",
@@ -47,13 +51,16 @@ __all__ = [
 
 _MODULES = {"data", "metrics", "runs"}
 _HOME = {
-    "config": ("Callback", "TrainConfig"),
-    "dendrites": ("DendriticLayer", "add_dendrites", "correlate", "fold", "set_phase"),
-    "models": ("count_macs", "count_parameters", "mobilenet_extra_small", "mobilenet_small"),
+    "config": ("TrainConfig",),
+    "cycle": ("DendriteCycle",),
+    "dendrites": ("add_dendrites", "correlate", "fold", "set_phase"),
+    "layer": ("DendriticLayer",),
+    "counting": ("count_macs", "count_parameters"),
+    "models": ("mobilenet_extra_small", "mobilenet_small"),
     "phases": ("FixedSwitch", "ManualSwitch", "Phase", "PlateauSwitch"),
     "runs": ("Run",),
     "selection": ("perforate",),
-    "trainer": ("PerforatedTrainer",),
+    "trainer": ("Callback", "PerforatedTrainer"),
 }
 
 

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from perfteach import __version__
 from perfteach.errors import ConfigError, DataError, PerfteachError
-
-if TYPE_CHECKING:
-    from perfteach.runs import Run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0 when it went well, 1 after an error that is explained, 130 after Ctrl-C."""
     arguments = parser().parse_args(argv)
     try:
-        return int(arguments.run(arguments) or 0)
+        status = int(arguments.run(arguments) or 0)
+        sys.stdout.flush()
+        return status
     except PerfteachError as error:
         print(f"perfteach: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `| head` has read enough; what Python still flushes at its end must find an open file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("\nperfteach: interrupted; nothing that was saved is lost", file=sys.stderr)
         return 130
@@ -72,12 +74,12 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     add("--size", type=int, help="resize images to this many pixels (default: as they are)")
     add("--rule", default="perforated", help="perforated, covariance, gradient, shuffled, or none (%(default)s)")
     add("--select", help='only layers whose name matches, such as "features.*" (default: every layer that can)')
-    add("--activation", help="φ of the dendrites: tanh, sigmoid or relu (tanh)")
+    add("--activation", help="φ of the dendrites: tanh, sigmoid, relu, hardswish, gelu or identity (tanh)")
     add("--switch", choices=("fixed", "plateau"), default="fixed", help="when phases end (%(default)s)")
     add("--neuron", type=int, nargs="+", metavar="EPOCHS", help="fixed: neuron phases (8 4)")
     add("--dendrite", type=int, metavar="EPOCHS", help="fixed: dendrite phases (3)")
     add("--patience", type=int, help="plateau: epochs without gain that end a neuron phase (5)")
-    add("--max-dendrites", type=int, help="cycles at most (fixed: as many as --neuron implies; plateau: 1)")
+    add("--cycles", type=int, help="cycles at most (fixed: as many as --neuron implies; plateau: 1)")
     add("--thaw", action="store_true", help="let dendrites go on learning in the neuron phase")
     add("--keep", action="store_true", help="keep a cycle even if it did not raise validation accuracy")
     add("--batch-size", type=int, default=128, help="images a step (%(default)s)")
@@ -93,6 +95,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from perfteach import data, models
     from perfteach.config import TrainConfig
     from perfteach.phases import FixedSwitch, PlateauSwitch
+    from perfteach.report import report
     from perfteach.selection import perforate
     from perfteach.trainer import PerforatedTrainer
 
@@ -100,14 +103,14 @@ def _train(arguments: argparse.Namespace) -> None:
     fixed, plain = arguments.switch == "fixed", arguments.rule == "none"
     neuron = tuple(arguments.neuron or (8, 4))
     dendrite = 3 if arguments.dendrite is None else arguments.dendrite
-    cycles = arguments.max_dendrites
+    cycles = arguments.cycles
     if cycles is None:
         cycles = max(len(neuron) - 1, 1) if fixed else 1
     patience = 5 if arguments.patience is None else arguments.patience
     rule = FixedSwitch(neuron, dendrite) if fixed else PlateauSwitch(patience)
     config = TrainConfig(
         switch=rule,
-        max_dendrites=0 if plain else cycles,
+        cycles=0 if plain else cycles,
         thaw=arguments.thaw,
         roll_back=not arguments.keep,
         batch_size=arguments.batch_size,
@@ -132,7 +135,7 @@ def _train(arguments: argparse.Namespace) -> None:
 def _refuse_ignored(arguments: argparse.Namespace) -> None:
     """An option that would change nothing is refused, so that nobody believes that it did."""
     useless = {
-        "--rule none": ("select", "activation", "thaw", "keep", "max_dendrites", "dendrite", "dendrite_lr"),
+        "--rule none": ("select", "activation", "thaw", "keep", "cycles", "dendrite", "dendrite_lr"),
         "--rule gradient": ("dendrite", "dendrite_lr", "thaw"),
         "--switch fixed": ("patience",),
         "--switch plateau": ("neuron", "dendrite"),
@@ -143,37 +146,6 @@ def _refuse_ignored(arguments: argparse.Namespace) -> None:
                 raise ConfigError(f"--{name.replace('_', '-')} has no effect with {why}; leave it out")
     if arguments.rule == "none" and len(arguments.neuron or ()) > 1:
         raise ConfigError("without dendrites there is one neuron phase: give --neuron one number, or choose a --rule")
-
-
-def report(run: Run) -> str:
-    """A run as text: where it ran, a line per epoch, the events, and the result with every dendrite counted."""
-    data = run.header.get("data", {})
-    lines = [
-        f"{run.name}: {data.get('name')}, {data.get('train', 0):,} training, {data.get('validation', 0):,} validation "
-        f"and {data.get('test', 0):,} test images",
-        f"{'epoch':>5}  {'phase':<8} {'cycle':>5}  {'train error':>11}  {'valid. error':>12}  {'mean |r|':>8} {'s':>5}",
-    ]
-    events = list(run.events)
-    for epoch in run.epochs:
-        scores = list(epoch["scores"].values())
-        score = f"{sum(scores) / len(scores):.4f}" if scores else ""
-        lines.append(
-            f"{epoch['epoch']:>5}  {epoch['phase']:<8} {epoch['cycle']:>5}  {100 - epoch['train_accuracy']:>9.2f} %  "
-            f"{100 - epoch['validation_accuracy']:>10.2f} %  {score:>8} {epoch['seconds']:>5.1f}"
-        )
-        while events and events[0]["epoch"] <= epoch["epoch"]:
-            event = events.pop(0)
-            lines.append(f"       {event['event']}: {event['reason']}")
-    if run.result is None:
-        return "\n".join([*lines, "not finished"])
-    parts = run.result["parameters"]
-    shares = ", ".join(f"{part} {count:,}" for part, count in parts.items() if part != "total" and count)
-    lines.append(
-        f"test accuracy {run.result['test_accuracy']:.2f} % (error {100 - run.result['test_accuracy']:.2f} %) "
-        f"with the weights of epoch {run.result['best_epoch']}, in {run.result['seconds']:.0f} s"
-    )
-    lines.append(f"parameters, every dendrite counted: {parts['total']:,} ({shares})")
-    return "\n".join(lines)
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -187,7 +159,7 @@ def _add_data(commands) -> None:  # type: ignore[no-untyped-def]
     data = group.add_subparsers(required=True, metavar="what")
     download = _command(data, "download", _download, "download CIFAR-10 (170 MB)", "perfteach data download cifar10")
     download.add_argument("name", choices=("cifar10",))
-    download.add_argument("--mirror", help="address of another copy of cifar-10-python.tar.gz; its md5 is checked too")
+    download.add_argument("--mirror", help="address of a copy of cifar-10-python.tar.gz to try first; md5 is checked")
     text = "read an image folder or archive once, so that later loads take a second"
     imported = _command(data, "import", _show_data, text, "perfteach data import my-images.zip --label flowers")
     show = _command(data, "show", _show_data, "what a data set holds", "perfteach data show synthetic10")
@@ -201,11 +173,9 @@ def _add_data(commands) -> None:  # type: ignore[no-untyped-def]
 
 
 def _download(arguments: argparse.Namespace) -> None:
-    # Not perfteach.data: without a network the answer must not wait for torch.
-    from perfteach.cache import cache_folder
-    from perfteach.cifar10 import download_cifar10
+    from perfteach import data  # without torch, which an answer must not wait for
 
-    folder = download_cifar10(cache_folder(), mirror=arguments.mirror)
+    folder = data.download_cifar10(data.cache_folder(), mirror=arguments.mirror)
     print(f"CIFAR-10 is complete in {folder}; load it with data.load('cifar10')")
 
 
@@ -248,12 +218,12 @@ def _list_runs(arguments: argparse.Namespace) -> None:
         raise DataError(f"there are no run records in {', '.join(map(str, folders))}; `perfteach train` makes one")
     for path in paths:
         run = runs.Run.load(path)
-        result = f"test {run.result['test_accuracy']:.2f} %" if run.result else "not finished"
-        data = run.header.get("data", {}).get("name", "")
-        print(f"{run.name:<40} {len(run.epochs):>4} epochs  {result:<14} {data:<28} {path}")
+        result = f"test {run.result.test_accuracy:.2f} %" if run.result else "not finished"
+        print(f"{run.name:<40} {len(run.epochs):>4} epochs  {result:<14} {run.data.get('name', ''):<28} {path}")
 
 
 def _show_run(arguments: argparse.Namespace) -> None:
+    from perfteach.report import report
     from perfteach.runs import Run
 
     path = arguments.path / "run.jsonl" if arguments.path.is_dir() else arguments.path
@@ -261,7 +231,7 @@ def _show_run(arguments: argparse.Namespace) -> None:
 
 
 def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
-    text = "run, continue or check a study: a grid of arms and seeds"
+    text = "run, continue or report a study: a grid of arms and seeds"
     study = _command(
         commands, "study", _study, text, 'perfteach study mini --data my-cifar10.zip --label "my CIFAR-10" --seeds 0 1'
     )
@@ -271,28 +241,24 @@ def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
     study.add_argument("--seeds", type=int, nargs="+", help="only these seeds")
     study.add_argument("--arms", nargs="+", help="only these arms")
     study.add_argument("--minutes", type=float, help="start no new run after this many minutes")
-    instead = study.add_mutually_exclusive_group()
-    instead.add_argument("--write", action="store_true", help="run nothing; write the tables from the records")
-    instead.add_argument("--check", action="store_true", help="run nothing; compare the tables with the records")
+    study.add_argument("--report", action="store_true", help="run nothing; print the table of what is recorded")
     study.add_argument("--work", type=Path, help="folder for checkpoints under way (runs/studies)")
 
 
 def _study(arguments: argparse.Namespace) -> None:
-    from perfteach import data, evidence, study
+    from perfteach import compare, data, runs, study
 
     study.find(arguments.name)
     limits = {name: getattr(arguments, name) for name in ("arms", "seeds", "minutes")}
     given = [f"--{name}" for name in (*limits, "data", "label", "work") if getattr(arguments, name) is not None]
-    if (arguments.write or arguments.check) and given:
-        raise ConfigError(f"--write and --check take all records of a study; leave out {' and '.join(given)}")
-    if arguments.write:
-        return print(f"written: {evidence.write(arguments.name)}")
-    if arguments.check:
-        evidence.check(arguments.name)
-        return print(f"docs/evidence.md says what the records of {arguments.name} say")
-    images = data.load(arguments.data or "cifar10", label=arguments.label)
-    study.run_study(arguments.name, images, arguments.work or Path("runs/studies"), **limits)
-    return None
+    if arguments.report and given:
+        raise ConfigError(f"--report shows all records of a study; leave out {' and '.join(given)}")
+    if arguments.report:
+        done = runs.recorded(arguments.name)
+    else:
+        images = data.load(arguments.data or "cifar10", label=arguments.label)
+        done = study.run_study(arguments.name, images, arguments.work or Path("runs/studies"), **limits)
+    print(compare.table(compare.results(done)))
 
 
 def _check_env(arguments: argparse.Namespace) -> int:

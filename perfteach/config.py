@@ -1,11 +1,11 @@
-"""Settings of a training run: `TrainConfig`, the default optimiser and schedule, and the base class of callbacks."""
+"""Settings of a training run: `TrainConfig`, with the default optimiser and schedule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,58 +15,6 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from perfteach.errors import ConfigError
 from perfteach.phases import FixedSwitch, Phase, SwitchRule
-
-if TYPE_CHECKING:
-    from perfteach.runs import Run
-    from perfteach.trainer import PerforatedTrainer
-
-
-class Batches(Protocol):
-    """An iterable of (inputs, labels) that knows how many batches it has."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]: ...
-
-
-class Data(Protocol):
-    """What the trainer needs of a data set; `perfteach.data.ImageData` and `perfteach.points.PointData` have it."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-
-    @property
-    def checksum(self) -> str: ...
-
-    @property
-    def synthetic(self) -> bool: ...
-
-    @property
-    def train(self) -> Sized: ...
-
-    @property
-    def validation(self) -> Sized: ...
-
-    @property
-    def test(self) -> Sized: ...
-
-    @property
-    def batches(self) -> Callable[..., Batches]: ...  # (split, batch_size, shuffle, augment, seed, size, device)
-
-
-def require_logits(output: Tensor, classes: int) -> None:
-    """Refuse outputs that are not logits [B, `classes` or more]; a loss would say it less clearly, or on a GPU crash.
-
-    Raises:
-        ConfigError: naming the shape that came and the one that is needed.
-    """
-    shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
-    if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] < classes:
-        raise ConfigError(f"the model returned {shape}; data of {classes} classes need logits [B, {classes} or more]")
-
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamw": partial(torch.optim.AdamW, fused=True),
@@ -88,7 +36,7 @@ class TrainConfig:
 
     Args:
         switch: when phases end: `FixedSwitch`, `PlateauSwitch` or `ManualSwitch`.
-        max_dendrites: cycles at most; each gives every neuron one more dendrite.
+        cycles: at most so many; each gives every neuron one more dendrite. 0 trains without.
         grow: False keeps the cycles' restarts and reloads but grows nothing: the same-epochs control.
         thaw: let dendrites go on learning from their own neuron's error in the neuron phases.
         roll_back: undo a cycle that did not raise the best validation accuracy, and end.
@@ -101,6 +49,7 @@ class TrainConfig:
         average: decay per step of a running average of the weights, such as 0.999, which then is validated, kept and
             tested in place of the weights themselves; 0 for none.
         label_smoothing: share of the training target that is spread over all classes, 0 to below 1.
+        thawed_lr: peak learning rate of dendrites that learn beside their neurons, as a multiple of `lr`.
         seed: order and augmentation of batches, dropout, and the start of new dendrites.
         device: "auto" takes a GPU where there is one.
         optimizer: "adamw" (also None), "sgd" (momentum 0.9 after Nesterov), or a function of (parameters, phase) that
@@ -113,7 +62,7 @@ class TrainConfig:
     """
 
     switch: SwitchRule = field(default_factory=FixedSwitch)
-    max_dendrites: int = 1
+    cycles: int = 1
     grow: bool = True
     thaw: bool = False
     roll_back: bool = True
@@ -132,13 +81,14 @@ class TrainConfig:
     decay_norms: bool = True
     average: float = 0.0
     label_smoothing: float = 0.0
+    thawed_lr: float = 1.0
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
-        if self.max_dendrites < 0:
-            raise ConfigError(f"max_dendrites must be 0 or more, got {self.max_dendrites}")
-        if min(self.lr, self.dendrite_lr) <= 0:
+        if self.cycles < 0:
+            raise ConfigError(f"cycles must be 0 or more, got {self.cycles}")
+        if min(self.lr, self.dendrite_lr, self.thawed_lr) <= 0:
             raise ConfigError(f"learning rates must be above 0, got lr={self.lr}, dendrite_lr={self.dendrite_lr}")
         if isinstance(self.optimizer, str) and self.optimizer not in OPTIMIZERS:
             known = " or ".join(map(repr, OPTIMIZERS))
@@ -151,20 +101,26 @@ class TrainConfig:
         if self.label_smoothing and self.loss is not functional.cross_entropy:
             raise ConfigError("label_smoothing goes with the default loss; put it into your own, or leave it out")
 
-    def build_optimizer(self, parameters: list[nn.Parameter], phase: Phase) -> Optimizer:
-        """The optimiser for one phase. Dendrites get no weight decay while they learn to correlate."""
+    def build_optimizer(
+        self, parameters: list[nn.Parameter], phase: Phase, dendritic: Container[nn.Parameter] = ()
+    ) -> Optimizer:
+        """The optimiser for one phase. Dendrites get no weight decay while they learn to correlate.
+
+        Args:
+            parameters: the tensors that learn in the phase.
+            dendritic: those of them that belong to dendrites.
+        """
         if callable(self.optimizer):
             return self.optimizer(parameters, phase)
         build = OPTIMIZERS[self.optimizer or "adamw"]
         if phase is Phase.DENDRITE:
             return build(parameters, lr=self.dendrite_lr, weight_decay=0.0)
-        groups: list[Any] = parameters
-        if not self.decay_norms:
-            groups = [
-                {"params": [p for p in parameters if p.dim() > 1]},
-                {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-            ]
-        return build(groups, lr=self.lr, weight_decay=self.weight_decay)
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for parameter in parameters:
+            decay = self.weight_decay if self.decay_norms or parameter.dim() > 1 else 0.0
+            rate = self.lr * (self.thawed_lr if parameter in dendritic else 1.0)
+            groups.setdefault((rate, decay), []).append(parameter)
+        return build([{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()])
 
     def training_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """The loss to train on: `loss`, with the targets smoothed where that is set."""
@@ -177,26 +133,10 @@ class TrainConfig:
         rule: Any = self.switch
         described = {type(rule).__name__: vars(rule)}
         # What came later is left out where it has no effect, so that earlier records say the same.
-        later = ("cutout", "decay_norms", "average", "label_smoothing")
+        later = ("cutout", "decay_norms", "average", "label_smoothing", "thawed_lr")
         unset = {item.name for item in fields(self) if item.name in later and getattr(self, item.name) == item.default}
         settings = {name: _plain(value) for name, value in vars(self).items() if name not in unset}
         return settings | {"switch": _plain(described)}
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; "auto" takes a GPU where there is one.
-
-    Raises:
-        ConfigError: when there is no such device, or it cannot be used.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ConfigError(f"device {name!r} cannot be used here ({reason}); use 'cpu' or 'auto'") from error
-    return torch.device(name)
 
 
 def _plain(value: Any) -> Any:
@@ -207,17 +147,3 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float)):
         return value
     return getattr(value, "__qualname__", type(value).__qualname__)
-
-
-class Callback:
-    """Base class: override what you need. The trainer is passed to every method."""
-
-    def on_fit_start(self, trainer: PerforatedTrainer) -> None: ...
-
-    def on_batch_end(self, trainer: PerforatedTrainer, batch: int, batches: int) -> None: ...
-
-    def on_epoch_end(self, trainer: PerforatedTrainer, record: dict[str, Any]) -> None: ...
-
-    def on_event(self, trainer: PerforatedTrainer, event: dict[str, Any]) -> None: ...
-
-    def on_fit_end(self, trainer: PerforatedTrainer, run: Run) -> None: ...

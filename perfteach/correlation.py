@@ -14,6 +14,8 @@ Every neuron has its own dendrite, so everything below is done for C neurons at 
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,44 @@ from perfteach.errors import ConfigError
 
 TINY = 1e-30  # keeps a neuron without error or a constant dendrite from dividing by zero
 ROUNDING = 1e-12  # variance by squared mean, below which a column counts as constant in single precision
+
+
+class Rule(StrEnum):
+    """How dendrites learn."""
+
+    PERFORATED = "perforated"  # the scale-free correlation
+    COVARIANCE = "covariance"  # the covariance of 1989
+    SHUFFLED = "shuffled"  # the correlation with shuffled errors, a control
+    GRADIENT = "gradient"  # joint backpropagation, a control
+
+    @classmethod
+    def of(cls, name: str) -> Rule:
+        """The rule of that name.
+
+        Raises:
+            ConfigError: when there is none.
+        """
+        try:
+            return cls(name)
+        except ValueError:
+            raise ConfigError(f"unknown rule {name!r}; choose one of {', '.join(cls)}") from None
+
+    @property
+    def has_dendrite_phase(self) -> bool:
+        """Whether dendrites learn in a phase of their own, from their neuron's error."""
+        return self is not Rule.GRADIENT
+
+    @property
+    def lets_errors_through(self) -> bool:
+        """Whether errors flow back through a dendrite to earlier layers, and so reach it in the neuron phase."""
+        return self is Rule.GRADIENT
+
+    def correlator(self) -> Correlator | None:
+        """What follows one layer's dendrites and errors; None where nothing is correlated."""
+        if not self.has_dendrite_phase:
+            return None
+        objective = "covariance" if self is Rule.COVARIANCE else "correlation"
+        return Correlator(objective, shuffled=self is Rule.SHUFFLED)
 
 
 class Moments:

@@ -19,5 +19,13 @@ class SelectionError(PerfteachError, ValueError):
     """A layer was asked for by name and cannot carry dendrites."""
 
 
+class CheckpointError(PerfteachError, RuntimeError):
+    """A checkpoint that is damaged, of another version or another network, or cannot be written."""
+
+
 class NonFiniteLossError(PerfteachError, RuntimeError):
     """The loss became infinite or not a number; the last good state was kept."""
+
+
+class MissingExtraError(PerfteachError, ModuleNotFoundError):
+    """A package that perfteach installs only on request (as one of its extras) is missing."""

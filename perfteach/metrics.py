@@ -8,9 +8,9 @@ is only reported as an interval: over paired seeds (`paired_interval`) or over t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -97,17 +97,48 @@ def _predict(
     images = getattr(data, split, None)
     if images is not None:
         batch_size = min(batch_size, max(len(images), 1))
-    predicted: list[Tensor] = []
-    labels: list[Tensor] = []
-    with torch.no_grad(), eval_mode(model):
-        for x, y in data.batches(split, batch_size, size=size, device=device):
-            logits = model(x)  # [B, outputs]
-            if not isinstance(logits, Tensor) or logits.ndim != 2:
-                shape = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-                raise ConfigError(f"The model has to return logits [B, outputs]; it returned {shape}.")
-            predicted.append(logits.argmax(1).cpu())
-            labels.append(y.cpu())
+    pairs = [
+        (logits.argmax(1).cpu(), y.cpu())
+        for logits, y in outputs(model, data.batches(split, batch_size, size=size, device=device))
+    ]
+    predicted, labels = zip(*pairs, strict=True)
     return torch.cat(predicted), torch.cat(labels)
+
+
+def outputs(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits [B, outputs] and labels [B] of every batch, in eval mode and without gradients.
+
+    Raises:
+        ConfigError: the model's output is not one tensor [B, outputs].
+    """
+    with torch.no_grad(), eval_mode(model):
+        for x, y in batches:
+            logits = model(x)
+            require_logits(logits)
+            yield logits, y
+
+
+def evaluate(
+    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[float, float]:
+    """Mean loss, and accuracy in percent, over all batches; `loss` is a mean over a batch. Errors as `outputs`."""
+    total, loss_sum, hits = 0, 0.0, 0.0
+    for logits, y in outputs(model, batches):
+        loss_sum += float(loss(logits, y)) * len(y)
+        hits += float((logits.argmax(1) == y).sum())
+        total += len(y)
+    return loss_sum / total, 100 * hits / total
+
+
+def require_logits(output: object, classes: int = 1) -> None:
+    """Refuse outputs that are not logits [B, `classes` or more]; a loss would say it less clearly, or on a GPU crash.
+
+    Raises:
+        ConfigError: naming the shape that came and the one that is needed.
+    """
+    if not isinstance(output, Tensor) or output.dim() != 2 or output.shape[1] < classes:
+        shape = list(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ConfigError(f"the model returned {shape}; data of {classes} classes need logits [B, {classes} or more]")
 
 
 class Interval(NamedTuple):
@@ -173,30 +204,25 @@ def paired_interval(control: Values, treated: Values, level: float = 0.95) -> In
 
 
 def paired_bootstrap(
-    control: Values,
-    treated: Values,
-    statistic: Literal["difference", "error_reduction"] = "difference",
-    *,
-    level: float = 0.95,
-    resamples: int = 9999,
-    seed: int = 0,
+    control: Values, treated: Values, *, level: float = 0.95, resamples: int = 9999, seed: int = 0
 ) -> Interval:
-    """Bootstrap interval that resamples pairs, so what a pair has in common cancels.
+    """Bootstrap interval of the mean difference, treated minus control, for the many images of one test.
 
-    With fewer than about 20 pairs it comes out too narrow: use `paired_interval` for a handful of seeds.
+    It resamples pairs, so what a pair has in common cancels. With fewer than about 20 pairs it comes out too narrow:
+    use `paired_interval` for a handful of seeds.
 
     Args:
         control: one value per pair. Booleans (right or wrong per image) are read as 0 and 100 percent.
-        treated: the same images or seeds in the same order.
-        statistic: "difference" is mean(treated) - mean(control), in the values' unit (points for percent);
-            "error_reduction" is `error_reduction` of the two means, in percent of the control's error.
+        treated: the same images in the same order.
         level: confidence level, between 0 and 1.
         resamples: how often to draw, at least 100.
         seed: of the draws; the same seed gives the same interval.
 
+    Returns:
+        The mean difference in the values' unit (points for booleans).
+
     Raises:
-        ConfigError: different lengths, fewer than 2 pairs, values not finite, a level outside 0 to 1, an
-            unknown statistic; for "error_reduction" also values outside 0 to 100, or no control error.
+        ConfigError: different lengths, fewer than 2 pairs, values not finite, or a level outside 0 to 1.
 
     Source: Efron and Tibshirani 1993, "An Introduction to the Bootstrap"; the bias-corrected and accelerated
     (BCa) interval of `scipy.stats.bootstrap`.
@@ -204,54 +230,21 @@ def paired_bootstrap(
     a, b = _pairs(control, treated, level)
     if resamples < 100:
         raise ConfigError(f"resamples is {resamples}; an interval needs at least 100, better 9999.")
-    if statistic == "difference":
-        if _constant(b - a):
-            return _point(float(np.mean(b - a)), level)
-        # The differences alone give the same answer as the pairs, with half the resampling.
-        return _bootstrap((b - a,), _mean, level, resamples, seed)
-    if statistic != "error_reduction":
-        raise ConfigError(f"statistic is {statistic!r}; use 'difference' or 'error_reduction'.")
-    _check_percent(np.concatenate([a, b]))
-    estimate = error_reduction(float(a.mean()), float(b.mean()))
-    if np.array_equal(a, b) or (_constant(a) and _constant(b)):
-        return _point(estimate, level)
-    return _bootstrap((a, b), _mean_error_reduction, level, resamples, seed)
-
-
-def _mean(values: _Floats, axis: int = -1) -> _Floats:
-    return np.asarray(values.mean(axis=axis))
-
-
-def _mean_error_reduction(control: _Floats, treated: _Floats, axis: int = -1) -> _Floats:
-    error = 100.0 - control.mean(axis=axis)
-    if np.any(error <= 0):
-        raise ConfigError("Some resamples contain no error of the control at all; use more images or seeds.")
-    return np.asarray(100.0 * (treated.mean(axis=axis) - control.mean(axis=axis)) / error)
-
-
-def _bootstrap(
-    samples: tuple[_Floats, ...], statistic: Callable[..., _Floats], level: float, resamples: int, seed: int
-) -> Interval:
+    if _constant(b - a):
+        return _point(float(np.mean(b - a)), level)
     from scipy.stats import bootstrap
 
-    batch = max(1, 2_000_000 // len(samples[0]))  # keeps each block of resamples near 16 MB
     result = bootstrap(
-        samples,
-        statistic,
+        (b - a,),  # the differences alone give the same answer as the pairs, with half the resampling
+        np.mean,
         n_resamples=resamples,
-        batch=batch,
-        vectorized=True,
-        paired=True,
+        batch=max(1, 2_000_000 // len(a)),  # keeps each block of resamples near 16 MB
         confidence_level=level,
         method="BCa",
         rng=np.random.default_rng(seed),
     )
     low, high = map(float, result.confidence_interval)
-    if not (math.isfinite(low) and math.isfinite(high)):
-        # BCa has no answer when nearly all resamples agree; their plain quantiles still do.
-        tail = (1 - level) / 2
-        low, high = map(float, np.quantile(result.bootstrap_distribution, [tail, 1 - tail]))
-    return Interval(float(statistic(*samples)), low, high, level)
+    return Interval(float(np.mean(b - a)), low, high, level)
 
 
 def _pairs(control: Values, treated: Values, level: float) -> tuple[_Floats, _Floats]:

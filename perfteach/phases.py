@@ -151,19 +151,21 @@ class PhaseMachine:
 
     Args:
         rule: when a phase is over.
-        max_dendrites: cycles to run at most; each gives every perforated layer one dendrite. 0: neuron phase only.
+        cycles: cycles to run at most; each gives every perforated layer one dendrite. 0: neuron phase only.
         roll_back: undo a cycle whose best validation score is not above the best before it, and finish.
         dendrite_phase: False skips the dendrite phases: a cycle is then a restart of the neuron phase, as the
             gradient rule and the control without dendrites need it.
+        score_format: how a neuron phase's score reads in a reason: one word, and the number.
 
     Raises:
-        ConfigError: for a negative `max_dendrites`.
+        ConfigError: for a negative `cycles`.
     """
 
     rule: SwitchRule
-    max_dendrites: int = 1
+    cycles: int = 1
     roll_back: bool = True
     dendrite_phase: bool = True
+    score_format: str = "validation {:.2f} %"
     phase: Phase = Phase.NEURON
     cycle: int = 0
     scores: list[float] = field(default_factory=list)
@@ -172,8 +174,8 @@ class PhaseMachine:
     requested: str = ""
 
     def __post_init__(self) -> None:
-        if self.max_dendrites < 0:
-            raise ConfigError(f"max_dendrites must be 0 or more, got {self.max_dendrites}")
+        if self.cycles < 0:
+            raise ConfigError(f"cycles must be 0 or more, got {self.cycles}")
 
     @property
     def best(self) -> float:
@@ -211,11 +213,12 @@ class PhaseMachine:
     def _end_neuron_phase(self, reason: str) -> Decision:
         if self.roll_back and self.cycle > 0 and self.best <= self.best_before:
             self.finished = True
-            lost = f"best validation {self.best:.2f} % is not above the {self.best_before:.2f} % before it"
+            best, before = (self.score_format.format(score) for score in (self.best, self.best_before))
+            lost = f"best {best} is not above the {before.split(' ', 1)[1]} before it"
             return Decision(Action.ROLL_BACK, f"cycle {self.cycle} did not help: {lost}")
-        if self.cycle >= self.max_dendrites:
+        if self.cycle >= self.cycles:
             self.finished = True
-            return Decision(Action.STOP, f"{reason}; {self.cycle} of {self.max_dendrites} cycles done")
+            return Decision(Action.STOP, f"{reason}; {self.cycle} of {self.cycles} cycles done")
         self.best_before = max(self.best, self.best_before)
         self.cycle += 1
         self._enter(Phase.DENDRITE)
@@ -230,7 +233,7 @@ class PhaseMachine:
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes while training, as plain values (for JSON or a checkpoint)."""
         state = asdict(self)
-        for settled in ("rule", "max_dendrites", "roll_back", "dendrite_phase"):
+        for settled in ("rule", "cycles", "roll_back", "dendrite_phase", "score_format"):
             del state[settled]
         return state | {"phase": self.phase.value}
 

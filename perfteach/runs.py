@@ -1,42 +1,52 @@
-"""The record of a run: what was set, every epoch, every event, the result. One JSON object per line on disk."""
+"""The record of a run: what was set, every epoch, every event, the result. One JSON object per line on disk.
+
+`Run`, `Epoch`, `Event` and `Result` are read from records of every version by `Run.load`; a schema number in the first
+line says how old a record is. Everything that figures, widgets and tables read from a run is here.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perfteach.errors import DataError
+from perfteach.errors import ConfigError, DataError
+from perfteach.record import Band, Epoch, Event, Result
 
 if TYPE_CHECKING:
     import pandas as pd
 
+__all__ = ["RECORDS", "Band", "Epoch", "Event", "Result", "Run", "marked", "recorded", "studies"]
+
 ROOT = Path(__file__).resolve().parent
 RECORDS = (ROOT / "recorded", ROOT.parent / "data" / "runs")  # inside an installed package, or in a checkout
+SCHEMA = 1
 
 
 @dataclass
 class Run:
     """A run as it was recorded, or as it is being recorded.
 
+    `run["validation_error"]` gives one value per epoch, and so for every field and property of `Epoch`.
+
     Attributes:
         header: name, config, seed, data identity, dendritic layers, versions, machine kind, source revision, sizes.
-        epochs: one record per epoch; accuracies are in percent, `seconds` is wall time, `scores` mean |r| by layer.
-        events: switches, restores, rollbacks and the like, each with its epoch and the reason in words.
-        result: test accuracy at the best validation epoch, parameters by part; None until the run has ended.
+        epochs, events: in order.
+        result: None until the run has ended.
     """
 
     header: dict[str, Any] = field(default_factory=dict)
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    events: list[dict[str, Any]] = field(default_factory=list)
-    result: dict[str, Any] | None = None
+    epochs: list[Epoch] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    result: Result | None = None
+
+    # ------------------------------------------------------------------ reading
+
+    def __getitem__(self, column: str) -> list[Any]:
+        return [epoch[column] for epoch in self.epochs]
 
     @property
     def name(self) -> str:
@@ -44,16 +54,133 @@ class Run:
         return str(self.header.get("name", "run"))
 
     @property
+    def arm(self) -> str:
+        """The arm of a study it belongs to; for other runs its name without folder and seed."""
+        return str(self.header.get("arm") or self.name.rsplit("/", 1)[-1].rsplit("-seed", 1)[0])
+
+    @property
+    def seed(self) -> int:
+        """The run's seed; 0 where none is recorded."""
+        return int(self.header.get("seed", 0))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings, by the names of `TrainConfig`."""
+        return self.header.get("config") or {}
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Name, checksum and sizes of the data."""
+        return self.header.get("data") or {}
+
+    @property
+    def data_title(self) -> str:
+        """The name of the run's data for titles; says "synthetic" where it is."""
+        return marked(str(self.data.get("name", "unnamed data")), bool(self.data.get("synthetic")))
+
+    @property
     def finished(self) -> bool:
         """Whether the run has ended and its test accuracy is known."""
         return self.result is not None
 
+    @property
+    def ended(self) -> Result:
+        """The result of a run that has ended.
+
+        Raises:
+            DataError: when it has not.
+        """
+        if self.result is None:
+            raise DataError(f"run {self.name!r} is not finished, so it has no result yet")
+        return self.result
+
+    @property
+    def error(self) -> float:
+        """Test error in percent; raises DataError as `ended` does."""
+        return self.ended.error
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """Mean |r| per layer: index epoch (dendrite-phase epochs only), one column per layer."""
+        import pandas as pd
+
+        rows = {epoch.epoch: epoch.scores for epoch in self.epochs if epoch.scores}
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("epoch")
+
+    @property
+    def score_layers(self) -> list[str]:
+        """Names of the layers with scores, in the order of the record."""
+        return list(dict.fromkeys(layer for epoch in self.epochs for layer in epoch.scores))
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers that can carry dendrites, in the network's order; none for a plain network.
+
+        Records made before the header named them do so in their scores and their result.
+        """
+        named = [str(layer["name"]) for layer in self.header.get("layers") or []]
+        return named or self.score_layers or list(self.result.dendrites if self.result else ())
+
+    @property
+    def learns_together(self) -> bool:
+        """Whether dendrites learn beside their neurons in the neuron phase: thawed, or by the gradient rule."""
+        return bool(self.config.get("thaw")) or self.header.get("rule") == "gradient"
+
+    def at(self, epoch: int) -> Epoch:
+        """The epoch of that number (counted from 1).
+
+        Raises:
+            ConfigError: when the run has no such epoch.
+        """
+        for record in self.epochs:
+            if record.epoch == epoch:
+                return record
+        raise ConfigError(f"run {self.name!r} has no epoch {epoch}; it has {len(self.epochs)}")
+
+    def until(self, epoch: int | None = None) -> list[Epoch]:
+        """The epochs up to that number; all of them for None.
+
+        Raises:
+            ConfigError: when the number is negative.
+        """
+        if epoch is not None and epoch < 0:
+            raise ConfigError(f"until is {epoch}; use the number of the last epoch to draw, or None for all")
+        return [record for record in self.epochs if epoch is None or record.epoch <= epoch]
+
+    def after(self, event: str, until: int | None = None) -> list[int]:
+        """The epochs after which an event came."""
+        return [e.epoch for e in self.events if e.event == event and (until is None or e.epoch <= until)]
+
+    def bands(self, until: int | None = None) -> list[Band]:
+        """The phases in the order they came."""
+        bands: list[Band] = []
+        for record in self.until(until):
+            first = record.epoch
+            if bands and (bands[-1].phase, bands[-1].cycle) == (record.phase, record.cycle):
+                first = bands.pop().first
+            bands.append(Band(record.phase, record.cycle, first, record.epoch))
+        return bands
+
+    def dendrites_at(self, record: Epoch) -> int:
+        """Dendrites per neuron in the perforated layers during an epoch, the one being trained included."""
+        grown = int(self.header.get("grown", 0))  # before the first epoch
+        return grown + record.cycle if self.layers and self.config.get("grow", True) else grown
+
+    def __repr__(self) -> str:
+        end = f"test {self.result.test_accuracy:.2f} %" if self.result else "not finished"
+        return f"Run({self.name!r}, {len(self.epochs)} epochs, {end})"
+
+    # ------------------------------------------------------------------ on disk
+
     def lines(self) -> list[dict[str, Any]]:
         """Every record in the order it is written: header, epochs and events in order of epoch, result."""
-        body = [{"kind": "epoch", **e} for e in self.epochs] + [{"kind": "event", **e} for e in self.events]
+        body = [{"kind": "epoch", **asdict(e)} for e in self.epochs]
+        body += [{"kind": "event", **asdict(e)} for e in self.events]
         body.sort(key=lambda line: (line["epoch"], line["kind"] == "event"))
-        end = [] if self.result is None else [{"kind": "result", **self.result}]
-        return [{"kind": "run", **self.header}, *body, *end]
+        end = [] if self.result is None else [{"kind": "result", **asdict(self.result)}]
+        if end and end[0]["fresh_accuracy"] is None:
+            del end[0]["fresh_accuracy"]
+        return [{"kind": "run", "schema": SCHEMA, **self.header}, *body, *end]
 
     def save(self, path: str | Path) -> Path:
         """Write the record as JSON lines. The file is replaced as a whole, so an interruption leaves the old one."""
@@ -78,7 +205,7 @@ class Run:
         for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             try:
                 run.take(json.loads(text))
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DataError(f"line {number} of {path} is not a run record ({error})") from error
         return run
 
@@ -92,35 +219,36 @@ class Run:
 
     def take(self, line: dict[str, Any]) -> None:
         """Add one line of a record, as `lines` gives them."""
-        match line.pop("kind"):
+        fields = {key: value for key, value in line.items() if key != "kind"}
+        match line["kind"]:
             case "run":
-                self.header = line
+                self.header = _upgraded(fields)
             case "epoch":
-                self.epochs.append(line)
+                self.epochs.append(Epoch(**fields))
             case "event":
-                self.events.append(line)
+                self.events.append(Event(**fields))
             case "result":
-                self.result = line
+                self.result = Result(**fields)
             case other:
                 raise ValueError(f"unknown kind {other!r}")
 
-    def to_frame(self) -> pd.DataFrame:
-        """One row per epoch, indexed by epoch; the per-layer scores are left out (see `scores_frame`)."""
-        import pandas as pd
 
-        rows = [{key: value for key, value in epoch.items() if key != "scores"} for epoch in self.epochs]
-        return pd.DataFrame(rows).set_index("epoch") if rows else pd.DataFrame()
+def _upgraded(header: dict[str, Any]) -> dict[str, Any]:
+    """A header of any version by the names of today. Records without a number are of schema 0."""
+    schema = header.pop("schema", 0)
+    if schema > SCHEMA:
+        raise ValueError(f"schema {schema} is newer than this version of perfteach reads, which is {SCHEMA}")
+    if schema < 1 and "max_dendrites" in (header.get("config") or {}):
+        renamed = {"max_dendrites": "cycles"}
+        header["config"] = {renamed.get(key, key): value for key, value in header["config"].items()}
+    return header
 
-    def scores_frame(self) -> pd.DataFrame:
-        """Mean |r| per layer: index epoch (dendrite-phase epochs only), one column per layer."""
-        import pandas as pd
 
-        rows = {epoch["epoch"]: epoch["scores"] for epoch in self.epochs if epoch.get("scores")}
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("epoch")
-
-    def __repr__(self) -> str:
-        end = f"test {self.result['test_accuracy']:.2f} %" if self.result else "not finished"
-        return f"Run({self.name!r}, {len(self.epochs)} epochs, {end})"
+def marked(name: str, synthetic: bool) -> str:
+    """A data set's name that says "synthetic" where it is."""
+    if not synthetic or "synthetic " in name:
+        return name
+    return f"{name[:-1]}, synthetic)" if name.endswith(")") else f"{name} (synthetic)"
 
 
 def recorded(name: str, **wanted: Any) -> list[Run]:
@@ -147,61 +275,3 @@ def recorded(name: str, **wanted: Any) -> list[Run]:
 def studies() -> list[str]:
     """Names of the studies whose runs are recorded."""
     return sorted({path.parent.name for folder in RECORDS for path in folder.glob("*/*.jsonl")})
-
-
-def identity(data: Any) -> dict[str, Any]:
-    """What a record says about the images or points it was made on."""
-    sizes = {split: len(getattr(data, split)) for split in ("train", "validation", "test")}
-    if getattr(data, "fresh", None) is not None:
-        sizes["fresh"] = len(data.fresh)
-    about = {"name": data.name, "checksum": data.checksum, "synthetic": data.synthetic}
-    return about | {"classes": len(data.classes)} | sizes
-
-
-def provenance() -> dict[str, Any]:
-    """Package versions, machine kind, source revision and the time: what a recorded run must carry."""
-    import torch
-
-    packages = ("perfteach", "torch", "torchvision", "numpy")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
-        "machine": {
-            "system": f"{platform.system()} {platform.machine()}",
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "gpu": gpu,
-        },
-        "revision": _revision(),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def _revision() -> str | None:
-    """The checkout's commit, with "+changes" when library files differ from it; None outside a checkout."""
-    git = ["git", "-C", str(ROOT)]
-    try:
-        # An environment that lies inside some other repository is not a checkout of this one.
-        tracked = ["ls-files", "--error-unmatch", "runs.py"]
-        subprocess.run([*git, *tracked], capture_output=True, check=True, timeout=10)
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-        dirty = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "."], capture_output=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head.stdout.strip() + ("+changes" if dirty.returncode else "")

@@ -14,8 +14,10 @@ from torch import fx, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils.parametrize import is_parametrized
 
-from perfteach.dendrites import ACTIVATIONS, RULES, DendriticLayer, dendritic_layers
+from perfteach.correlation import Rule
+from perfteach.dendrites import dendritic_layers
 from perfteach.errors import ConfigError, SelectionError
+from perfteach.layer import DendriticLayer, known_activation
 
 M = TypeVar("M", bound=nn.Module)
 Select: TypeAlias = (
@@ -85,10 +87,7 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
         ConfigError: for an unknown rule or activation, or a model that is perforated already.
         SelectionError: when nothing is selected, or a layer named in full cannot carry dendrites.
     """
-    if rule not in RULES:
-        raise ConfigError(f"unknown rule {rule!r}; choose one of {', '.join(RULES)}")
-    if activation not in ACTIVATIONS:  # before anything is changed
-        raise ConfigError(f"unknown activation {activation!r}; choose one of {', '.join(ACTIVATIONS)}")
+    Rule.of(rule), known_activation(activation)  # before anything is changed
     if any(dendritic_layers(model)):
         raise ConfigError("the model is perforated already; add_dendrites(model) grows more dendrites")
     if isinstance(select, Iterable) and not isinstance(select, (str, type)):

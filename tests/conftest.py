@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from perfteach.data import ImageData
 
 
+NO_IMAGES = "PERFTEACH_TEST_IMAGES does not name an image folder or archive to test with."
+
+
 def load_tool(name: str) -> ModuleType:
     """A script of tools/ as a module; the folder is no package."""
     path = Path(__file__).resolve().parent.parent / "tools" / f"{name}.py"
@@ -53,10 +56,7 @@ def real_images() -> Path:
     required = os.environ.get("PERFTEACH_REQUIRE_IMAGES") == "1"
     if named and Path(named).exists():
         return Path(named)
-    if named:
-        sentence = f"PERFTEACH_TEST_IMAGES names {named}, and there is nothing there."
-    else:
-        sentence = "PERFTEACH_TEST_IMAGES does not name an image folder or archive to test with."
+    sentence = f"PERFTEACH_TEST_IMAGES names {named}, and there is nothing there." if named else NO_IMAGES
     if required or named:
         pytest.fail(sentence)
     pytest.skip(sentence)
@@ -68,3 +68,12 @@ def tiny_data() -> ImageData:
     from perfteach import data
 
     return data.load("synthetic10").subset(200, validation=100, test=100)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says above pytest's closing line how many tests were skipped because there are no real images."""
+    reports = terminalreporter.stats.get("skipped", [])
+    count = sum(NO_IMAGES in str(report.longrepr) for report in reports)
+    if count:
+        tests = "1 test was" if count == 1 else f"{count} tests were"
+        terminalreporter.write_line(f"{tests} skipped for want of real images: {NO_IMAGES}")

@@ -25,7 +25,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 CELLS = {
     "setup": """
         from perfteach import PerforatedTrainer, TrainConfig, FixedSwitch, ManualSwitch, Callback, perforate
-        from perfteach.points import small_network, two_spirals
+        from perfteach.data.points import small_network, two_spirals
         from perfteach.widgets import BudgetDesigner, CorrelationLab, PhaseExplorer, PhaseMonitor, RunCompare
         import time, warnings
         warnings.simplefilter("ignore")

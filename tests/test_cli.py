@@ -11,7 +11,7 @@ from PIL import Image
 
 from perfteach import cli
 from perfteach.course import demo
-from perfteach.points import small_network, two_spirals
+from perfteach.data.points import small_network, two_spirals
 from perfteach.runs import Run
 from perfteach.selection import perforate
 from perfteach.trainer import PerforatedTrainer
@@ -58,6 +58,12 @@ def test_train_shows_every_epoch_and_continues_nothing_twice(folder, tmp_path, c
     assert "3 epochs" in capsys.readouterr().out
 
 
+def test_a_reader_that_has_seen_enough_ends_the_list_quietly():
+    line = f"{sys.executable} -m perfteach.cli runs list | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, check=True)
+    assert done.stdout.count("\n") == 1 and done.stderr == ""
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -87,7 +93,7 @@ def test_train_options(folder, tmp_path, more):
         (["train", "--batch-size", "0"], "batch_size"),
         (["train", "--neuron", "0"], "at least 1 epoch"),
         (["train", "--rule", "none", "--select", "features.*"], "--select has no effect with --rule none"),
-        (["train", "--activation", "gelu"], "unknown activation 'gelu'; choose one of tanh, sigmoid, relu"),
+        (["train", "--activation", "softplus"], "unknown activation 'softplus'; choose one of tanh, sigmoid, relu"),
         (["train", "--rule", "none", "--activation", "relu"], "--activation has no effect with --rule none"),
         (["train", "--rule", "none", "--neuron", "8", "4"], "give --neuron one number"),
         (["train", "--rule", "none", "--dendrite-lr", "0.1"], "--dendrite-lr has no effect with --rule none"),
@@ -97,8 +103,8 @@ def test_train_options(folder, tmp_path, more):
         (["runs", "show", "nothing.jsonl"], "no run record"),
         (["runs", "list", "."], "no run records"),
         (["study", "huge"], "mini"),
-        (["study", "mini", "--check", "--seeds", "0", "--minutes", "1"], "leave out --seeds and --minutes"),
-        (["study", "mini", "--write", "--data", "cifar10"], "leave out --data"),
+        (["study", "mini", "--report", "--seeds", "0", "--minutes", "1"], "leave out --seeds and --minutes"),
+        (["study", "mini", "--report", "--data", "cifar10"], "leave out --data"),
         (["data", "pack", "out", "--with", "no-such"], "no-such"),
     ],
 )

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from perfteach.correlation import Correlator, Moments
-from perfteach.dendrites import DendriticLayer, correlate, set_phase
+from perfteach.dendrites import correlate, set_phase
 from perfteach.errors import ConfigError
+from perfteach.layer import DendriticLayer
 
 
 def slow_objective(v: Tensor, e: Tensor, objective: str) -> Tensor:

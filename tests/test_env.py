@@ -83,11 +83,12 @@ def test_no_metadata_at_all_says_how_to_install() -> None:
 
 @pytest.mark.parametrize("installed", [True, False])
 def test_runtime_bounds_come_from_metadata_or_the_clone(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
-    lines = ["torch>=2.10", "pytest>=8; extra == 'dev'"]
+    lines = ["torch>=2.10", "pytest>=8; extra == 'dev'", 'onnx>=1.18; extra == "export"']
     if installed:
         monkeypatch.setattr(env.metadata, "metadata", lambda name: {"Requires-Python": ">=3.11"})
         monkeypatch.setattr(env.metadata, "requires", lambda name: lines)
         assert env.runtime_bounds() == [Bound("python", ">=3.11"), Bound("torch", ">=2.10")]
+        assert env.extra_bounds() == {"export": [Bound("onnx", ">=1.18")]}
         return
 
     def absent(name: str) -> None:
@@ -97,7 +98,24 @@ def test_runtime_bounds_come_from_metadata_or_the_clone(monkeypatch: pytest.Monk
     bounds = dict(env.runtime_bounds())
     assert bounds["python"] == ">=3.11"
     assert bounds["torch"] == ">=2.10"
-    assert "pytest" not in bounds
+    assert not {"pytest", "jupyterlab", "onnx"} & set(bounds)
+    assert [bound.name for bound in env.extra_bounds()["course"]] == ["ipywidgets", "jupyterlab"]
+    assert set(env.extra_bounds()) == {"course", "export"}
+
+
+def test_a_missing_extra_is_one_warning_with_the_command_that_installs_it() -> None:
+    bounds = {
+        "course": [Bound("ipywidgets", ">=8.1.9"), Bound("jupyterlab", ">=4.6")],
+        "export": [Bound("onnx", ">=1.18")],
+    }
+    versions = {"jupyterlab": "4.6.6", "onnx": "1.17.0"}
+    course, onnx = env.check_extras(bounds, versions.get)
+    assert (course.name, course.status, course.found) == ("extra course", "warn", "without ipywidgets")
+    assert f'{sys.executable} -m pip install "perfteach[course]"' in course.remedy
+    # What is there has to be new enough, whoever installed it.
+    assert (onnx.status, onnx.found) == ("fail", "1.17.0") and 'pip install "onnx>=1.18"' in onnx.remedy
+    versions |= {"ipywidgets": "8.1.9", "onnx": "1.18"}
+    assert [check.status for check in env.check_extras(bounds, versions.get)] == ["ok"] * 3
 
 
 def test_probe_reports_what_the_real_torch_does() -> None:
@@ -153,6 +171,8 @@ def test_widgets_need_both_sides() -> None:
     assert env.check_widgets(both.get, lambda: False).status == "fail"
     assert env.check_widgets({"ipywidgets": "8.1.9"}.get, lambda: True).status == "fail"
     assert env.check_widgets({**both, "ipywidgets": "7.8.1"}.get, lambda: True).status == "fail"
+    without = env.check_widgets({}.get, lambda: False)
+    assert without.status == "warn" and "perfteach[course]" in without.remedy
 
 
 def test_widget_files_are_looked_for_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,133 +1,210 @@
-"""Evidence pages: the tables come from the records, and a page that says something else is found out."""
+"""Evidence pages: every number comes from the records, and a page that says something else is found out."""
 
 from __future__ import annotations
 
-import pytest
-from PIL import Image
+import json
+import re
+from pathlib import Path
+from statistics import fmean, median
 
-from perfteach import evidence, runs, study
+import pytest
+from conftest import load_tool
+from scipy.stats import ttest_rel
+
+from perfteach import compare, runs, study
 from perfteach.errors import DataError
 from perfteach.runs import Run
-from perfteach.study import STUDIES
+
+ROOT = Path(__file__).resolve().parent.parent
+tool = load_tool("evidence")
 
 
-def made(arm: str, seed: int, accuracy: float) -> Run:
+def made(arm: str, seed: int, accuracy: float, reached: tuple[float, ...] = (), total: int = 1000) -> Run:
     header = {"name": f"mini/{arm}-seed{seed}", "study": "mini", "arm": arm, "seed": seed, "revision": "abc"}
     header |= {"data": {"name": "made-up", "checksum": "0" * 64, "train": 10}, "machine": {"cpu": "some", "threads": 1}}
-    result = {"test_accuracy": accuracy, "parameters": {"total": 1000}, "seconds": 60.0}
-    return Run(header, [], [], result)
+    run = Run.of([{"kind": "run", **header}])
+    for number, value in enumerate(reached or (50.0,), start=1):
+        run.take({"kind": "epoch", "epoch": number, "validation_accuracy": value})
+    run.take({"kind": "result", "test_accuracy": accuracy, "parameters": {"total": total}, "seconds": 60.0})
+    return run
 
 
 @pytest.fixture
-def pages(tmp_path, monkeypatch):
-    monkeypatch.setattr(evidence, "PAGE", tmp_path / "evidence.md")
+def records(tmp_path, monkeypatch):
+    """A folder of made-up records, and figures of multiply-accumulates that cost no time."""
     for module in (study, runs):
         monkeypatch.setattr(module, "RECORDS", (tmp_path / "none", tmp_path / "runs"))
-    places = "".join(f"<!-- {name}: generated -->\n<!-- {name}: end -->\n\n" for name in ("tried", "mini"))
-    (tmp_path / "evidence.md").write_text(f"# E\n\n{places}the end\n")
+    monkeypatch.setattr(tool, "_macs", lambda name, arm: 460_000)
     for arm, values in {"same-epochs": (60, 61, 62), "thawed": (62, 63.5, 64), "baseline": (59, 60, 61)}.items():
         for seed, value in enumerate(values):
-            made(arm, seed, value).save(tmp_path / "runs" / "mini" / f"{arm}-seed{seed}.jsonl")
+            keep(tmp_path, made(arm, seed, value))
     return tmp_path
 
 
-def test_the_table_is_computed_from_the_records(pages):
-    evidence.write("mini")
-    page = (pages / "evidence.md").read_text()
-    row = next(line for line in page.splitlines() if line.startswith("| thawed"))
-    assert "| 36.83 | +2.17 [+1.45, +2.88] | 5.6 | 1,000 | 0.46 M | 1.0 |" in row, (
-        "39.00 to 36.83; t interval of 2, 2.5, 2"
-    )
-    assert "Not complete: 9 of 40 runs" in page and page.endswith("the end\n")
-    assert "Missing seeds: baseline 3, 4; same-epochs 3, 4; wider 0, 1, 2, 3, 4; random" in page
-    evidence.check("mini")
+def keep(folder: Path, run: Run, name: str = "mini") -> None:
+    run.save(folder / "runs" / name / f"{run.arm}-seed{run.seed}.jsonl")
 
 
-def test_what_was_tried_is_one_line_an_arm(pages):
+def page(name: str = "mini") -> str:
+    return tool.render("records.md.jinja", tool.Facts(), name=name)
+
+
+def filled(text: str) -> str:
+    """What a line of a template becomes."""
+    return tool.environment(tool.Facts()).from_string(text).render()
+
+
+def test_the_table_is_computed_from_the_records(records):
+    row = next(line for line in page().splitlines() if line.startswith("| thawed"))
+    assert "| 36.83 | +2.17 [+1.45, +2.88] | 5.6 | 1,000 | 0.46 M | 1.0 |" in row, "t interval of 2, 2.5, 2"
+    assert "Not complete: 9 of 40 runs" in page()
+    assert "Missing seeds: baseline 3, 4; same-epochs 3, 4; wider 0, 1, 2, 3, 4; random" in page()
+    assert "![Gain over same-epochs on made-up" in page() and "thawed +2.17 (95 % interval" in page()
+
+
+def test_one_changed_number_of_a_record_changes_table_and_text(records):
+    sentence = '{{ gain("mini", "thawed") }} [{{ interval("mini", "thawed") }}], {{ error("mini", "thawed", 1) }} %'
+    assert filled(sentence) == "2.17 [1.45 to 2.88], 36.8 %"
+    before = page()
+    keep(records, made("thawed", 0, 62.6))
+    assert filled(sentence) == "2.37 [1.57 to 3.17], 36.6 %"
+    changed = [new for old, new in zip(before.splitlines(), page().splitlines(), strict=True) if old != new]
+    assert len(changed) == 3, "the arm's row, its answer, and the figure in words"
+    assert all("+2.37" in line for line in changed)
+
+
+def test_numbers_in_a_sentence(records):
+    keep(records, made("wider", 0, 61.0, total=1100))
+    assert filled('{{ gain("mini", "same-epochs", "thawed") }}') == "−2.17", "the other way round, with a true minus"
+    assert filled('{{ interval("mini", "thawed", first=2) }}') == "−0.93 to +5.43", "2 and 2.5: zero within, so signs"
+    assert filled('{{ seeds("mini") }} {{ losing_seeds("mini", "baseline") }}') == "three three"
+    assert filled('{{ more_parameters("mini", "wider") }} {{ relative("mini", "thawed") }}') == "10 5.6"
+    assert filled('{{ sure("mini", "same-epochs", "thawed") }}') == ""
+    with pytest.raises(DataError, match=r"thawed against same-epochs, \+2.17 .*the sentence is no longer true"):
+        filled('{{ unsure("mini", "same-epochs", "thawed") }}')
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ('gain("mini", "thawd")', r"no records of an arm 'thawd'; it has baseline, same-epochs, thawed"),
+        ('gain("mini", "thawed", "widr")', r"no records of an arm 'widr'"),
+        ('gain("minni", "thawed")', r"no study called 'minni'; choose one of mini"),
+        ('gain("search", "thawed")', r"no recorded runs called 'search'"),
+        ('loss("mini", "thawed")', r"'loss' is undefined"),
+    ],
+)
+def test_a_template_that_asks_for_what_is_not_there_fails_and_says_where(records, tmp_path, monkeypatch, asked, says):
+    monkeypatch.setattr(tool, "TEMPLATES", tmp_path)
+    (tmp_path / "wrong.jinja").write_text("one\n\nGained {{ " + asked + " }} points.\n", encoding="utf-8")
+    with pytest.raises(DataError, match=rf"wrong.jinja, line 3: .*{says}"):
+        tool.render("wrong.jinja", tool.Facts())
+
+
+def test_what_was_tried_counts_arms_with_dendrites_only(records):
     for seed, value in enumerate((63, 63.5, 65)):
         for arm in ("wider", "wider-macs"):
-            made(arm, seed, value).save(pages / "runs" / "mini" / f"{arm}-seed{seed}.jsonl")
-    wider, thawed, _ = (line for line in evidence.tried().splitlines() if line.startswith("| [mini]"))
-    assert "| thawed | 3 | +2.17 [+1.45, +2.88] | 5.6 | -0.67 [" in thawed and "| wider | 3 | +2.83 [" in wider
-    assert "interval against same-epochs: 1. Intervals above zero: 1; below: 0." in evidence.tried(), "no plain one"
+            keep(records, made(arm, seed, value))
+    assert tool.Facts().gains_found() == {"all": 1, "above": 1, "below": 0}
 
 
-def test_the_best_extra_small_is_measured_against_the_aim(pages):
-    for name, arm, accuracy, parameters in (
-        ("case-study", "baseline", 80.5, 1_500_000),
-        ("case-study-extra-small", "wider", 84.0, 1_700_000),
-        ("case-study-extra-small", "thawed", 82.0, 1_600_000),
-    ):
-        run = made(arm, 0, accuracy)
-        run.epochs, run.result["parameters"] = [{"epoch": 1}], {"total": parameters}
-        run.save(pages / "runs" / name / f"{arm}-seed0.jsonl")
-    said = evidence.extra_small()
-    assert "| width 0.5 | thawed | 1 | 1 | 1,600,000 | 82.00 | -0.25 | +1.50 |" in said
-    assert "not reached: the best Extra-Small network, width 0.5, thawed, is -0.25 points" in said, "84 % is too large"
-    run.result["test_accuracy"] = 82.3
-    run.save(pages / "runs" / name / f"{arm}-seed0.jsonl")
-    assert "It is reached" in evidence.extra_small()
+def test_the_best_extra_small_is_the_best_within_the_limit(records):
+    name = "case-study-extra-small"
+    keep(records, made("wider", 0, 84.0, total=1_700_000), name)
+    keep(records, made("thawed", 0, 82.0, total=1_600_000), name)
+    assert tool.Facts().best_extra_small(name) == ("width 0.5, thawed", 82.0), "84 % is too large"
 
 
-def test_the_text_may_quote_only_what_a_table_says(pages):
-    evidence.write("mini")
-    page = pages / "evidence.md"
-    written = page.read_text()
-    page.write_text(written + "Thawing gains 2.17 points.\n<!-- measured elsewhere -->3.14<!-- end -->\n")
-    evidence.check("mini")
-    page.write_text(written + "Thawing gains 2.18 points.\n")
-    with pytest.raises(DataError, match=r"quotes 2\.18, which no generated table has"):
-        evidence.check("mini")
-
-
-def test_a_single_seed_gets_no_interval(pages):
+def test_a_single_seed_gets_no_interval_and_no_answer(records):
     for seed in (1, 2):
-        (pages / "runs" / "mini" / f"thawed-seed{seed}.jsonl").unlink()
-    assert "+2.00 (one seed, no interval)" in evidence.table("mini")
-
-
-def test_a_changed_record_or_page_is_found_out(pages):
-    evidence.write("mini")
-    made("thawed", 0, 62.01).save(pages / "runs" / "mini" / "thawed-seed0.jsonl")
-    with pytest.raises(DataError, match="differs from the records"):
-        evidence.check("mini")
-    evidence.write("mini")
-    page = pages / "evidence.md"
-    written = page.read_text()
-    page.write_text(written.replace("36.83", "36.03"))
-    with pytest.raises(DataError, match=r"evidence.md differs"):
-        evidence.check("mini")
-    page.write_text(written)
-    figure = pages / "runs" / "mini" / "arms.png"
-    Image.open(figure).save(figure)  # the same picture without its fingerprint
-    with pytest.raises(DataError, match=r"arms.png"):
-        evidence.check("mini")
-
-
-def test_the_questions_are_answered_with_an_interval_or_not_at_all(pages):
-    page = evidence.table("mini")
-    row = next(line for line in page.splitlines() if "thawed against same-epochs" in line)
-    assert row.endswith("| +2.17 [+1.45, +2.88] | 5.6 | yes |")
-    assert "against wider" not in page, "there is no run of it"
-    for seed in (1, 2):
-        (pages / "runs" / "mini" / f"thawed-seed{seed}.jsonl").unlink()
-    row = next(line for line in evidence.table("mini").splitlines() if "thawed against same-epochs" in line)
+        (records / "runs" / "mini" / f"thawed-seed{seed}.jsonl").unlink()
+    assert "+2.00 (one seed, no interval)" in page()
+    row = next(line for line in page().splitlines() if "thawed against same-epochs" in line)
     assert row.endswith("| cannot tell |")
 
 
+def test_the_questions_are_answered_with_an_interval(records):
+    row = next(line for line in page().splitlines() if "thawed against same-epochs" in line)
+    assert row.endswith("| +2.17 [+1.45, +2.88] | 5.6 | yes |")
+    assert "against wider" not in page(), "there is no run of it"
+
+
 @pytest.mark.parametrize(("last", "said"), [(60.1, "it had stopped"), (60.3, "it had not stopped")])
-def test_the_baseline_has_stopped_when_its_last_epochs_add_nothing(pages, last, said):
-    for seed in range(3):
-        path = pages / "runs" / "mini" / f"baseline-seed{seed}.jsonl"
-        run = Run.load(path)
-        reached = [50.0, 60.0, *[59.0] * 16, 58.0, last]
-        run.epochs = [{"epoch": n, "validation_accuracy": value} for n, value in enumerate(reached, start=1)]
-        run.save(path)
-    text = evidence.table("mini")
-    assert said in text and f"rose by {last - 60:.2f} points" in text
-    assert "gained +1.00 [" in text
+def test_the_baseline_has_stopped_when_its_last_epochs_add_nothing(records, last, said):
+    for seed, value in enumerate((59, 60, 61)):
+        keep(records, made("baseline", seed, value, (50.0, 60.0, *[59.0] * 16, 58.0, last)))
+    assert said in page() and f"rose by {last - 60:.2f} points" in page()
+    assert "gained +1.00 [" in page()
 
 
-@pytest.mark.parametrize("name", [name for name in STUDIES if name in runs.studies()])
-def test_the_committed_pages_say_what_the_committed_records_say(name):
-    evidence.check(name)
+# ---------------------------------------------------------------------------------------------- the committed pages
+
+
+@pytest.mark.slow
+def test_the_committed_pages_and_figures_say_what_the_records_say(tmp_path):
+    facts = tool.Facts()
+    made_again = tool.pages(facts)
+    assert set(made_again) == {
+        ROOT / "README.md", ROOT / "docs" / "evidence.md", *(ROOT / "data" / "runs").glob("*/README.md")
+    }  # fmt: skip
+    for path, text in made_again.items():
+        tool.compare_page(path, text)
+    for name in facts.recorded():
+        tool.compare_figure(name, facts)
+    other = tmp_path / "page.md"
+    text = made_again[ROOT / "docs" / "evidence.md"]
+    other.write_text(text.replace("36.77", "36.07", 1), encoding="utf-8")
+    with pytest.raises(DataError, match=r"page.md, line \d+, says '\| thawed .*36.07.* should say '\| thawed .*36.77"):
+        tool.compare_page(other, text)
+    other.write_text(text + "one more\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"says 'one more' and should say '\(nothing\)'"):
+        tool.compare_page(other, text)
+
+
+def lines_of(name: str) -> dict[str, dict[int, dict]]:
+    """Results by arm and seed, read without the library."""
+    found: dict[str, dict[int, dict]] = {}
+    for path in (ROOT / "data" / "runs" / name).glob("*.jsonl"):
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        found.setdefault(lines[0]["arm"], {})[lines[0]["seed"]] = lines[-1]
+    return found
+
+
+def recomputed(found: dict[str, dict[int, dict]], arm: str, control: str) -> tuple[str, str]:
+    """Gain with its interval, and relative gain, by hand."""
+    seeds = sorted(found[arm].keys() & found[control].keys())
+    old, new = ([100 - found[which][seed]["test_accuracy"] for seed in seeds] for which in (control, arm))
+    relative = f"{100 * (fmean(old) - fmean(new)) / fmean(old):.1f}"
+    if len(seeds) == 1:
+        return f"{old[0] - new[0]:+.2f} (one seed, no interval)", relative
+    low, high = ttest_rel(old, new).confidence_interval(0.95)
+    return f"{fmean(old) - fmean(new):+.2f} [{low:+.2f}, {high:+.2f}]", relative
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in (ROOT / "data" / "runs").glob("*/README.md")))
+def test_every_committed_table_is_what_a_second_computation_gives(name):
+    found = lines_of(name)
+    text = (ROOT / "data" / "runs" / name / "README.md").read_text(encoding="utf-8")
+    whole = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    tables = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    arms = {cells[0]: cells for cells in tables if cells[0] in found}
+    assert arms.keys() == found.keys()
+    for arm, cells in arms.items():
+        of_arm = found[arm].values()
+        assert cells[2:4] == [str(len(of_arm)), f"{fmean(100 - result['test_accuracy'] for result in of_arm):.2f}"]
+        plain = arm in ("baseline", "same-epochs")
+        assert cells[4:6] == (["–", "–"] if plain else [*recomputed(found, arm, "same-epochs")])
+        assert cells[6] == f"{fmean(result['parameters']['total'] for result in of_arm):,.0f}"
+        assert cells[8] == f"{median(result['seconds'] for result in of_arm) / 60:.1f}"
+        extra = [f"{fmean(100 - r[f'{s}_accuracy'] for r in of_arm):.2f}" for s in ("validation", "fresh")]
+        assert cells[9:] in ([], [""], extra, [*extra, ""]), "studies with held-out images say so"
+        assert plain or (f"README.md) | {arm}" in whole and f"| {' | '.join(cells[4:6])} |" in whole)
+    asked = [cells for cells in tables if " against " in cells[1]]
+    for _, pair, gain, relative, answer in asked:
+        arm, control = pair.split(" against ")
+        assert (gain, relative) == recomputed(found, arm, control)
+        low, high = (float(bound) for bound in re.findall(r"[-+][\d.]+", gain)[1:] or (-1, 1))
+        assert answer == ("yes" if low > 0 else "no, it is worse" if high < 0 else "cannot tell")
+    both = [(arm, control) for arm, control, _ in compare.QUESTIONS if arm in found and control in found]
+    assert len(asked) == len(both)
+    assert all(line in whole for line in text.splitlines() if line[:1] == "|"), "both pages have the same tables"

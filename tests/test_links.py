@@ -56,14 +56,19 @@ def test_one_guarded_cell_fetches_the_course_on_colab(path):
 
 
 def test_moving_the_project_moves_every_link(tmp_path, monkeypatch, capsys):
-    for name in ("pyproject.toml", "README.md", "docs", "notebooks"):
+    for name in ("pyproject.toml", "CITATION.cff", "README.md", "docs", "notebooks"):
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
     monkeypatch.setattr(tool, "ROOT", tmp_path)
     old = tool.repository()
     assert tool.main(["some-one/else.where"]) == 0
     assert tool.repository() == "some-one/else.where"
-    pages = [tmp_path / "README.md", *tmp_path.glob("notebooks/*.ipynb")]
+    pages = [
+        tmp_path / "pyproject.toml",
+        tmp_path / "CITATION.cff",
+        tmp_path / "README.md",
+        *tmp_path.glob("notebooks/*.ipynb"),
+    ]
     assert not [page for page in pages if f"/{old}" in page.read_text(encoding="utf-8")]
     assert "README.md" in capsys.readouterr().out
 

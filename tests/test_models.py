@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torchvision.models import MobileNet_V3_Small_Weights, WeightsEnum, mobilenet_v3_small, resnet18, vit_b_16
 
 from perfteach import Phase, add_dendrites, correlate, fold, perforate, set_phase
+from perfteach.counting import count_macs, count_parameters
 from perfteach.dendrites import dendritic_layers
 from perfteach.errors import ConfigError
-from perfteach.models import count_macs, count_parameters, mobilenet_extra_small, mobilenet_small
+from perfteach.models import mobilenet_extra_small, mobilenet_small
 
 SETTINGS = [
     ({"num_classes": 1}, "num_classes"),

@@ -1,9 +1,11 @@
-"""One list of dependencies, said four times: these tests fail when the copies drift apart."""
+"""One list of dependencies, said four times, and what the public sees of the project: it must not drift apart."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -20,13 +22,17 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CONDA_FILES = ["environment.yml", "binder/environment.yml"]
 # Where conda-forge's name is not the package index's.
-CONDA_NAMES = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base"}
+CONDA_NAMES = {"torch": "pytorch-cpu", "matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+CITATION = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def lower_bounds(requirements: list[str]) -> dict[str, str]:
-    """Name to specifier, such as `{"torch": ">=2.10"}`."""
+    """Name to specifier, such as `{"torch": ">=2.10"}`; perfteach's own extras, named in others, are no packages."""
     parsed = [Requirement(line) for line in requirements]
-    return {canonicalize_name(item.name): str(item.specifier) for item in parsed}
+    return {canonicalize_name(item.name): str(item.specifier) for item in parsed if item.name != PROJECT["name"]}
 
 
 def conda_file(name: str) -> dict[str, list[str]]:
@@ -40,11 +46,11 @@ def constraints() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", CONDA_FILES)
-def test_conda_files_list_the_runtime_dependencies_with_the_same_bounds(name: str) -> None:
+def test_conda_files_list_what_the_course_needs_with_the_same_bounds(name: str) -> None:
     listed = conda_file(name)["dependencies"]
-    expected = {
-        CONDA_NAMES.get(package, package) + bound for package, bound in lower_bounds(PROJECT["dependencies"]).items()
-    }
+    nbval = [line for line in EXTRAS["dev"] if line.startswith("nbval")]  # so that a teacher can try every notebook
+    bounds = lower_bounds([*PROJECT["dependencies"], *EXTRAS["course"], *EXTRAS["export"], *nbval])
+    expected = {CONDA_NAMES.get(package, package) + bound for package, bound in bounds.items()}
     assert set(listed) - {"python=3.12", "pip"} == expected
     assert len(listed) == len(set(listed))
 
@@ -75,14 +81,14 @@ def test_every_dependency_has_its_sentence_in_pyproject() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     lines = text[text.index("\ndependencies = [") : text.index("\n[project.scripts]")].splitlines()
     quoted = [i for i, line in enumerate(lines) if line.strip().startswith('"')]
-    listed = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
+    listed = [*PROJECT["dependencies"], *(line for lines in EXTRAS.values() for line in lines)]
     assert len(quoted) == len(listed)
     assert [lines[i] for i in quoted if not re.fullmatch(r"    # .+\.", lines[i - 1])] == []
 
 
 def test_constraints_pin_every_direct_dependency_within_its_bound() -> None:
     pins = constraints()
-    direct = lower_bounds(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"])
+    direct = lower_bounds([*PROJECT["dependencies"], *(line for lines in EXTRAS.values() for line in lines)])
     assert [name for name in direct if name not in pins] == []
     outside = [
         f"{name}=={pins[name]} is not {bound}"
@@ -92,7 +98,38 @@ def test_constraints_pin_every_direct_dependency_within_its_bound() -> None:
     assert outside == []
 
 
+def test_the_extras_lie_in_each_other_and_no_package_is_listed_twice() -> None:
+    assert set(EXTRAS) == {"course", "export", "dev", "site"}
+    assert f"{PROJECT['name']}[course,export]" in EXTRAS["dev"]
+    names = [name for lines in (PROJECT["dependencies"], *EXTRAS.values()) for name in lower_bounds(lines)]
+    assert len(names) == len(set(names))
+
+
+def test_what_the_library_imports_at_once_is_no_extra() -> None:
+    """The modules that stand at the top of the library's files: standard library, core, or asked for by `need`."""
+    core = {*lower_bounds(PROJECT["dependencies"]), "pil", "perfteach"}
+    found = {}
+    for path in (ROOT / "perfteach").rglob("*.py"):
+        for name in re.findall(r"^(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.M):
+            found.setdefault(name, set()).add(path.relative_to(ROOT / "perfteach").parts[0])
+    foreign = {name: where for name, where in found.items() if name not in sys.stdlib_module_names}
+    assert {name: where for name, where in foreign.items() if name.lower() not in core} == {"ipywidgets": {"widgets"}}
+
+
+def test_without_ipywidgets_the_widgets_name_their_extra_and_the_rest_goes_on() -> None:
+    code = (
+        "import sys, importlib.machinery as m; find = m.PathFinder.find_spec;"
+        "hide = lambda name, *rest: None if name == 'ipywidgets' else find(name, *rest);"
+        "m.PathFinder.find_spec = hide; import perfteach.plots, perfteach.errors as e\n"
+        "try: import perfteach.widgets\n"
+        "except e.PerfteachError as error: print(isinstance(error, ImportError), error)"
+    )
+    said = fresh(code)
+    assert said.startswith("True ipywidgets is not installed") and '-m pip install "perfteach[course]"`' in said
+
+
 def test_no_set_up_file_names_a_host() -> None:
+    workflows = [path.relative_to(ROOT).as_posix() for path in WORKFLOWS]
     for name in [
         "constraints.txt",
         *CONDA_FILES,
@@ -100,12 +137,13 @@ def test_no_set_up_file_names_a_host() -> None:
         "pyproject.toml",
         ".pre-commit-config.yaml",
         ".ci/run",
+        "docs/conf.py",
+        "tools/build_site.py",
+        *workflows,
     ]:
         text = (ROOT / name).read_text(encoding="utf-8")
-        own = (
-            f'Repository = "{PROJECT["urls"]["Repository"]}"'  # the project's own page, from which nothing is installed
-        )
-        assert "://" not in text.replace(own, ""), name
+        # The project's own pages, from which nothing is installed.
+        assert "://" not in text.replace(f'"{PROJECT["urls"]["Repository"]}', ""), name
         assert "index-url" not in text, name
 
 
@@ -164,8 +202,162 @@ def fresh(code: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_version_is_the_same_everywhere() -> None:
-    assert fresh("import perfteach; print(perfteach.__version__)") == PROJECT["version"]
+def test_the_version_is_said_once_and_repeated_only_in_the_citation() -> None:
+    version = fresh("import perfteach; print(perfteach.__version__)")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    assert "version" not in PROJECT and PROJECT["dynamic"] == ["version"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["version"]
+    assert settings == {"path": "perfteach/__init__.py"}
+    assert CITATION["version"] == version
+    # Nowhere else: not as a setting of Sphinx, and in no other module.
+    places = [ROOT / "docs/conf.py", *(ROOT / "perfteach").rglob("*.py"), *(ROOT / "tools").glob("*.py")]
+    said = [place for place in places if f'"{version}"' in place.read_text(encoding="utf-8")]
+    assert said == [ROOT / "perfteach/__init__.py"]
+
+
+def test_the_citation_has_what_its_format_asks_for() -> None:
+    assert {"cff-version", "message", "title", "authors"} <= set(CITATION)
+    assert CITATION["cff-version"] == "1.2.0" and CITATION["type"] == "software"
+    assert all("name" in author or "family-names" in author for author in CITATION["authors"])
+    assert CITATION["license"] == PROJECT["license"]
+    assert CITATION["repository-code"] == PROJECT["urls"]["Repository"]
+    (paper,) = CITATION["references"]
+    assert paper["type"] == "article" and [author["family-names"] for author in paper["authors"]] == ["Brenner", "Itti"]
+
+
+# --- the two jobs where there is no make ------------------------------------------------------------------------------
+
+
+def uv_lines() -> list[list[str]]:
+    """README's lines for Windows, as words."""
+    return [shlex.split(line) for line in re.findall(r"^uv run .+$", README, re.M)]
+
+
+def test_readme_has_both_jobs_as_one_line_each_for_windows() -> None:
+    for words in uv_lines():
+        extras = [words[i + 1] for i, word in enumerate(words) if word == "--extra"]
+        assert extras and set(extras) <= set(EXTRAS), words
+        assert not set(" ".join(words)) & set("$`\\'\"*;&|"), "the two shells of Windows read these in other ways"
+    lab, test = uv_lines()
+    assert lab[-1] == "notebooks/00_start_here.ipynb" and (ROOT / lab[-1]).is_file() and "jupyter" in lab
+    assert all((ROOT / word).is_dir() for word in test[-2:])
+
+
+def test_the_line_for_windows_runs_pytest_as_make_test_does() -> None:
+    recipe = re.search(r"-m pytest(.+?)\$\(PYTEST_ARGS\)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.S)
+    assert recipe is not None
+    flags = recipe[1].replace("\\\n", " ").split()
+    (words,) = (words for words in uv_lines() if "pytest" in words)
+    start = words.index("pytest") + 1
+    assert words[start:-2] == flags and words[-2:] == ["tests", "notebooks"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("uv") is None, reason="uv is not installed")
+def test_uv_knows_the_options_of_these_lines() -> None:
+    for words in uv_lines():
+        command = [sys.executable, "-m", "uv", *words[1 : words.index("--extra") + 2], "--help"]
+        assert subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+
+
+def test_no_lock_file_of_uv_is_committed() -> None:
+    assert "uv.lock" in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+
+
+# --- workflows --------------------------------------------------------------------------------------------------------
+
+
+def jobs(path: Path) -> dict[str, dict]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+
+
+def test_the_workflows_are_there() -> None:
+    assert [path.name for path in WORKFLOWS] == ["docs.yml", "tests.yml", "weekly.yml"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_has_the_parts_that_its_host_asks_for(path: Path) -> None:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert {"name", "permissions", "jobs"} <= set(content)
+    assert True in content, "YAML reads the word `on` as true"
+    assert content["permissions"] == {"contents": "read"}
+    for job in content["jobs"].values():
+        assert "runs-on" in job and 0 < job["timeout-minutes"] <= 180
+        assert all(("uses" in step) != ("run" in step) for step in job["steps"])
+        assert job["steps"][0]["uses"].startswith("actions/checkout@")
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_command_of_a_workflow_names_what_exists(path: Path) -> None:
+    phony = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert phony is not None
+    commands = [step["run"] for job in jobs(path).values() for step in job["steps"] if "run" in step]
+    assert commands
+    for command in commands:
+        for line in command.replace("\\\n", " ").strip().splitlines():
+            words = shlex.split(line)
+            if words[0] == "make":
+                assert {word for word in words[1:] if "=" not in word} <= set(phony[1].split()), line
+            elif words[0] == ".ci/run":
+                assert (ROOT / words[0]).is_file()
+            else:
+                assert words[0] in {"uv", "python", "pip"}, f"{line}: not checked here"
+            paths = [word for word in words[1:] if re.fullmatch(r"[\w./]+\.(txt|py|ipynb|toml)|tests|notebooks", word)]
+            assert [name for name in paths if not (ROOT / name).exists()] == [], line
+            extras = [words[i + 1] for i, word in enumerate(words) if word == "--extra"]
+            extras += [name for found in re.findall(r"\.\[([\w,]+)\]", line) for name in found.split(",")]
+            assert set(extras) <= set(EXTRAS), line
+
+
+def test_the_tests_run_on_three_systems_and_on_the_oldest_and_newest_python() -> None:
+    (job,) = jobs(ROOT / ".github/workflows/tests.yml").values()
+    matrix = job["strategy"]["matrix"]
+    assert [system.split("-")[0] for system in matrix["os"]] == ["ubuntu", "macos", "windows"]
+    named = [line.split(" :: ")[-1] for line in PROJECT["classifiers"] if ":: 3." in line]
+    assert matrix["python"] == [named[0], named[-1]] and PROJECT["requires-python"] == f">={named[0]}"
+
+
+def test_the_weekly_run_takes_the_newest_versions() -> None:
+    text = (ROOT / ".github/workflows/weekly.yml").read_text(encoding="utf-8")
+    assert "constraints.txt" not in text and "make" not in text and "schedule:" in text
+
+
+# --- continuous integration -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("beside", ["nothing", "images", "an empty folder"])
+def test_ci_asks_for_the_real_images_only_where_they_are_meant_to_be(tmp_path: Path, beside: str) -> None:
+    (tmp_path / "clone" / ".ci").mkdir(parents=True)
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / "clone" / ".ci" / "run")
+    data = tmp_path / "shared" / "data"
+    if beside != "nothing":
+        data.mkdir(parents=True)
+    if beside == "images":
+        (data / "cifar10-jpeg.tar.xz").touch()
+    stands_in = tmp_path / "bin"
+    stands_in.mkdir()
+    for name in ("make", "chromium", "python3"):
+        (stands_in / name).write_text(
+            '#!/bin/sh\necho "${PERFTEACH_TEST_IMAGES:-none} ${PERFTEACH_REQUIRE_IMAGES:-0} $*"\n'
+        )
+        (stands_in / name).chmod(0o755)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PERFTEACH_")}
+    environment = kept | {"PATH": f"{stands_in}{os.pathsep}{os.environ['PATH']}"}
+    command = ["bash", str(tmp_path / "clone" / ".ci" / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    asked = "none 0" if beside == "nothing" else f"{data / 'cifar10-jpeg.tar.xz'} 1"
+    assert done.stdout.splitlines()[-1] == f"{asked} --no-print-directory test"
+
+
+@pytest.mark.parametrize("flags", [[], ["-n", "1"]], ids=["alone", "xdist"])
+def test_a_run_without_the_real_images_says_so_above_its_closing_line(tmp_path: Path, flags: list[str]) -> None:
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    (tmp_path / "test_it.py").write_text("def test_one(real_images): ...\ndef test_two(): ...\n")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PERFTEACH_", "PYTEST"))}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *flags, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=kept, timeout=120)
+    sentence, closing = done.stdout.strip().splitlines()[-2:]
+    assert sentence.startswith("1 test was skipped for want of real images: PERFTEACH_TEST_IMAGES does not name")
+    assert closing.startswith("1 passed, 1 skipped in ")
 
 
 def test_importing_perfteach_leaves_the_heavy_packages_alone() -> None:
@@ -224,6 +416,56 @@ class TestMakefile:
         assert done.returncode == 0, done.stderr
         os.utime(folder / "constraints.txt", (2**31, 2**31))
         assert self.make(folder, "setup", "PYTHON=false").returncode != 0
+
+    @pytest.mark.parametrize("answers", [True, False], ids=["index answers", "index does not answer"])
+    @pytest.mark.parametrize("chosen", ["", "cpu"], ids=["auto", "chosen"])
+    def test_set_up_picks_the_build_of_torch_and_falls_back(self, folder: Path, answers: bool, chosen: str) -> None:
+        """A stand-in for Python writes down what uv is asked to do, and plays the index."""
+        python = folder / "python"
+        python.write_text(
+            "#!/bin/sh\n"
+            'if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi\n'
+            'echo "$UV_TORCH_BACKEND|$*" >> asked.txt\n'
+            f'case "$*" in *--dry-run*) exit {0 if answers else 2};; esac\n'
+        )
+        python.chmod(0o755)
+        kept = {name: value for name, value in os.environ.items() if name != "UV_TORCH_BACKEND"}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "environ", kept | ({"UV_TORCH_BACKEND": chosen} if chosen else {}))
+            done = self.make(folder, "setup", "PYTHON=./python")
+        assert done.returncode == 0, done.stderr
+        asked = [line for line in (folder / "asked.txt").read_text().splitlines() if "-m uv " in line]
+        (tried, installed) = asked
+        flag = f"--torch-backend={chosen or 'auto'}"
+        assert flag in tried.split() and "--dry-run" in tried and tried.endswith(" torch torchvision")
+        assert installed.startswith("|") and installed.endswith("-e .[dev]") and "-c constraints.txt" in installed
+        assert (flag in installed.split()) is answers and ("--torch-backend" in installed) is answers
+        sentence = [line for line in done.stdout.splitlines() if "index does not answer" in line]
+        assert len(sentence) == (0 if answers else 1)
+        assert (folder / ".venv" / ".perfteach-setup").is_file()
+
+    def test_a_set_up_that_fails_for_another_reason_fails(self, folder: Path) -> None:
+        python = folder / "python"
+        python.write_text(
+            "#!/bin/sh\n"
+            'if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; fi\n'
+            'echo "$*" >> asked.txt\n'
+            'case "$*" in *--dry-run*) exit 0;; *"-m uv"*) exit 1;; esac\n'
+        )
+        python.chmod(0o755)
+        assert self.make(folder, "setup", "PYTHON=./python").returncode != 0
+        assert (folder / "asked.txt").read_text().count("-m uv") == 2, "it is not tried again"
+        assert not (folder / ".venv" / ".perfteach-setup").exists()
+
+    def test_site_installs_its_extra_once(self, folder: Path) -> None:
+        python = folder / ".venv" / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        (folder / ".venv" / ".perfteach-setup").touch()
+        python.write_text('#!/bin/sh\necho "ran $*"\n')
+        python.chmod(0o755)
+        first, second = self.make(folder, "site").stdout, self.make(folder, "site").stdout
+        assert "-e .[site]" in first and "-e .[site]" not in second
+        assert first.splitlines()[-1] == second.splitlines()[-1] == "ran tools/build_site.py"
 
     def test_test_fails_when_a_linter_fails(self, folder: Path) -> None:
         python = folder / ".venv" / "bin" / "python"

@@ -24,7 +24,7 @@ rules = st.one_of(
     ),
     st.builds(ManualSwitch, max_epochs=st.integers(1, 12)),
 )
-machines = st.builds(PhaseMachine, rules, max_dendrites=st.integers(0, 4), roll_back=st.booleans())
+machines = st.builds(PhaseMachine, rules, cycles=st.integers(0, 4), roll_back=st.booleans())
 
 
 @given(machines, st.lists(st.floats(0, 100), min_size=200, max_size=200), st.sets(st.integers(0, 199)))
@@ -44,7 +44,7 @@ def test_no_sequence_of_scores_gets_it_stuck_or_skips_a_phase(machine, scores, p
             visited.append((machine.phase, machine.cycle))
     assert machine.finished and epoch < 9 * 12 + 1
     order = [(Phase.NEURON, 0)]
-    for cycle in range(1, machine.max_dendrites + 1):
+    for cycle in range(1, machine.cycles + 1):
         order += [(Phase.NEURON, cycle)] if silent else [(Phase.DENDRITE, cycle), (Phase.NEURON, cycle)]
     assert visited == order[: len(visited)], "the phases come in order, none is skipped"
     assert visited[-1][0] is Phase.NEURON, "training never ends in the middle of a cycle"
@@ -54,12 +54,12 @@ def test_no_sequence_of_scores_gets_it_stuck_or_skips_a_phase(machine, scores, p
 
 @given(machines, st.lists(st.floats(0, 100), min_size=1, max_size=120), st.integers(0, 119))
 def test_a_restored_machine_goes_on_as_if_nothing_had_happened(machine, scores, cut):
-    twin = PhaseMachine(machine.rule, machine.max_dendrites, machine.roll_back)
+    twin = PhaseMachine(machine.rule, machine.cycles, machine.roll_back)
     for index, score in enumerate(scores):
         if machine.finished:
             break
         if index == cut:
-            twin = PhaseMachine(machine.rule, machine.max_dendrites, machine.roll_back)
+            twin = PhaseMachine(machine.rule, machine.cycles, machine.roll_back)
             twin.load_state_dict(json.loads(json.dumps(machine.state_dict())))
         assert twin.observe(score) == machine.observe(score)
     assert twin.state_dict() == machine.state_dict()
@@ -74,7 +74,7 @@ def drive(machine: PhaseMachine, scores: list[float]) -> list[tuple[str, str]]:
 
 
 def test_fixed_lengths():
-    machine = PhaseMachine(FixedSwitch((2, 1), dendrite=2), max_dendrites=2)
+    machine = PhaseMachine(FixedSwitch((2, 1), dendrite=2), cycles=2)
     assert drive(machine, [50, 51, 0.1, 0.2, 52, 0.1, 0.1, 53]) == [
         ("continue", "neuron"),
         ("switch", "dendrite"),
@@ -89,7 +89,7 @@ def test_fixed_lengths():
 
 
 def test_plateau_counts_epochs_without_enough_gain():
-    machine = PhaseMachine(PlateauSwitch(patience=2, min_gain=0.5), max_dendrites=1)
+    machine = PhaseMachine(PlateauSwitch(patience=2, min_gain=0.5), cycles=1)
     assert [machine.observe(s).action for s in (50, 50.4, 50.6, 50.9)] == [Action.CONTINUE] * 4
     assert machine.observe(51.0).action is Action.SWITCH, "0.9 and 1.0 are less than 0.5 above 50.6"
 
@@ -102,13 +102,13 @@ def test_plateau_says_why():
 
 
 def test_a_slow_steady_rise_is_measured_from_the_last_counted_gain():
-    machine = PhaseMachine(PlateauSwitch(patience=3, min_gain=0.1), max_dendrites=0)
+    machine = PhaseMachine(PlateauSwitch(patience=3, min_gain=0.1), cycles=0)
     for index in range(30):  # 0.05 an epoch: every second epoch is 0.1 above the best that counted
         assert machine.observe(50 + 0.0501 * index).action is Action.CONTINUE
 
 
 def test_manual_switch_and_cycle_that_does_not_help():
-    machine = PhaseMachine(ManualSwitch(), max_dendrites=3)
+    machine = PhaseMachine(ManualSwitch(), cycles=3)
     machine.observe(70)
     machine.request_switch("a button was pressed")
     decision = machine.observe(69)
@@ -130,13 +130,13 @@ def test_no_roll_back_when_switched_off_or_when_it_helped():
 
 
 def test_without_dendrite_phase_a_cycle_is_a_restart():
-    machine = PhaseMachine(FixedSwitch((1, 1), dendrite=5), max_dendrites=2, dendrite_phase=False)
+    machine = PhaseMachine(FixedSwitch((1, 1), dendrite=5), cycles=2, dendrite_phase=False)
     assert [p for _, p in drive(machine, [1, 2, 3])] == ["neuron"] * 3
     assert machine.finished and machine.cycle == 2
 
 
 def test_zero_dendrites_is_one_neuron_phase():
-    machine = PhaseMachine(FixedSwitch((3,), dendrite=1), max_dendrites=0)
+    machine = PhaseMachine(FixedSwitch((3,), dendrite=1), cycles=0)
     assert drive(machine, [1, 2, 3])[-1] == ("stop", "neuron")
 
 
@@ -152,7 +152,7 @@ def test_zero_dendrites_is_one_neuron_phase():
         lambda: PlateauSwitch(patience=0),
         lambda: PlateauSwitch(min_gain=-1),
         lambda: ManualSwitch(0),
-        lambda: PhaseMachine(ManualSwitch(), max_dendrites=-1),
+        lambda: PhaseMachine(ManualSwitch(), cycles=-1),
         lambda: PhaseMachine(ManualSwitch()).observe(math.nan),
         lambda: PhaseMachine(ManualSwitch(), finished=True).observe(1.0),
     ],

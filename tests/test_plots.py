@@ -19,14 +19,15 @@ from matplotlib.text import Text
 
 from perfteach import plots
 from perfteach.config import TrainConfig
+from perfteach.counting import count_parameters
+from perfteach.data.points import small_network, two_spirals, xor
 from perfteach.dendrites import dendrite_counts, dendritic_layers
 from perfteach.errors import ConfigError, DataError
 from perfteach.metrics import paired_interval
-from perfteach.models import count_parameters, mobilenet_small
+from perfteach.models import mobilenet_small
 from perfteach.phases import FixedSwitch
-from perfteach.plots.style import PALETTE, box_places
-from perfteach.points import small_network, two_spirals, xor
-from perfteach.runs import Run, recorded
+from perfteach.plots.style import PALETTE
+from perfteach.runs import Epoch, Event, Result, Run, recorded
 from perfteach.selection import perforate
 from perfteach.trainer import PerforatedTrainer
 from perfteach.widgets.figures import arm_curves, dendrite_view
@@ -44,7 +45,7 @@ def spirals():
     """A trained small network with its data and run: 12 epochs, dendrite phases in epochs 5, 6 and 9, 10."""
     data, model = two_spirals(100), perforate(small_network(4))
     switch = FixedSwitch((4, 2), 2)
-    config = TrainConfig(switch=switch, max_dendrites=2, batch_size=25, augment=False, roll_back=False, lr=0.02)
+    config = TrainConfig(switch=switch, cycles=2, batch_size=25, augment=False, roll_back=False, lr=0.02)
     run = PerforatedTrainer(model, data, config, name="test/spirals").fit(progress=False)
     for _, layer in dendritic_layers(model):  # the best epoch may come before any dendrite; these tests want two
         while len(layer.dendrites) < 2:
@@ -73,21 +74,20 @@ def make_long_run(layers: int = 50) -> Run:
         ("dendrite", 3, 10), ("neuron", 3, 10),
     ):  # fmt: skip
         if made.epochs:
-            switch = {"epoch": len(made.epochs), "event": "switch", "reason": "plateau", "phase": "neuron"}
-            made.events.append(switch)
+            made.events.append(Event(len(made.epochs), "switch", "plateau", "neuron"))
         for k in range(length):
             n = len(made.epochs) + 1
             scores = {name: 0.1 * (1 - math.exp(-k / 5)) / (1 + i % 3) for i, name in enumerate(names)}
             made.epochs.append(
-                {
-                    "epoch": n, "phase": phase, "cycle": cycle, "train_loss": 1.0, "validation_loss": 1.0,
-                    "train_accuracy": 90 - 50 * math.exp(-n / 30), "validation_accuracy": 85 - 50 * math.exp(-n / 30),
-                    "lr": 0.002 * (length - k) / length, "seconds": 10.0 + 5 * (phase == "dendrite"),
-                    "scores": scores if phase == "dendrite" else {}, "parameters": 1000,
-                }
+                Epoch(
+                    n, phase, cycle, train_loss=1.0, validation_loss=1.0,
+                    train_accuracy=90 - 50 * math.exp(-n / 30), validation_accuracy=85 - 50 * math.exp(-n / 30),
+                    lr=0.002 * (length - k) / length, seconds=10.0 + 5 * (phase == "dendrite"),
+                    scores=scores if phase == "dendrite" else {}, parameters=1000,
+                )
             )  # fmt: skip
-    made.events.append({"epoch": 200, "event": "rollback", "reason": "cycle 3 did not help", "phase": "neuron"})
-    made.result = {"best_epoch": 180, "test_accuracy": 84.0, "dendrites": dict.fromkeys(names, 2)}
+    made.events.append(Event(200, "rollback", "cycle 3 did not help", "neuron"))
+    made.result = Result(84.0, best_epoch=180, dendrites=dict.fromkeys(names, 2))
     return made
 
 
@@ -95,6 +95,17 @@ def artist(figure: Figure, gid: str) -> Any:
     found = [part for part in figure.findobj() if part.get_gid() == gid]
     assert len(found) == 1, f"{len(found)} artists are called {gid!r}"
     return found[0]
+
+
+def box_places(patch: Any) -> list[tuple[float, float, float, float]]:
+    """The rectangles (x, y, width, height) of an artist made by `style.boxes`."""
+    corners = np.asarray(patch.get_path().vertices).reshape(-1, 5, 2)
+    return [(float(c[0, 0]), float(c[0, 1]), float(c[2, 0] - c[0, 0]), float(c[2, 1] - c[0, 1])) for c in corners]
+
+
+def spots(figure: Figure, gid: str) -> np.ndarray:
+    """Places of the points that seaborn has drawn; its legend carries the same name."""
+    return np.vstack([part.get_offsets() for part in figure.axes[0].collections if part.get_gid() == gid])
 
 
 def words(figure: Figure, gid: str | None = None) -> list[str]:
@@ -109,17 +120,17 @@ def words(figure: Figure, gid: str | None = None) -> list[str]:
 def test_curves_draw_the_records_errors(run, until):
     figure = plots.training_curves(run, until)
     shown = run.epochs[:until]
-    for gid, name in (("train", "train_accuracy"), ("validation", "validation_accuracy")):
+    for gid in ("train", "validation"):
         x, y = artist(figure, gid).get_data()
-        assert list(x) == [epoch["epoch"] for epoch in shown], "exactly the epochs asked for"
-        assert list(y) == [100 - epoch[name] for epoch in shown]
-    best = min(shown, key=lambda epoch: 100 - epoch["validation_accuracy"])
-    assert artist(figure, "best").get_data()[0] == [best["epoch"]]
-    assert f"validation {100 - shown[-1]['validation_accuracy']:.1f} %" in words(figure, "end")
+        assert list(x) == [epoch.epoch for epoch in shown], "exactly the epochs asked for"
+        assert list(y) == [100 - epoch[f"{gid}_accuracy"] for epoch in shown]
+    best = max(shown, key=lambda epoch: epoch.validation_accuracy)
+    assert artist(figure, "best").get_data()[0] == [best.epoch]
+    assert f"validation {shown[-1].validation_error:.1f} %" in words(figure, "end")
 
 
 def test_phase_bands_and_switches_are_where_the_record_says(run):
-    assert [(b.phase, b.cycle, b.first, b.last) for b in plots.phase_bands(run)] == [
+    assert [(b.phase, b.cycle, b.first, b.last) for b in run.bands()] == [
         ("neuron", 0, 1, 4), ("dendrite", 1, 5, 6), ("neuron", 1, 7, 8), ("dendrite", 2, 9, 10), ("neuron", 2, 11, 12),
     ]  # fmt: skip
     figure = plots.training_curves(run)
@@ -145,7 +156,7 @@ def test_until_does_not_move_the_axes(long_run):
 def test_titles_name_the_data_and_say_synthetic(run, long_run):
     assert "two spirals (1.5 turns, synthetic)" in words(plots.training_curves(run), "title")[0]
     assert words(plots.training_curves(long_run), "title") == ["Error by epoch: photos"]
-    assert plots.data_title(Run({"data": {"name": "synthetic10", "synthetic": True}})) == "synthetic10 (synthetic)"
+    assert Run({"data": {"name": "synthetic10", "synthetic": True}}).data_title == "synthetic10 (synthetic)"
 
 
 def test_axes_are_named_with_units(run, spirals):
@@ -159,22 +170,21 @@ def test_axes_are_named_with_units(run, spirals):
 
 def test_rate_and_time_draw_the_record(run):
     figure = plots.rate_and_time(run)
-    assert list(artist(figure, "lr").get_ydata()) == [epoch["lr"] for epoch in run.epochs]
-    assert list(artist(figure, "seconds").get_ydata()) == [epoch["seconds"] for epoch in run.epochs]
+    assert list(artist(figure, "lr").get_ydata()) == run["lr"]
+    assert list(artist(figure, "seconds").get_ydata()) == run["seconds"]
     assert len(artist(plots.rate_and_time(run, 3), "lr").get_xdata()) == 3
 
 
 def test_descriptions_name_the_numbers(long_run):
     text = plots.describe_training_curves(long_run)
-    best = max(epoch["validation_accuracy"] for epoch in long_run.epochs)
+    best = max(long_run["validation_accuracy"])
     for part in (f"{100 - best:.2f} %", "61 to 80, 121 to 140 and 181 to 190", "Test error 16.00 %", "epochs 1 to 200"):
         assert part in text
     assert "Test error" not in plots.describe_training_curves(long_run, 100)
     assert "no dendrite phase" in plots.describe_training_curves(long_run, 60)
     assert "No dendrite phase yet." in plots.describe_score_heatmap(long_run, 60)
     assert "10 s in a neuron phase and 15 s in a dendrite phase" in plots.describe_rate_and_time(long_run)
-    last = long_run.epochs[189]["scores"]
-    assert f"{sum(last.values()) / 50:.4f} in epoch 190" in plots.describe_score_heatmap(long_run)
+    assert f"{long_run.at(190).score:.4f} in epoch 190" in plots.describe_score_heatmap(long_run)
     assert "10 dendrite-phase epochs" in plots.describe_score_heatmap(long_run, 70)
 
 
@@ -184,16 +194,16 @@ def test_descriptions_name_the_numbers(long_run):
 @pytest.mark.parametrize(("until", "columns"), [(None, 50), (70, 10), (125, 25)])
 def test_heatmap_holds_the_scores(long_run, until, columns):
     image = artist(plots.score_heatmap(long_run, until), "scores")
-    epochs = [e for e in long_run.epochs if e["scores"] and (until is None or e["epoch"] <= until)]
-    expected = np.array([list(epoch["scores"].values()) for epoch in epochs]).T
+    epochs = [e for e in long_run.until(until) if e.scores]
+    expected = np.array([list(epoch.scores.values()) for epoch in epochs]).T
     assert image.get_array().shape == (50, columns) == expected.shape
     np.testing.assert_array_equal(image.get_array(), expected)
-    assert image.norm.vmax == max(max(e["scores"].values()) for e in long_run.epochs if e["scores"])
+    assert image.norm.vmax == max(max(e.scores.values()) for e in long_run.epochs if e.scores)
 
 
 def test_a_layer_without_a_score_is_masked_not_invented():
     gaps = make_long_run(6)
-    del gaps.epochs[60]["scores"]["classifier.0"]
+    del gaps.epochs[60].scores["classifier.0"]
     image = artist(plots.score_heatmap(gaps), "scores")
     assert image.get_array().mask.sum() == 1
 
@@ -247,7 +257,7 @@ def test_strip_shows_who_learns(run):
     assert len(box_places(artist(dendrite, "dendrite 2:learning"))) == 2
     assert artist(dendrite, "neurons:frozen").get_hatch() and not artist(dendrite, "dendrite 2:learning").get_hatch()
     heights = [bar[3] for bar in box_places(artist(dendrite, "scores"))]
-    scores = list(run.epochs[8]["scores"].values())
+    scores = list(run.epochs[8].scores.values())
     assert heights[0] / heights[1] == pytest.approx(scores[0] / scores[1])
     assert words(first, "no-scores") and len({f.get_size_inches()[1] for f in (first, dendrite, last)}) == 1
 
@@ -312,19 +322,22 @@ def test_parameter_bars_refuse_wrong_counts(parts, match):
         plots.parameter_bars({"a": parts})
 
 
-def test_paired_differences_are_errors_against_the_control():
+def test_paired_differences_are_gains_on_the_control():
     control, treated = {0: 80.0, 1: 81.0, 2: 79.0}, {0: 81.0, 1: 81.5, 2: 80.5, 9: 99.0}
     results = {"same-epochs": control, "perforated": treated, "wider": {1: 80.0}, "random": {7: 1.0}}
     figure = plots.paired_differences(results, "same-epochs", data="photos")
-    assert list(artist(figure, "seeds:perforated").get_xdata()) == [-1.0, -0.5, -1.5], "paired by seed; fewer is left"
-    assert artist(figure, "mean:perforated").get_xdata()[0] == -1.0
+    assert list(artist(figure, "seeds:perforated").get_xdata()) == [1.0, 0.5, 1.5], "paired by seed; fewer is right"
+    assert artist(figure, "mean:perforated").get_xdata()[0] == 1.0
     (start, end), *_ = artist(figure, "interval:perforated").get_segments()
-    expected = paired_interval([20.0, 19.0, 21.0], [19.0, 18.5, 19.5])
+    expected = paired_interval([19.0, 18.5, 19.5], [20.0, 19.0, 21.0])
     assert (start[0], end[0]) == pytest.approx((expected.low, expected.high))
     assert set(artist(figure, "zero").get_xdata()) == {0}
-    assert list(artist(figure, "seeds:wider").get_xdata()) == [1.0]
+    assert list(artist(figure, "seeds:wider").get_xdata()) == [-1.0]
     assert not [part for part in figure.findobj() if part.get_gid() in ("mean:wider", "interval:wider")]
-    assert "−1.00 (95 % interval" in figure.alt and "random no shared seed" in figure.alt and "photos" in figure.alt
+    assert "+1.00 (95 % interval" in figure.alt and "wider −1.00 (one seed, no interval)" in figure.alt
+    assert "random no shared seed" in figure.alt and "photos" in figure.alt
+    label = figure.axes[0].get_xlabel()
+    assert label.startswith("← more errors") and label.endswith("fewer errors →")
     assert words(plots.paired_differences({"a": {0: 1.0}}, "a"), "message")
     with pytest.raises(ConfigError, match="no arm 'b'"):
         plots.paired_differences({"a": {0: 1.0}}, "b")
@@ -343,8 +356,8 @@ POINTS = [
 def test_pareto_front_has_only_what_no_smaller_one_beats():
     assert [point["name"] for point in plots.pareto_front(POINTS)] == ["small", "best"]
     figure = plots.pareto(POINTS, 500_000, data="photos")
-    assert list(artist(figure, "arm:baseline").get_xdata()) == [100_000, 300_000]
-    assert list(artist(figure, "arm:baseline").get_ydata()) == [30.0, 30.5]
+    drawn = spots(figure, "means")
+    np.testing.assert_allclose(drawn, [(p["parameters"], 100 - p["accuracy"]) for p in POINTS])
     assert list(artist(figure, "ring").get_ydata()) == [30.0, 20.0]
     assert set(words(figure, "name")) == {point["name"] for point in POINTS}
     assert (
@@ -359,6 +372,33 @@ def test_pareto_front_has_only_what_no_smaller_one_beats():
 
 
 # ---------------------------------------------------------------------------------------------- plane and images
+
+
+def test_seeds_of_a_network_are_drawn_and_their_mean_stands_for_them():
+    lucky = [{"name": "lucky", "parameters": 500_000, "accuracy": a, "arm": "random"} for a in (90.0, 62.0, 70.0)]
+    figure = plots.pareto(POINTS + lucky, 500_000)
+    np.testing.assert_allclose(spots(figure, "means")[-1], [500_000, 26.0])
+    np.testing.assert_allclose(spots(figure, "seeds")[-3:, 1], [10.0, 38.0, 30.0])
+    assert list(artist(figure, "ring").get_ydata()) == [30.0, 26.0, 20.0], "the front of the means, not of the luckiest"
+    assert "lucky (500,000 parameters, 26.00 % error, mean of 3 seeds)" in figure.alt
+    assert not [part for part in plots.pareto(POINTS).axes[0].collections if part.get_gid() == "seeds"]
+    legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    assert legend == ["baseline", "wider", "perforated", "random"]
+
+
+def test_arm_curves_draw_mean_and_range_over_seeds():
+    arms = {arm: recorded("mini", arm=arm) for arm in ("same-epochs", "perforated")}
+    figure = arm_curves(arms, "photos")
+    for line, band, runs in zip(figure.axes[0].lines, figure.axes[0].collections, arms.values(), strict=False):
+        errors = np.array([run["validation_error"] for run in runs])
+        np.testing.assert_allclose(line.get_ydata(), errors.mean(0))
+        heights = band.get_paths()[0].vertices[:, 1]
+        assert (heights.min(), heights.max()) == pytest.approx((errors.min(), errors.max()))
+        assert f"{errors.mean(0)[-1]:.2f} %" in figure.alt
+    assert len({line.get_linestyle() for line in figure.axes[0].lines[:2]} | {"-"}) > 1, "told apart without colour"
+    uneven = arm_curves({"perforated": arms["perforated"], "wider": recorded("mini", arm="wider", seed=0)}, "photos")
+    assert "perforated (5 seeds)" in words(uneven) and "wider (1 seed)" in words(uneven)
+    assert words(arm_curves({"perforated": [Run()]}, "photos"), "message")
 
 
 def test_decision_boundary_shows_the_networks_own_classes(spirals):

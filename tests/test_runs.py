@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from perfteach import runs
-from perfteach.errors import DataError
-from perfteach.runs import Run, provenance, recorded
+from perfteach.errors import ConfigError, DataError
+from perfteach.provenance import provenance
+from perfteach.runs import RECORDS, Epoch, Event, Result, Run, recorded
 
 
 @pytest.fixture
 def run() -> Run:
     epochs = [
-        {"epoch": 1, "phase": "neuron", "cycle": 0, "validation_accuracy": 50.0, "scores": {}},
-        {"epoch": 2, "phase": "dendrite", "cycle": 1, "validation_accuracy": 50.0, "scores": {"a": 0.1, "b": 0.2}},
-        {"epoch": 3, "phase": "neuron", "cycle": 1, "validation_accuracy": 55.0, "scores": {}},
+        Epoch(
+            1, "neuron", 0, validation_accuracy=50.0, lr=0.1, train_loss=1.0, train_accuracy=1.0, validation_loss=1.0
+        ),
+        Epoch(2, "dendrite", 1, 1.0, 1.0, 1.0, 50.0, 0.1, scores={"a": 0.1, "b": 0.2}),
+        Epoch(3, "neuron", 1, 1.0, 1.0, 1.0, 55.0, 0.1),
     ]
-    events = [{"epoch": 1, "event": "switch", "reason": "no validation gain", "phase": "neuron"}]
-    return Run({"name": "study/arm-seed0", "seed": 0}, epochs, events, {"test_accuracy": 54.0})
+    events = [Event(1, "switch", "no validation gain", "neuron")]
+    return Run({"name": "study/arm-seed0", "seed": 0}, epochs, events, Result(54.0, 3, 55.0, 1.0, {"total": 7}))
 
 
 def test_saved_and_loaded_is_the_same(run, tmp_path):
@@ -32,13 +37,56 @@ def test_an_unfinished_run_has_no_result(run, tmp_path):
     assert not Run.load(run.save(tmp_path / "run.jsonl")).finished
 
 
-def test_frames(run):
-    frame = run.to_frame()
-    assert list(frame.index) == [1, 2, 3] and "scores" not in frame
-    assert frame.loc[3, "validation_accuracy"] == 55.0
-    scores = run.scores_frame()
-    assert list(scores.index) == [2] and scores.loc[2, "b"] == 0.2
-    assert Run().to_frame().empty and Run().scores_frame().empty
+def test_columns_and_scores(run):
+    assert run["validation_error"] == [50.0, 50.0, 45.0] and run["phase"] == ["neuron", "dendrite", "neuron"]
+    assert run["score"] == [None, pytest.approx(0.15), None]
+    assert run.epochs[1]["cycle"] == run.epochs[1].cycle == 1
+    with pytest.raises(KeyError):
+        run["colour"]
+    assert run.error == 46.0 and run.result["test_accuracy"] == 54.0 and run.result.total == 7
+    assert list(run.scores.index) == [2] and run.scores.loc[2, "b"] == 0.2
+    assert Run().scores.empty
+    with pytest.raises(DataError, match="not finished"):
+        Run().error  # noqa: B018
+
+
+def test_phases_layers_and_names(run):
+    assert [(b.phase, b.cycle, b.first, b.last, len(b)) for b in run.bands()] == [
+        ("neuron", 0, 1, 1, 1), ("dendrite", 1, 2, 2, 1), ("neuron", 1, 3, 3, 1),
+    ]  # fmt: skip
+    assert run.bands(until=1) == run.bands()[:1] and [e.epoch for e in run.until(2)] == [1, 2]
+    assert run.after("switch") == [1] and run.after("switch", until=0) == []
+    assert run.layers == ["a", "b"] and run.dendrites_at(run.at(3)) == 1
+    assert (run.arm, run.seed) == ("arm", 0)
+    with pytest.raises(ConfigError, match="no epoch 4"):
+        run.at(4)
+
+
+def test_a_record_without_a_schema_number_is_read_by_its_old_names(tmp_path, run):
+    lines = run.lines()
+    del lines[0]["schema"]
+    lines[0]["config"] = {"max_dendrites": 2, "lr": 0.1}
+    path = tmp_path / "old.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert Run.load(path).config == {"cycles": 2, "lr": 0.1}
+    lines[0]["schema"] = 99
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(DataError, match="schema 99 is newer"):
+        Run.load(path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(RECORDS[1].glob("*/*.jsonl")), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+def test_every_committed_record_is_read_without_loss(path):
+    first, *rest = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    header, *lines = Run.load(path).lines()
+    assert lines == rest, "epochs, events and result"
+    old, new = first["config"], header["config"]
+    assert {"cycles" if key == "max_dendrites" else key: value for key, value in old.items()} == new
+    assert {key: value for key, value in header.items() if key not in ("config", "schema")} == {
+        key: value for key, value in first.items() if key not in ("config", "schema")
+    }
 
 
 @pytest.mark.parametrize("text", ["{", '{"kind": "other"}', '{"epoch": 1}', "[]"])

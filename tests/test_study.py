@@ -7,12 +7,13 @@ import dataclasses
 import pytest
 import torch
 
-from perfteach import models, runs, study
-from perfteach.dendrites import dendritic_layers
+from perfteach import counting, models, runs, study
+from perfteach.cycle import snapshot
+from perfteach.dendrites import add_dendrites, dendritic_layers
 from perfteach.errors import ConfigError, DataError
 from perfteach.runs import Run
 from perfteach.study import EVERY_ARM, STUDIES, Study, find, record_path, run_study
-from perfteach.trainer import PerforatedTrainer, snapshot
+from perfteach.trainer import PerforatedTrainer
 
 # Runs of one epoch a phase often gain nothing, and then say loudly that no dendrite is installed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*none is installed:UserWarning")
@@ -40,7 +41,7 @@ def test_every_arm_trains_the_same_number_of_epochs(name):
     lengths = {}
     for arm in declared.arms:
         config = declared.config(arm, 0)
-        cycles = range(1, config.max_dendrites + 1)
+        cycles = range(1, config.cycles + 1)
         lengths[arm] = config.switch.neuron[0] + sum(config.switch.neuron[k] + config.switch.dendrite for k in cycles)
     assert lengths.pop("baseline", declared.baseline) == declared.baseline
     assert set(lengths.values()) == {declared.baseline + declared.cycles * (declared.dendrite + declared.neuron)}
@@ -55,12 +56,12 @@ def test_no_width_is_nearer_to_the_cost_of_the_dendritic_network(name, what):
 
     def cost(model):
         if what == "MACs":
-            return models.count_macs(model, (3, edge, edge)).total
+            return counting.count_macs(model, (3, edge, edge)).total
         return sum(p.numel() for p in model.parameters())
 
-    grown = declared.model("perforated", 0)
+    grown = declared.model(declared.claim or "perforated", 0)
     for _ in range(declared.cycles):
-        study.add_dendrites(grown)
+        add_dendrites(grown)
     target, width = cost(grown), declared.wider_width(what=what)
     plain = lambda width: models.mobilenet_small(10, width, **declared.net)  # noqa: E731
     off = {step: abs(cost(plain(width + step / 100)) - target) for step in range(-3, 4)}
@@ -115,7 +116,7 @@ def test_unknown_study_and_foreign_baseline(records, tiny_data):
     trainer = PerforatedTrainer(TINY.model("thawed", 1), tiny_data, TINY.config("thawed", 1))
     before = snapshot(trainer.model)
     with pytest.raises(ConfigError, match="another seed"):
-        study.continue_from(trainer, records / "work" / "tiny" / "baseline-seed0" / "checkpoint.pt")
+        study.continue_from(trainer, records / "work" / "tiny" / "baseline-seed0")
     assert not trainer.run.epochs
     assert all(torch.equal(value, before[key]) for key, value in trainer.model.state_dict().items())
 
@@ -177,7 +178,7 @@ def test_the_committed_records_say_all_that_is_needed_to_make_them_again(name):
         assert header["study"] == name and header["data"]["name"] and len(header["data"]["checksum"]) == 64
         assert header["versions"]["torch"] and header["machine"]["cpu"] and header["started"]
         assert len(header["revision"]) == 40, "a revision without changes"
-        switch, cycles = declared.config(arm, seed).switch, declared.config(arm, seed).max_dendrites
+        switch, cycles = declared.config(arm, seed).switch, declared.config(arm, seed).cycles
         epochs = switch.neuron[0] + cycles * (switch.dendrite + switch.neuron[-1])
         assert [epoch["epoch"] for epoch in run.epochs] == list(range(1, epochs + 1))
         assert all(epoch["seconds"] > 0 for epoch in run.epochs) and run.result["seconds"] > 0

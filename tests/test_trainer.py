@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import nn
 
-from perfteach.config import Callback, TrainConfig
+from perfteach import data as data_module
+from perfteach.config import TrainConfig
 from perfteach.course import demo
-from perfteach.dendrites import dendrite_counts, dendritic_layers, trainable
+from perfteach.data.points import Points, small_network, two_spirals
+from perfteach.dendrites import add_dendrites, dendrite_counts, dendritic_layers, trainable
 from perfteach.errors import ConfigError, DataError, NonFiniteLossError
 from perfteach.models import mobilenet_small
 from perfteach.phases import FixedSwitch, ManualSwitch, Phase, PlateauSwitch
-from perfteach.points import Points, small_network, two_spirals
 from perfteach.runs import Run
 from perfteach.selection import perforate
-from perfteach.trainer import PerforatedTrainer
+from perfteach.trainer import Callback, PerforatedTrainer
 
 # Runs of one epoch a phase often gain nothing, and then say loudly that no dendrite is installed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*none is installed:UserWarning")
@@ -73,7 +74,7 @@ class Spy(Callback):
 
 def test_full_cycle_is_recorded_and_callbacks_hear_everything():
     spy = Spy()
-    t = trainer(config(max_dendrites=2), callbacks=[spy])
+    t = trainer(config(cycles=2), callbacks=[spy])
     run = t.fit(progress=False)
     assert [(e["phase"], e["cycle"]) for e in run.epochs] == (
         [("neuron", 0)] * 3 + [("dendrite", 1)] * 2 + [("neuron", 1)] * 3 + [("dendrite", 2)] * 2 + [("neuron", 2)] * 3
@@ -254,7 +255,7 @@ def test_the_test_split_is_read_once():
 )
 def test_outputs_that_are_no_logits_are_refused(model, said):
     with pytest.raises(ConfigError, match=said):
-        PerforatedTrainer(model, SPIRALS, config(max_dendrites=0)).fit(progress=False)
+        PerforatedTrainer(model, SPIRALS, config(cycles=0)).fit(progress=False)
 
 
 def test_non_finite_loss_stops_and_keeps_the_last_good_state(tmp_path):
@@ -290,7 +291,7 @@ def test_switch_and_stop_by_hand_take_effect_within_the_epoch():
             if (epoch, batch) == (6, 2):
                 trainer.request_stop()
 
-    run = trainer(config(switch=ManualSwitch(), max_dendrites=3), callbacks=[Press()]).fit(progress=False)
+    run = trainer(config(switch=ManualSwitch(), cycles=3), callbacks=[Press()]).fit(progress=False)
     assert [e["phase"] for e in run.epochs] == ["neuron"] * 2 + ["dendrite"] * 2 + ["neuron"] * 2
     assert run.finished and run.events[-1]["event"] == "stop"
 
@@ -334,7 +335,7 @@ def test_bad_settings():
         trainer(rule=None)
     with pytest.raises(ConfigError, match="larger than the 200"):
         trainer(config(batch_size=201))
-    for bad in ({"batch_size": 0}, {"max_dendrites": -1}, {"lr": 0.0}):
+    for bad in ({"batch_size": 0}, {"cycles": -1}, {"lr": 0.0}):
         with pytest.raises(ConfigError):
             config(**bad)
     with pytest.raises(DataError):
@@ -371,7 +372,7 @@ class At(Callback):
 
 
 def test_stopping_in_a_later_dendrite_phase_keeps_the_trained_dendrites():
-    cfg = config(switch=FixedSwitch((3, 8, 3), dendrite=3), max_dendrites=2)
+    cfg = config(switch=FixedSwitch((3, 8, 3), dendrite=3), cycles=2)
     t = trainer(cfg, callbacks=[At(15, lambda trainer: trainer.request_stop())])
     run = t.fit(progress=False)
     assert dendrite_counts(t.model) == {"0": 1, "2": 1}, "the run ended in the second dendrite phase"
@@ -411,7 +412,7 @@ def test_a_finished_run_is_ready_for_use_when_it_is_fetched_again(tmp_path):
 
 def test_a_last_batch_of_one_image_is_left_out(tiny_data):
     images = tiny_data.subset(33, validation=20, test=20)
-    cfg = config(switch=FixedSwitch((2,)), max_dendrites=0, batch_size=len(images.train) - 1)
+    cfg = config(switch=FixedSwitch((2,)), cycles=0, batch_size=len(images.train) - 1)
     t = PerforatedTrainer(mobilenet_small(10, 0.25, seed=0), images, cfg)
     t.fit(progress=False)
     assert t.schedule.last_epoch == 2, "one step an epoch, and the schedule knows"
@@ -421,3 +422,62 @@ def test_a_last_batch_of_one_image_is_left_out(tiny_data):
 def test_a_device_that_is_not_there_is_named(name):
     with pytest.raises(ConfigError, match=name):
         trainer(config(device=name))
+
+
+def groups(**changes) -> list[tuple[float, float, int]]:
+    """Rate, decay and number of tensors of the optimiser's groups, after one dendrite a neuron has been grown."""
+    model = perforate(mobilenet_small(10, width=0.25, seed=0), "features.0.0")
+    add_dendrites(model)
+    images = data_module.load("synthetic10", progress=False).subset(100, validation=50, test=50)
+    cfg = config(cycles=0, thaw=True, lr=0.2, weight_decay=0.1, batch_size=50, **changes)
+    optimizer = PerforatedTrainer(model, images, cfg).optimizer
+    return sorted((group["lr"], group["weight_decay"], len(group["params"])) for group in optimizer.param_groups)
+
+
+def test_decay_can_spare_norms_and_thawed_dendrites_can_have_a_rate_of_their_own():
+    constant = {"schedule": lambda optimizer, phase, steps: None}
+    model = perforate(mobilenet_small(10, width=0.25, seed=0), "features.0.0")
+    add_dendrites(model)
+    tensors, wide = list(model.parameters()), [p for p in model.parameters() if p.dim() > 1]
+    assert groups(**constant) == [(0.2, 0.1, len(tensors))]
+    assert groups(decay_norms=False, **constant) == [(0.2, 0.0, len(tensors) - len(wide)), (0.2, 0.1, len(wide))]
+    assert groups(thawed_lr=0.5, **constant) == [(0.1, 0.1, 3), (0.2, 0.1, len(tensors) - 3)], "convolution and norm"
+    sgd = groups(optimizer="sgd", **constant)
+    assert sgd == [(0.2, 0.1, len(tensors))]
+
+
+def test_a_running_average_is_what_is_validated_kept_and_tested():
+    class Watch(Callback):
+        def on_epoch_end(self, trainer, record):
+            if record.phase == "neuron":
+                average = trainer.average.module.state_dict()
+                assert not all(torch.equal(v, average[k]) for k, v in trainer.model.state_dict().items())
+                seen.append({k: v.clone() for k, v in average.items()})
+
+    seen: list[dict] = []
+    t = trainer(config(average=0.9), callbacks=[Watch()])
+    run = t.fit(progress=False)
+    neuron = [epoch.epoch for epoch in run.epochs if epoch.phase == "neuron"]
+    best = seen[neuron.index(run.result.best_epoch)]
+    assert all(torch.equal(v, best[k]) for k, v in t.model.state_dict().items())
+    assert t.evaluate("validation")[1] == run.result.validation_accuracy
+
+
+def test_smoothed_targets_are_trained_on_and_not_validated_on():
+    smooth, sharp = config(label_smoothing=0.2), config()
+    outputs, labels = torch.tensor([[4.0, 0.0]]), torch.tensor([0])
+    assert smooth.training_loss(outputs, labels) > 2 * sharp.training_loss(outputs, labels)
+    assert smooth.loss(outputs, labels) == sharp.loss(outputs, labels)
+    for bad in ({"label_smoothing": 1.0}, {"average": 1.0}, {"cutout": -1}, {"optimizer": "adam"}, {"thawed_lr": 0}):
+        with pytest.raises(ConfigError):
+            config(**bad)
+    with pytest.raises(ConfigError, match="goes with the default loss"):
+        config(label_smoothing=0.1, loss=nn.functional.multi_margin_loss)
+
+
+def test_held_out_images_are_tested_at_the_end(tiny_data):
+    images = tiny_data.hold_out(50)
+    cfg = config(switch=FixedSwitch((1,)), cycles=0, lr=1e-3)
+    run = PerforatedTrainer(mobilenet_small(10, 0.25, seed=0), images, cfg).fit(progress=False)
+    assert run.header["data"]["fresh"] == 50 and run.header["data"]["train"] == 150
+    assert 0 <= run.result.fresh_accuracy <= 100 and run.lines()[-1]["fresh_accuracy"] == run.result.fresh_accuracy

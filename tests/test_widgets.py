@@ -21,15 +21,17 @@ from matplotlib import pyplot
 from perfteach import plots
 from perfteach.config import TrainConfig
 from perfteach.correlation import Moments
+from perfteach.counting import count_macs, count_parameters
+from perfteach.data.points import small_network, two_spirals, xor
 from perfteach.errors import ConfigError
-from perfteach.metrics import error_reduction, paired_interval
-from perfteach.models import count_macs, count_parameters, mobilenet_small
+from perfteach.metrics import paired_interval
+from perfteach.models import mobilenet_small
 from perfteach.phases import FixedSwitch, ManualSwitch, Phase, PlateauSwitch
-from perfteach.points import small_network, two_spirals, xor
-from perfteach.runs import Run
+from perfteach.report import what_happens
+from perfteach.runs import Epoch, Event, Result, Run
 from perfteach.selection import perforate
 from perfteach.trainer import PerforatedTrainer
-from perfteach.widgets import BudgetDesigner, CorrelationLab, PhaseExplorer, PhaseMonitor, RunCompare, records
+from perfteach.widgets import BudgetDesigner, CorrelationLab, PhaseExplorer, PhaseMonitor, RunCompare
 from perfteach.widgets import budget as budget_module
 from perfteach.widgets import compare as compare_module
 from perfteach.widgets import monitor as monitor_module
@@ -48,24 +50,22 @@ def made_run(name: str = "mini/perforated-seed0", accuracy: float = 60.0, total:
         phase = "dendrite" if 7 <= epoch <= 9 else "neuron"
         scores = {layer: 0.01 * epoch + 0.1 * i for i, layer in enumerate(names)} if phase == "dendrite" else {}
         run.epochs.append(
-            {
-                "epoch": epoch, "phase": phase, "cycle": int(epoch > 6), "train_loss": 2.0 - 0.1 * epoch,
-                "train_accuracy": 31.17 + 2.03 * epoch, "validation_loss": 2.1 - 0.09 * epoch,
-                "validation_accuracy": 30.29 + 1.91 * epoch, "lr": 0.002, "seconds": 1.5, "scores": scores,
-                "parameters": total,
-            }
+            Epoch(
+                epoch, phase, cycle=int(epoch > 6), train_loss=2.0 - 0.1 * epoch,
+                train_accuracy=31.17 + 2.03 * epoch, validation_loss=2.1 - 0.09 * epoch,
+                validation_accuracy=30.29 + 1.91 * epoch, lr=0.002, seconds=1.5, scores=scores, parameters=total,
+            )
         )  # fmt: skip
     run.events = [
-        {"epoch": 6, "event": "restore", "reason": "neurons of epoch 6, validation 41.75 %", "phase": "neuron"},
-        {"epoch": 6, "event": "switch", "reason": PLATEAU, "phase": "neuron"},
-        {"epoch": 9, "event": "switch", "reason": "the phase's 3 epochs are over", "phase": "dendrite"},
-        {"epoch": 13, "event": "stop", "reason": "the limit is reached; 1 of 1 cycles done", "phase": "neuron"},
+        Event(6, "restore", "neurons of epoch 6, validation 41.75 %", "neuron"),
+        Event(6, "switch", PLATEAU, "neuron"),
+        Event(9, "switch", "the phase's 3 epochs are over", "dendrite"),
+        Event(13, "stop", "the limit is reached; 1 of 1 cycles done", "neuron"),
     ]
-    run.result = {
-        "best_epoch": 13, "validation_accuracy": 55.0, "test_accuracy": accuracy, "test_loss": 1.0,
-        "parameters": {"stem": 0, "blocks": total, "head": 0, "dendrites": 0, "other": 0, "total": total},
-        "dendrites": dict.fromkeys(names, 1), "seconds": 90.0,
-    }  # fmt: skip
+    run.result = Result(
+        accuracy, best_epoch=13, validation_accuracy=55.0, test_loss=1.0, dendrites=dict.fromkeys(names, 1),
+        parameters={"stem": 0, "blocks": total, "head": 0, "dendrites": 0, "other": 0, "total": total}, seconds=90.0,
+    )  # fmt: skip
     return run
 
 
@@ -102,15 +102,15 @@ def test_scrubbing_shows_exactly_the_records_values(epoch):
     record = run.epochs[epoch - 1]
     shown = explorer.values.value
     expected = (
-        f"{epoch} of 13", f"{record['phase']} phase", f"{100 - record['train_accuracy']:.2f}",
-        f"{100 - record['validation_accuracy']:.2f}", f"{record['train_loss']:.4f}",
-        f"{record['validation_loss']:.4f}", "0.002", "1.50", "500,000",
+        f"{epoch} of 13", f"{record.phase} phase", f"{100 - record.train_accuracy:.2f}",
+        f"{100 - record.validation_accuracy:.2f}", f"{record.train_loss:.4f}", f"{record.validation_loss:.4f}",
+        "0.002", "1.50", "500,000",
     )  # fmt: skip
     for value in expected:
         assert f">{value}</" in shown, value
-    scores = record["scores"].values()
+    scores = record.scores.values()
     assert f">{sum(scores) / 3:.4f}<" in shown if scores else ">–<" in shown
-    assert f"{100 - record['validation_accuracy']:.2f} %" in alt_text(explorer.curves)
+    assert f"{record.validation_error:.2f} %" in alt_text(explorer.curves)
     assert f"epochs 1 to {epoch}:" in alt_text(explorer.curves)
 
 
@@ -135,7 +135,7 @@ def test_explorer_says_who_learns_and_why_the_switch_came():
 def test_thawed_dendrites_are_not_called_frozen():
     run = made_run()
     run.header["config"]["thaw"] = True
-    assert "learn together" in records.what_happens(run, 11)
+    assert "learn together" in what_happens(run, 11)
 
 
 def test_every_control_of_the_explorer_moves_it():
@@ -167,9 +167,9 @@ def test_explorer_takes_up_new_epochs_of_a_live_run():
 def test_explorer_of_an_empty_or_plain_run_says_so_and_unknown_epochs_raise():
     assert "no epochs yet" in PhaseExplorer(Run()).words.value
     plain = made_run()
-    plain.result["dendrites"] = {}
+    plain.result.dendrites = {}
     for record in plain.epochs:
-        record["scores"] = {}
+        record.scores = {}
     assert "no dendrites to show" in PhaseExplorer(plain).strip.text.value
     with pytest.raises(ConfigError, match="no epoch 99"):
         PhaseExplorer(made_run()).on_epoch({"new": 99})
@@ -191,7 +191,7 @@ def test_monitor_follows_a_whole_training():
     assert monitor.switch.disabled
     run = live(monitor, FixedSwitch((2, 2), dendrite=2)).fit(progress=False)
     assert monitor.epochs.value == monitor.epochs.max == 6
-    assert f"test accuracy {run.result['test_accuracy']:.2f} %" in monitor.answer.value
+    assert f"test accuracy {run.result.test_accuracy:.2f} %" in monitor.answer.value
     assert "epochs 1 to 6" in alt_text(monitor.curves)
     assert "Training ended after epoch 6" in monitor.words.value
     assert "2 layers with 1 dendrite per neuron" in alt_text(monitor.strip)
@@ -208,7 +208,7 @@ def test_layers_are_known_before_they_have_scores():
     first = PhaseExplorer(Run(trainer.run.header, trainer.run.epochs[:1]))
     assert "2 layers with 0 dendrites per neuron" in alt_text(first.strip)
     older = Run({**trainer.run.header, "layers": None}, trainer.run.epochs[:1])
-    assert records.layer_names(older) == [] and "no dendrites to show" in PhaseExplorer(older).strip.text.value
+    assert older.layers == [] and "no dendrites to show" in PhaseExplorer(older).strip.text.value
 
 
 def test_monitors_buttons_from_another_thread():
@@ -232,7 +232,7 @@ def test_monitors_buttons_from_another_thread():
     finally:
         monitor.on_stop(None)
         thread.join(20)
-    stops = [event["reason"] for event in trainer.run.events if event["event"] == "stop"]
+    stops = [event.reason for event in trainer.run.events if event.event == "stop"]
     assert trainer.run.finished and stops == ["asked for by hand; the best weights are kept"]
     monitor.on_switch(None)
     assert "No training is running" in monitor.answer.value
@@ -268,7 +268,7 @@ def test_monitor_draws_at_most_twice_a_second(monkeypatch):
 def test_planned_epochs_are_known_for_fixed_phases_only():
     from perfteach.widgets.monitor import planned_epochs
 
-    assert planned_epochs(live(PhaseMonitor(), FixedSwitch((8, 4), dendrite=3), max_dendrites=2)) == 8 + 3 + 4 + 3 + 4
+    assert planned_epochs(live(PhaseMonitor(), FixedSwitch((8, 4), dendrite=3), cycles=2)) == 8 + 3 + 4 + 3 + 4
     assert planned_epochs(live(PhaseMonitor(), PlateauSwitch())) is None
 
 
@@ -455,7 +455,7 @@ def test_nearest_recorded_run_is_named_and_nothing_is_interpolated():
     assert "not this design's" in sentence and "synthetic10" in sentence
     designer = BudgetDesigner(runs)
     numbers = re.findall(r"(\d+\.\d+) % on", designer.words.value)
-    recorded = {f"{run.result['test_accuracy']:.2f}" for run in runs}
+    recorded = {f"{run.result.test_accuracy:.2f}" for run in runs}
     assert numbers and set(numbers) <= recorded
     assert "no measured error" in alt_text(designer.points)
 
@@ -475,8 +475,11 @@ def test_comparison_is_paired_by_seed():
     compare = RunCompare(study())
     assert compare.control.value == "same-epochs"
     gain = paired_interval([60.0, 61.0, 59.5], [62.0, 62.5, 62.0])
-    reductions = [error_reduction(a, b) for a, b in [(60.0, 62.0), (61.0, 62.5), (59.5, 62.0)]]
-    less = paired_interval([0.0] * 3, reductions)
+    errors, points = (40.0, 39.0, 40.5), (2.0, 1.5, 2.5)
+    share, middle = 100 * sum(points) / sum(errors), sum(errors) / 3
+    less = paired_interval(
+        [0.0] * 3, [share + (100 * p - share * e) / middle for p, e in zip(points, errors, strict=True)]
+    )
     assert short(gain) in compare.table.value and short(less) in compare.table.value
     assert "needs 2 seeds" in compare.table.value, "the arm with one seed has no interval"
     assert "perforated is better than same-epochs" in compare.words.value
@@ -581,7 +584,7 @@ def test_still_edition(name):
 
 def test_names_in_a_record_cannot_inject_html():
     run = made_run("mini/<script>x</script>-seed0")
-    run.events[1]["reason"] = "<b onclick=x>"
+    run.events[1].reason = "<b onclick=x>"
     explorer = PhaseExplorer(run)
     explorer.on_epoch({"new": 6})
     text = explorer.words.value + explorer._repr_html_() + explorer.curves.image.value
@@ -592,9 +595,9 @@ def growth_over_500_updates() -> float:
     """By how many MB this process grows while three widgets are redrawn."""
     torch.set_num_threads(1)
     plain = made_run()
-    plain.result["dendrites"] = {}
+    plain.result.dendrites = {}
     for record in plain.epochs:
-        record["scores"] = {}  # one picture instead of three: the quickest redraw there is
+        record.scores = {}  # one picture instead of three: the quickest redraw there is
     quick, explorer, lab = PhaseExplorer(plain), PhaseExplorer(made_run()), CorrelationLab()
     process = psutil.Process()
 

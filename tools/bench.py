@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from perfteach import mobilenet_small, perforate
 from perfteach.dendrites import add_dendrites, correlate, set_phase, trainable
-from perfteach.runs import Run
+from perfteach.runs import Epoch, Result, Run
 from perfteach.widgets import BudgetDesigner, CorrelationLab, PhaseExplorer, PhaseMonitor, RunCompare
 
 
@@ -68,28 +68,28 @@ def long_run(arm: str = "perforated", seed: int = 0, epochs: int = 200, layers: 
         scores = {name: 0.01 + 0.0001 * (epoch + k) for k, name in enumerate(names)} if dendrite else {}
         error = 80 / epoch**0.3 + seed / 2
         records.append(
-            {
-                "epoch": epoch,
-                "phase": "dendrite" if dendrite else "neuron",
-                "cycle": int(epoch > 100) + int(epoch >= 150),
-                "train_accuracy": 99 - error,
-                "validation_accuracy": 98 - error,
-                "train_loss": error / 40,
-                "validation_loss": error / 35,
-                "lr": 1e-3,
-                "seconds": 10.0,
-                "scores": scores,
-                "parameters": 100_000,
-            }
+            Epoch(
+                epoch,
+                "dendrite" if dendrite else "neuron",
+                cycle=int(epoch > 100) + int(epoch >= 150),
+                train_loss=error / 40,
+                train_accuracy=99 - error,
+                validation_loss=error / 35,
+                validation_accuracy=98 - error,
+                lr=1e-3,
+                seconds=10.0,
+                scores=scores,
+                parameters=100_000,
+            )
         )
     total = 100_000 * (1 + len(arm))
-    result = {
-        "best_epoch": epochs,
-        "test_accuracy": 80.0 + 0.3 * len(arm) - seed,
-        "parameters": {"blocks": total, "total": total},
-        "dendrites": dict.fromkeys(names, 2),
-        "seconds": 2000.0,
-    }
+    result = Result(
+        80.0 + 0.3 * len(arm) - seed,
+        best_epoch=epochs,
+        parameters={"blocks": total, "total": total},
+        dendrites=dict.fromkeys(names, 2),
+        seconds=2000.0,
+    )
     header = {"name": f"bench/{arm}-seed{seed}", "seed": seed, "data": {"name": "made up", "synthetic": True}}
     header["layers"] = [{"name": name, "neurons": 16} for name in names]
     return Run(header, records, [], result)

@@ -23,7 +23,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-PIP_NAMES = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib"}
+PIP_NAMES = {"pytorch-cpu": "torch", "matplotlib-base": "matplotlib", "seaborn-base": "seaborn"}
 DATA_LIMIT = 2 * 2**30
 FIRST = "notebooks/00_start_here.ipynb"  # where the link to Binder lands
 # What a shell, an editor or the caller's make may have set, and a fresh user has not.

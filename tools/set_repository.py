@@ -1,7 +1,7 @@
 """Say where the course lives: `python tools/set_repository.py OWNER/NAME` rewrites every link that names it.
 
-pyproject.toml holds the address; the README's badges, the documents and the notebooks' Colab cell repeat it. Nothing is
-executed, so the notebooks keep their outputs.
+pyproject.toml holds the address; the README's badges, the documents, the citation and the notebooks' Colab cell repeat
+it. Nothing is executed, so the notebooks keep their outputs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("pyproject.toml", "*.md", "docs/*.md", "notebooks/*.ipynb", "notebooks/solutions/*.ipynb")
+PAGES = ("pyproject.toml", "CITATION.cff", "*.md", "docs/*.md", "notebooks/*.ipynb", "notebooks/solutions/*.ipynb")
 # What stands before OWNER/NAME in a link.
 HOSTS = (
     "https://github.com/",

@@ -12,13 +12,13 @@ unset PIP_FIND_LINKS PIP_CONSTRAINT UV_FIND_LINKS UV_CONSTRAINT
 "$python" -m venv "$folder/venv"
 "$folder/venv/bin/python" -m pip install --quiet --disable-pip-version-check uv
 
-# The runtime part at its lowest; what only developers need comes at the versions the project is tested with.
-"$folder/venv/bin/python" -m uv pip install --python "$folder/venv/bin/python" --resolution lowest-direct -e .
-grep -E '^(pytest|pytest-timeout|hypothesis|psutil|nbformat|jupytext|nbclient|seaborn|ipykernel)==' constraints.txt >"$folder/dev.txt"
+# The library and the extras of the course at their lowest; what only developers need comes at the versions the project is tested with.
+"$folder/venv/bin/python" -m uv pip install --python "$folder/venv/bin/python" --resolution lowest-direct -e '.[course,export]'
+grep -E '^(pytest|pytest-timeout|hypothesis|psutil|nbformat|jinja2|jupytext|nbclient|ipykernel|pyyaml)==' constraints.txt >"$folder/dev.txt"
 "$folder/venv/bin/python" -m uv pip freeze --python "$folder/venv/bin/python" --exclude-editable >"$folder/lowest.txt"
-"$folder/venv/bin/python" -m uv pip install --python "$folder/venv/bin/python" -c "$folder/lowest.txt" -r "$folder/dev.txt" pyyaml
+"$folder/venv/bin/python" -m uv pip install --python "$folder/venv/bin/python" -c "$folder/lowest.txt" -r "$folder/dev.txt"
 "$folder/venv/bin/python" -m uv pip freeze --python "$folder/venv/bin/python" |
-    grep -E '^(torch|torchvision|numpy|scipy|pandas|matplotlib|tqdm|pillow|ipywidgets|jupyterlab|packaging|onnx|onnxscript|onnxruntime)=='
+    grep -E '^(torch|torchvision|numpy|scipy|pandas|matplotlib|seaborn|tqdm|pillow|safetensors|packaging|ipywidgets|jupyterlab|onnx|onnxscript|onnxruntime)=='
 
 OMP_NUM_THREADS=1 "$folder/venv/bin/python" -m pytest -m "not browser" \
     --ignore tests/test_packaging.py --ignore tests/test_launch.py tests

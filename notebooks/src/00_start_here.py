@@ -54,7 +54,7 @@ print("ready for the course:", env.ready(setup))
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from perfteach.points import small_network, two_spirals
+from perfteach.data.points import small_network, two_spirals
 
 points = two_spirals(1000, turns=1.4)
 network = small_network(hidden=5, seed=0)
@@ -81,7 +81,7 @@ common = {
     "roll_back": False,
 }
 plain = TrainConfig(
-    switch=FixedSwitch((120, 160, 160, 160), 0), max_dendrites=3, grow=False, **common
+    switch=FixedSwitch((120, 160, 160, 160), 0), cycles=3, grow=False, **common
 )
 trainer = PerforatedTrainer(network, points, plain, name="spirals, no dendrites")
 control = trainer.fit(progress=False)
@@ -107,9 +107,7 @@ plots.decision_boundary(network, points)
 from perfteach import perforate
 
 grown = perforate(small_network(hidden=5, seed=0))
-phases = TrainConfig(
-    switch=FixedSwitch((120, 120, 120, 120), 40), max_dendrites=3, **common
-)
+phases = TrainConfig(switch=FixedSwitch((120, 120, 120, 120), 40), cycles=3, **common)
 trainer = PerforatedTrainer(grown, points, phases, name="spirals, three dendrites")
 run = trainer.fit(progress=False)
 plots.decision_boundary(grown, points)
@@ -164,7 +162,7 @@ PhaseExplorer(run)
 #
 # ### Exercise 1 · Read the record · easy · 3 minutes
 #
-# A run is a list of epochs, and an epoch is a dictionary. Here are the first and a later one:
+# A run is a list of epochs, and each epoch has its values by name. Here are the first and a later one:
 
 # %%
 # NBVAL_CHECK_OUTPUT

@@ -360,9 +360,7 @@ from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig
 
 baseline = mobilenet_small(num_classes=len(images.classes), width=tier.width, seed=0)
 epochs = FixedSwitch((tier.epochs,), 0)
-settings = TrainConfig(
-    switch=epochs, max_dendrites=0, lr=3e-3, batch_size=tier.batch_size
-)
+settings = TrainConfig(switch=epochs, cycles=0, lr=3e-3, batch_size=tier.batch_size)
 run = PerforatedTrainer(baseline, images, settings, name="baseline").fit()
 plots.training_curves(run)
 

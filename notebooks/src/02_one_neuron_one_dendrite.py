@@ -30,7 +30,7 @@ from torch import nn
 
 from perfteach import plots
 from perfteach.course import checks
-from perfteach.points import xor
+from perfteach.data.points import xor
 
 data = xor(200)
 x, y = data.train.inputs, data.train.labels  # [200, 2] and [200], classes 0 and 1

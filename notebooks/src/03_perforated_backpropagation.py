@@ -30,7 +30,7 @@ from torch.nn import functional as F
 
 from perfteach import add_dendrites, correlate, perforate, plots, set_phase
 from perfteach.course import checks
-from perfteach.points import small_network, two_spirals
+from perfteach.data.points import small_network, two_spirals
 
 data = two_spirals(1000, turns=1.4)
 x, y = data.train.inputs, data.train.labels
@@ -326,7 +326,7 @@ from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig
 
 settings = TrainConfig(
     switch=FixedSwitch(neuron=(100, 100), dendrite=30),
-    max_dendrites=1,
+    cycles=1,
     roll_back=False,
     batch_size=250,
     optimizer=lambda parameters, phase: torch.optim.Adam(parameters, lr=0.05),

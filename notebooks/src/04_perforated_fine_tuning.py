@@ -46,7 +46,7 @@ print(images)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from perfteach.study import ARMS
+from perfteach.arms import ARMS
 
 Markdown(
     "| arm | rules out that … |\n|---|---|\n"
@@ -185,7 +185,7 @@ for seed in study.seeds:
         trainer = PerforatedTrainer(
             model, images, study.config(arm, seed), name=f"live/{arm}-seed{seed}"
         )
-        continue_from(trainer, work / str(seed) / "checkpoint.pt")
+        continue_from(trainer, work / str(seed))
         runs[arm, seed], models[arm, seed] = trainer.fit(progress=False), model
 
 # %%
@@ -336,9 +336,9 @@ RunCompare(mini)
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from perfteach import evidence
+from perfteach import compare
 
-Markdown(evidence.answers("mini"))
+Markdown(compare.answers("mini"))
 
 # %% [markdown]
 # In words: on this small network **perforated dendrites, frozen or thawed, showed no gain over training longer.** Those

@@ -174,7 +174,7 @@ config = TrainConfig(
 )
 scouting = PerforatedTrainer(scout, images, config, name="live/scout").fit(progress=False)
 # layer -> mean |r| in the last dendrite epoch
-scores = scouting.scores_frame().iloc[-1].to_dict()
+scores = scouting.scores.iloc[-1].to_dict()
 
 # %%
 from perfteach import plots
@@ -243,7 +243,7 @@ checks.check_choose_layers(choose_layers)
 # %%
 from IPython.display import Markdown
 
-from perfteach import evidence
+from perfteach import compare
 
 early, everywhere = runs.recorded("search-early"), runs.recorded("search-all-images")
 Markdown(course.about(early + everywhere))
@@ -259,13 +259,13 @@ choices = {
     "plain, that large": (everywhere, "wider"),
 }
 tests = {
-    name: evidence.accuracies(evidence.results(study))[arm]
+    name: compare.accuracies(compare.results(study))[arm]
     for name, (study, arm) in choices.items()
 }
 plots.paired_differences(tests, "no dendrites", data=early[0].header["data"]["name"])
 
 # %% [markdown]
-# *How to read it:* one row a network; small marks are seeds, the large one is their mean with its 95 % interval; left
+# *How to read it:* one row a network; small marks are seeds, the large one is their mean with its 95 % interval; right
 # of the line there are fewer errors than without dendrites. Now divide by the price:
 
 # %%
@@ -274,7 +274,7 @@ start = early[0].result["parameters"]["total"]
 for name, (study, arm) in list(choices.items())[1:]:
     run = next(run for run in study if run.header["arm"] == arm)
     more = run.result["parameters"]["total"] - start
-    gain = evidence.difference(tests, "no dendrites", name)
+    gain = compare.gain(tests, name, "no dendrites").interval
     for_thousand = 1000 * gain.estimate / more
     print(
         f"{name:20} {more:+7,} parameters {gain.estimate:+.2f} points "
@@ -292,7 +292,7 @@ for name, (study, arm) in list(choices.items())[1:]:
 # %%
 # NBVAL_CHECK_OUTPUT
 for control in ("plain, as large", "plain, as many MACs", "early layers"):
-    gain = evidence.difference(tests, control, "early, ReLU")
+    gain = compare.gain(tests, "early, ReLU", control).interval
     print(
         f"early, ReLU, against {control:19} {gain.estimate:+.2f} points "
         f"[{gain.low:+.2f}, {gain.high:+.2f}]"
@@ -395,7 +395,7 @@ checks.check_front(front)
 # %%
 epochs = TrainConfig(
     switch=FixedSwitch((len(scouting.epochs),)),
-    max_dendrites=0,
+    cycles=0,
     batch_size=config.batch_size,
     lr=4e-3,
 )

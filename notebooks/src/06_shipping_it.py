@@ -120,9 +120,14 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from perfteach.extras import need
+
+need("export", "onnx", "onnxscript", "onnxruntime")  # or says what to install
 logging.getLogger("torch.onnx").setLevel(logging.ERROR)
 # These come from the exporter's own parts.
 warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+# %%
 folder = Path(tempfile.mkdtemp(prefix="perfteach-06-"))
 one_image = x[:1].contiguous()
 

@@ -125,7 +125,7 @@ checks.check_perforate_convolutions(perforate_convolutions)
 
 # %%
 from perfteach import metrics, plots
-from perfteach.points import two_spirals
+from perfteach.data.points import two_spirals
 
 torch.manual_seed(0)
 mlp = perforate(nn.Sequential(nn.Linear(2, 6), nn.Tanh(), nn.Linear(6, 2)))
@@ -250,7 +250,7 @@ checks.check_problems(problems)
 
 # %%
 from perfteach.course.demo import arm_config
-from perfteach.points import small_network
+from perfteach.data.points import small_network
 
 
 def submit(team, arm, seed, network, task):

@@ -17,10 +17,11 @@ import torch
 from tqdm.auto import tqdm
 
 from perfteach import data
+from perfteach.arms import EVERY_ARM
 from perfteach.config import TrainConfig
+from perfteach.data.points import small_network, two_spirals
 from perfteach.models import mobilenet_small
 from perfteach.phases import FixedSwitch
-from perfteach.points import small_network, two_spirals
 from perfteach.runs import Run
 from perfteach.selection import perforate
 from perfteach.trainer import PerforatedTrainer
@@ -29,20 +30,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import nn
 
-ARMS = {
-    "same-epochs": "same epochs, same restarts, no dendrites",
-    "wider": "no dendrites either, but as many parameters as with them",
-    "random": "dendrites frozen at their random start",
-    "perforated": "dendrites that learned the neurons' errors",
-}
-PLAIN = ("same-epochs", "wider")
+ARMS = ("same-epochs", "wider", "random", "perforated")
+PLAIN = [arm for arm in ARMS if not EVERY_ARM[arm].grow]
 
 
 def arm_config(arm: str, neuron: tuple[int, ...], dendrite: int, **settings: object) -> TrainConfig:
     """The settings of one arm. Arms without a dendrite phase get its epochs as neuron epochs, so all train as long."""
-    if arm != "perforated":
+    if EVERY_ARM[arm].joint:
         neuron, dendrite = (neuron[0], *(epochs + dendrite for epochs in neuron[1:])), 0
-    cycles = {"max_dendrites": len(neuron) - 1, "grow": arm not in PLAIN, "roll_back": False}
+    cycles = {"cycles": len(neuron) - 1, "grow": arm not in PLAIN, "roll_back": False}
     return TrainConfig(switch=FixedSwitch(neuron, dendrite), **cycles, **settings)  # type: ignore[arg-type]
 
 
@@ -89,26 +85,14 @@ def table(runs: dict[str, list[Run]]) -> str:
         f"{'arm':<11} {'test error %, by seed':<23} {'mean':>6} {'accuracy':>9} {'parameters':>11}  phases (epochs)"
     ]
     for arm, of_arm in runs.items():
-        results = [run.result or {} for run in of_arm]
-        errors = [100 - result["test_accuracy"] for result in results]
+        errors = [run.error for run in of_arm]
         by_seed = "  ".join(f"{error:5.2f}" for error in errors)
-        total = max(result["parameters"]["total"] for result in results)
+        total = max(run.ended.total for run in of_arm)
+        phases = ", ".join(f"{band.phase} {len(band)}" for band in of_arm[0].bands())
         lines.append(
-            f"{arm:<11} {by_seed:<23} {mean(errors):>6.2f} {100 - mean(errors):>7.2f} % {total:>11,}  "
-            f"{phases_of(of_arm[0])}"
+            f"{arm:<11} {by_seed:<23} {mean(errors):>6.2f} {100 - mean(errors):>7.2f} % {total:>11,}  {phases}"
         )
     return "\n".join(lines)
-
-
-def phases_of(run: Run) -> str:
-    """The phases that ran, with their epochs: "neuron 8, dendrite 3, neuron 5"."""
-    parts: list[tuple[str, int, int]] = []
-    for epoch in run.epochs:
-        if parts and parts[-1][:2] == (epoch["phase"], epoch["cycle"]):
-            parts[-1] = (*parts[-1][:2], parts[-1][2] + 1)
-        else:
-            parts.append((epoch["phase"], epoch["cycle"], 1))
-    return ", ".join(f"{phase} {count}" for phase, _, count in parts)
 
 
 def main(out: Path, *, progress: bool = True) -> None:

@@ -13,15 +13,24 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from perfteach.errors import ConfigError
+from perfteach.course.bounds import (
+    EXTRAS,
+    Bound,
+    extra_bounds,
+    installed_version,
+    numbers,
+    parse_bound,
+    runtime_bounds,
+    satisfies,
+)
+from perfteach.extras import install_command, python_command
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -63,23 +72,18 @@ class Check:
     remedy: str = ""
 
 
-class Bound(NamedTuple):
-    """A package and the versions that are accepted, such as `Bound("torch", ">=2.10")`."""
-
-    name: str
-    specifier: str
-
-
 def check_environment() -> list[Check]:
     """Look at everything the course needs; takes a few seconds, nearly all of it importing torch.
 
     Returns:
-        One check per dependency, then torch, widgets, memory, disk, CPUs, GPU, cache and CIFAR-10.
+        One check per dependency, for each extra one or one per package, then torch, widgets, memory, disk, CPUs, GPU,
+        cache and CIFAR-10.
     """
     cache = cache_folder()
     probe = probe_torch()
     return [
         *check_packages(),
+        *check_extras(),
         check_torch(probe),
         check_torchvision(probe),
         check_widgets(),
@@ -140,77 +144,31 @@ def check_packages(
     return [_check_package(bound, look_up(bound.name)) for bound in bounds]
 
 
+def check_extras(
+    bounds: dict[str, list[Bound]] | None = None, version_of: Callable[[str], str | None] | None = None
+) -> list[Check]:
+    """The packages of each extra. One that is not (wholly) installed is a single warning: the library works without."""
+    if bounds is None:
+        bounds = extra_bounds()
+    look_up, checks = version_of or installed_version, []
+    for extra, packages in bounds.items():
+        missing = [bound.name for bound in packages if look_up(bound.name) is None]
+        if missing:
+            found, wanted = f"without {', '.join(missing)}", f"for {EXTRAS.get(extra, 'development')}"
+            checks.append(Check(f"extra {extra}", "warn", found, wanted, f"Run {install_command(extra)}."))
+        else:
+            checks += [_check_package(bound, look_up(bound.name)) for bound in packages]
+    return checks
+
+
 def _check_package(bound: Bound, version: str | None) -> Check:
     if version is not None and satisfies(version, bound.specifier):
         return Check(bound.name, "ok", version, bound.specifier)
     if bound.name == "python":
         remedy = f"Install Python {bound.specifier.lstrip('>=')} or newer and set perfteach up with it."
     else:
-        remedy = f'Run `{_python()} -m pip install "{bound.name}{bound.specifier}"`.'
+        remedy = f'Run `{python_command()} -m pip install "{bound.name}{bound.specifier}"`.'
     return Check(bound.name, "fail", version or "missing", bound.specifier, remedy)
-
-
-def runtime_bounds() -> list[Bound]:
-    """Python and the runtime dependencies, from the installed metadata or else a clone's pyproject.toml."""
-    try:
-        python = metadata.metadata("perfteach")["Requires-Python"]
-        lines = metadata.requires("perfteach") or []
-    except metadata.PackageNotFoundError:
-        source = Path(__file__).resolve().parents[2] / "pyproject.toml"
-        if not source.is_file():
-            return []
-        project = tomllib.loads(source.read_text(encoding="utf-8"))["project"]
-        python, lines = project["requires-python"], project["dependencies"]
-    return [Bound("python", python), *(parse_bound(line) for line in lines if "extra ==" not in line)]
-
-
-def parse_bound(requirement: str) -> Bound:
-    """Split `"torch>=2.10"`, `"torch (>=2.10)"` or either with a marker into name and specifier.
-
-    Raises:
-        ConfigError: the text does not begin with a package's name.
-    """
-    match = re.match(r"\s*([\w.-]+)\s*(?:\[.*?\])?\s*\(?([^;)]*)", requirement)
-    if match is None:
-        raise ConfigError(f"Not a requirement: {requirement!r}; write it like 'torch>=2.10'.")
-    return Bound(match.group(1), match.group(2).replace(" ", ""))
-
-
-def installed_version(name: str) -> str | None:
-    """The version of an installed package (or of Python), None when it is not installed."""
-    if name == "python":
-        return ".".join(str(part) for part in sys.version_info[:3])
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def satisfies(version: str, specifier: str) -> bool:
-    """Does the version meet the specifier? Without the packaging library only numbers are compared."""
-    try:
-        from packaging.specifiers import SpecifierSet
-    except ImportError:
-        return all(_satisfies_one(version, part) for part in specifier.split(",") if part)
-    return SpecifierSet(specifier, prereleases=True).contains(version)
-
-
-def _satisfies_one(version: str, part: str) -> bool:
-    have, want = _numbers(version), _numbers(part.lstrip("<>=!~"))
-    if part.startswith((">=", "~=")):
-        return have >= want
-    return have == want if part.startswith("==") else True
-
-
-def _numbers(version: str) -> list[int]:
-    """`"2.10.0+cpu"` as `[2, 10]`: without the zeros at the end, so that 2.10 and 2.10.0 are equal."""
-    match = re.match(r"(\d+(?:\.\d+)*?)(?:\.0+)*(?![\d.])", version)
-    return [int(part) for part in match.group(1).split(".")] if match else [0]
-
-
-def _python() -> str:
-    """This interpreter, as a word that can be pasted into a shell."""
-    return f'"{sys.executable}"' if " " in sys.executable else sys.executable
 
 
 def probe_torch(code: str = _PROBE, seconds: float = TORCH_SECONDS) -> dict[str, Any]:
@@ -271,7 +229,7 @@ def _requirements_of(name: str) -> list[str]:
 
 
 def _reinstall_torch() -> str:
-    return f"Install the two together: `{_python()} -m pip install --force-reinstall torch torchvision`."
+    return f"Install the two together: `{python_command()} -m pip install --force-reinstall torch torchvision`."
 
 
 def check_widgets(
@@ -282,8 +240,11 @@ def check_widgets(
     python, lab = look_up("ipywidgets"), look_up("jupyterlab_widgets")
     found = f"ipywidgets {python or 'missing'}, jupyterlab_widgets {lab or 'missing'}"
     wanted = "8 and 3, with the browser part"
-    remedy = f"Run `{_python()} -m pip install --force-reinstall ipywidgets jupyterlab_widgets`."
-    if not python or not lab or _numbers(python)[0] != 8 or _numbers(lab)[0] != 3:
+    remedy = f"Run `{python_command()} -m pip install --force-reinstall ipywidgets jupyterlab_widgets`."
+    if not python and not lab:
+        # The library does without; the line on the extra says the same for all of it.
+        return Check("widgets", "warn", "not installed", wanted, f"Run {install_command('course')}.")
+    if not python or not lab or numbers(python)[0] != 8 or numbers(lab)[0] != 3:
         return Check("widgets", "fail", found, wanted, remedy)
     if not look():
         return Check("widgets", "fail", f"{found}, browser part missing", wanted, remedy)

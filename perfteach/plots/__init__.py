@@ -18,17 +18,14 @@ from perfteach.plots.front import describe_pareto, pareto, pareto_front
 from perfteach.plots.heatmap import describe_score_heatmap, score_heatmap
 from perfteach.plots.images import confusion, describe_confusion, describe_example_predictions, example_predictions
 from perfteach.plots.points import decision_boundary, describe_decision_boundary
-from perfteach.plots.record import Band, data_title, phase_bands
 from perfteach.plots.redraw import Series
 from perfteach.plots.style import Picture, html, message, png
 
 __all__ = [
-    "Band",
     "Picture",
     "Series",
     "architecture_strip",
     "confusion",
-    "data_title",
     "decision_boundary",
     "describe_architecture_strip",
     "describe_confusion",
@@ -47,7 +44,6 @@ __all__ = [
     "parameter_bars",
     "pareto",
     "pareto_front",
-    "phase_bands",
     "png",
     "rate_and_time",
     "score_heatmap",

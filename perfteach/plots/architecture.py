@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 
 from perfteach.errors import ConfigError
-from perfteach.plots.record import data_title, epochs_until, layer_groups, layer_names, mean_score
-from perfteach.plots.style import (
-    DENDRITE,
-    INK,
-    LINE,
-    NEURON,
-    SMALL,
-    SOFT,
-    TINY,
-    WIDTH,
-    Picture,
-    boxes,
-    frame,
-    message,
-    panel,
-    text_width,
-    with_data,
-)
-from perfteach.runs import Run
+from perfteach.plots import style
+from perfteach.plots.style import Picture
+from perfteach.runs import Epoch, Run
 
 Layers = Mapping[str, Mapping[str, Any]]
 LEARNERS = ("neurons", "newest dendrites", "dendrites")
@@ -45,23 +29,18 @@ def state_at(run: Run, epoch: int) -> dict[str, Any]:
     Raises:
         ConfigError: when the run has no such epoch.
     """
-    record = next((line for line in epochs_until(run) if line["epoch"] == epoch), None)
-    if record is None:
-        raise ConfigError(f"the run has no epoch {epoch}; it has {len(run.epochs)} epochs")
-    config = run.header.get("config") or {}
-    grows = config.get("grow", True)
-    learning = {"newest dendrites"} if record["phase"] == "dendrite" else {"neurons"}
-    if record["phase"] != "dendrite" and (config.get("thaw") or run.header.get("rule") == "gradient"):
+    record = run.at(epoch)
+    learning = {"newest dendrites"} if record.dendritic else {"neurons"}
+    if run.learns_together and not record.dendritic:
         learning.add("dendrites")
-    planned = 0 if run.finished else config.get("max_dendrites", 0)  # room for what may come while it trains
-    highest = [max(line["scores"].values()) for line in run.epochs if line.get("scores")]
+    planned = Epoch(0, cycle=0 if run.finished else run.config.get("cycles", 0))  # what may come while it trains
     return {
-        "layers": {name: {"dendrites": record.get("cycle", 0) if grows else 0} for name in layer_names(run)},
+        "layers": {name: {"dendrites": run.dendrites_at(record)} for name in run.layers},
         "learning": learning,
-        "scores": record.get("scores") or {},
-        "data": f"{data_title(run)}, epoch {epoch}",
-        "room": max(planned, *(line.get("cycle", 0) for line in run.epochs)) if grows else 0,
-        "highest": max(highest, default=None),
+        "scores": record.scores,
+        "data": f"{run.data_title}, epoch {epoch}",
+        "room": max(map(run.dendrites_at, [planned, *run.epochs])),
+        "highest": max((max(line.scores.values()) for line in run.epochs if line.scores), default=None),
     }
 
 
@@ -90,16 +69,16 @@ def architecture_strip(
         ConfigError: for an unknown learner or a negative number of dendrites.
     """
     learners = _learners(learning)
-    title = with_data("Who is learning", data)
+    title = style.with_data("Who is learning", data)
     many = _most(layers)
     rows = max(many, room)
     height = _TOP + 12 + _ROW * rows + _BODY + 44 + (78 if scores is not None else 0)
     if not layers:
-        return message(title, _NO_LAYERS, height)
+        return style.message(title, _NO_LAYERS, height)
     alt = describe_architecture_strip(layers, learning, scores, data=data)
-    figure = frame(height, title, alt=alt)
+    figure = style.frame(height, title, alt=alt)
     tall = height - _TOP - 44
-    axes = panel(figure, _LEFT, _TOP, WIDTH - _LEFT - _RIGHT, tall)
+    axes = style.panel(figure, _LEFT, _TOP, style.WIDTH - _LEFT - _RIGHT, tall)
     axes.set_axis_off()
     axes.set(xlim=(-0.5, max(len(layers), 4) - 0.5), ylim=(0, tall))  # x counts layers, y counts pixels
     _draw_rows(axes, layers, learners, many, tall - _ROW * rows - _BODY)
@@ -125,7 +104,7 @@ def describe_architecture_strip(
     """The state that `architecture_strip` shows, in words."""
     learners = _learners(learning)
     if not layers:
-        return f"{with_data('Who is learning', data)}. {_NO_LAYERS}"
+        return f"{style.with_data('Who is learning', data)}. {_NO_LAYERS}"
     many = [int(layer.get("dendrites", 0)) for layer in layers.values()]
     counts = f"{many[0]}" if len(set(many)) == 1 else f"{min(many)} to {max(many)}"
     state = f"{len(layers)} layers with {counts} dendrite{'' if counts == '1' else 's'} per neuron"
@@ -136,9 +115,18 @@ def describe_architecture_strip(
     elif "newest dendrites" in learners and "dendrites" in rest:
         rest = ["neurons", "older dendrites"] if max(many) > 1 else ["neurons"]
     frozen = f"; the {' and the '.join(rest)} are frozen" if rest else ""
-    mean = mean_score({"scores": scores}) if scores else None
-    said = f" Mean |r| over the layers is {mean:.4f}." if mean is not None else ""
-    return f"{with_data('Network', data)}: {state}. The {who} learn{frozen}.{said}"
+    said = f" Mean |r| over the layers is {sum(scores.values()) / len(scores):.4f}." if scores else ""
+    return f"{style.with_data('Network', data)}: {state}. The {who} learn{frozen}.{said}"
+
+
+def layer_groups(layers: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Neighbouring layers with the same first two name parts: (name, first index, last index)."""
+    groups: list[tuple[str, int, int]] = []
+    for index, layer in enumerate(layers):
+        name = ".".join(layer.split(".")[:2])
+        first = groups.pop()[1] if groups and groups[-1][0] == name else index
+        groups.append((name, first, index))
+    return groups
 
 
 def _learners(learning: Collection[str] | str) -> set[str]:
@@ -159,14 +147,14 @@ def _most(layers: Layers) -> int:
 def _draw_rows(axes: Axes, layers: Layers, learners: set[str], many: int, base: float) -> None:
     """The layers' own boxes, and a row of smaller ones for the first, second, … dendrite."""
     counts = [int(layer.get("dendrites", 0)) for layer in layers.values()]
-    _draw_row(axes, "neurons", range(len(counts)), (base, _BODY - 6, 0.8), NEURON, "neurons" in learners)
+    _draw_row(axes, "neurons", range(len(counts)), (base, _BODY - 6, 0.8), style.NEURON, "neurons" in learners)
     for k in range(many):
         own = [i for i, count in enumerate(counts) if count > k]
         low = base + _BODY + _ROW * k
         axes.vlines(own, low - 6, low, color=_FROZEN["edgecolor"], lw=1.2, zorder=0)
         newest = "newest dendrites" in learners and k == many - 1
         word = "dendrite" if many == 1 else f"dendrite {k + 1}"
-        _draw_row(axes, word, own, (low, _ROW - 6, 0.56), DENDRITE, newest or "dendrites" in learners)
+        _draw_row(axes, word, own, (low, _ROW - 6, 0.56), style.DENDRITE, newest or "dendrites" in learners)
 
 
 def _draw_row(
@@ -176,15 +164,15 @@ def _draw_row(
     low, high, wide = size
     state = "learning" if learns else "frozen"
     look = {"facecolor": color} if learns else _FROZEN
-    boxes(axes, [(i - wide / 2, low, wide, high) for i in own], gid=f"{word}:{state}", **look)
+    style.boxes(axes, [(i - wide / 2, low, wide, high) for i in own], gid=f"{word}:{state}", **look)
     _left_words(axes, low + high / 2, f"{word}: {state}", learns)
 
 
 def _score_axis(axes: Axes, layers: Layers, top: float) -> None:
     """Two lines, their numbers and the name of what the bars show; y is in pixels."""
-    axes.hlines([0, _SCORES], -0.5, len(layers) - 0.5, color=LINE, lw=0.7, zorder=0)
+    axes.hlines([0, _SCORES], -0.5, len(layers) - 0.5, color=style.LINE, lw=0.7, zorder=0)
     for value, y in (("0", 0.0), (f"{top:.2g}", float(_SCORES))):
-        _left_words(axes, y, value, False, room=8, size=TINY)
+        _left_words(axes, y, value, False, room=8, size=style.TINY)
     _left_words(axes, _SCORES / 2, "mean |r| (0 to 1)", False, room=30)
 
 
@@ -192,28 +180,26 @@ def _draw_scores(axes: Axes, layers: Layers, scores: Mapping[str, float], unit: 
     """Bars beneath the layers, `unit` pixels for a score of 1."""
     places = [(i - 0.4, 0.0, 0.8, unit * scores[name]) for i, name in enumerate(layers) if name in scores]
     if places:
-        boxes(axes, places, facecolor=DENDRITE, gid="scores")
+        style.boxes(axes, places, facecolor=style.DENDRITE, gid="scores")
         return
     axes.text(
         max(len(layers) - 1, 1) / 2, _SCORES / 2, "measured in dendrite phases only", ha="center", va="center",
-        size=SMALL, color=SOFT, gid="no-scores",
+        size=style.SMALL, color=style.SOFT, gid="no-scores",
     )  # fmt: skip
 
 
-def _left_words(axes: Axes, y: float, words: str, strong: bool, room: float = 11, size: float = SMALL) -> None:
+def _left_words(axes: Axes, y: float, words: str, strong: bool, room: float = 11, size: float = style.SMALL) -> None:
     low, high = axes.get_xlim()
-    x = low - room * (high - low) / (WIDTH - _LEFT - _RIGHT)
-    weight = "bold" if strong else "normal"
-    axes.text(
-        x, y, words, ha="right", va="center", size=size, color=INK if strong else SOFT, weight=weight, gid="state"
-    )
+    x = low - room * (high - low) / (style.WIDTH - _LEFT - _RIGHT)
+    look: dict[str, Any] = {"color": style.INK, "weight": "bold"} if strong else {"color": style.SOFT}
+    axes.text(x, y, words, ha="right", va="center", size=size, gid="state", **look)
 
 
 def _layer_names(axes: Axes, layers: list[str]) -> None:
     """Block numbers beneath the layers and the words before them, such as "features", beneath these."""
     right = axes.get_xlim()[1]
-    pixel = (WIDTH - _LEFT - _RIGHT) / (right + 0.5)
-    look: dict[str, Any] = {"ha": "center", "va": "center", "color": SOFT, "gid": "layer"}
+    pixel = (style.WIDTH - _LEFT - _RIGHT) / (right + 0.5)
+    look: dict[str, Any] = {"ha": "center", "va": "center", "color": style.SOFT, "gid": "layer"}
     outer: list[tuple[str, int, int]] = []
     free = -1.0  # where the next number may begin, in layers
     for name, first, last in layer_groups(layers):
@@ -222,17 +208,17 @@ def _layer_names(axes: Axes, layers: list[str]) -> None:
             outer[-1] = (word, outer[-1][1], last)
         else:
             outer.append((word, first, last))
-        half = text_width(number, TINY) / 2 / pixel
+        half = style.text_width(number, style.TINY) / 2 / pixel
         if number and half <= (last - first + 1) / 2 + 2 / pixel and (first + last) / 2 - half >= free:
-            axes.text((first + last) / 2, -9, number, size=TINY, **look)
+            axes.text((first + last) / 2, -9, number, size=style.TINY, **look)
             free = (first + last) / 2 + half + 4 / pixel
     lines = [[(first - 0.35, -18), (last + 0.35, -18)] for _, first, last in outer]
-    axes.add_collection(LineCollection(lines, colors=LINE, linewidths=1.4, clip_on=False), autolim=False)
+    axes.add_collection(LineCollection(lines, colors=style.LINE, linewidths=1.4, clip_on=False), autolim=False)
     end = -0.5
     for word, first, last in outer:
-        half = text_width(word, SMALL) / 2 / pixel
+        half = style.text_width(word, style.SMALL) / 2 / pixel
         middle = min((first + last) / 2, right + 16 / pixel - half)  # may reach a little beyond the last layer
         if middle - half >= end:
-            axes.text(middle, -26, word, size=SMALL, **look)
+            axes.text(middle, -26, word, size=style.SMALL, **look)
             end = middle + half + 8 / pixel
     _left_words(axes, -26, "layers, input → output", False, room=14)

@@ -1,17 +1,17 @@
-"""Networks and arms side by side: parameters by part, and paired differences of test errors."""
+"""Networks and arms side by side: parameters by part, and paired gains in test error."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.textpath import TextPath
 
+from perfteach.compare import Gain, gains
 from perfteach.errors import ConfigError
-from perfteach.metrics import Interval, paired_interval
-from perfteach.plots.record import listed
 from perfteach.plots.style import (
     BLUE,
     BROWN,
@@ -31,6 +31,7 @@ from perfteach.plots.style import (
     grid_lines,
     key,
     light_ticks,
+    listed,
     message,
     name_axes,
     panel,
@@ -144,7 +145,7 @@ def _totals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
 
 
 def paired_differences(results: Mapping[str, Mapping[int, float]], control: str, *, data: str = "") -> Picture:
-    """Each arm's test error minus the control's, seed by seed, with the mean and its 95 % interval.
+    """What each arm gains on the control in points of test error, seed by seed, with the mean and its 95 % interval.
 
     Args:
         results: arm → {seed: test accuracy in percent}. Only seeds that the control has too are compared.
@@ -154,31 +155,30 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
     Raises:
         ConfigError: when the control is not among the results, or an accuracy lies outside 0 to 100.
     """
-    title = with_data(f"Test error compared with {control}", data)
-    pairs = _paired(results, control)
-    if not any(pairs.values()):
+    title = with_data(f"Gain over {control}", data)
+    found = gains(results, control)
+    if not any(gain.points for gain in found.values()):
         return message(title, f"No arm shares a seed with {control}, so there is nothing to compare.", 240)
-    height = 138 + 44 * len(pairs)
-    note = "small: one seed; large: mean with its 95 % interval; left of the line the arm makes fewer errors"
+    height = 138 + 44 * len(found)
+    note = "small: one seed; large: mean with its 95 % interval; right of the line the arm makes fewer errors"
     figure = frame(height, title, note, alt=describe_paired_differences(results, control, data=data))
-    (names, left), right = _row_names(pairs), 222
+    (names, left), right = _row_names(found), 222
     axes = panel(figure, left, 78, WIDTH - left - right, height - 78 - 50)
-    axes.set_ylim(len(pairs) - 0.5, -0.5)
-    light_ticks(axes, "y", range(len(pairs)), names, TEXT, INK)
-    words = f"← fewer errors     test error minus that of {control} (percentage points)     more errors →"
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    light_ticks(axes, "y", range(len(found)), names, TEXT, INK)
+    words = f"← more errors     gain over {control} in test error (percentage points)     fewer errors →"
     name_axes(axes, words, pads=(19, 0))
-    figure.keep(title, list(pairs))
-    reach = [0.0]
-    for row, (arm, differences) in enumerate(pairs.items()):
-        values = list(differences.values())
-        interval = difference_interval(values)
-        _draw_pairs(axes, row, arm, arm_look(arm, list(results)), values, interval)
-        reach += [*values, *((interval.low, interval.high) if interval else ())]
+    figure.keep(title, list(found))
+    for row, (arm, gain) in enumerate(found.items()):
+        _draw_gain(axes, row, gain, arm_look(arm, list(results)))
+        text = f"{gain}, {len(gain.points)} seeds" if len(gain.points) > 1 else str(gain)
         axes.annotate(
-            _difference_words(values, interval), (1, row), (10, 0), xycoords=("axes fraction", "data"), va="center",
+            text.replace("-", "−"), (1, row), (10, 0), xycoords=("axes fraction", "data"), va="center",
             textcoords="offset points", size=SMALL, color=INK, annotation_clip=False,
         )  # fmt: skip
     axes.axvline(0, color=INK, lw=1.1, gid="zero", zorder=1)
+    bounds = [side for gain in found.values() for side in gain.interval[1:3] if math.isfinite(side)]
+    reach = [0.0, *bounds, *(value for gain in found.values() for value in gain.points.values())]
     span = max(reach) - min(reach) or 1.0
     axes.set_xlim(min(reach) - 0.06 * span, max(reach) + 0.06 * span)
     ticks = round_numbers(axes.get_xlim(), 6)
@@ -187,64 +187,32 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
     return figure
 
 
-def _draw_pairs(
-    axes: Axes, row: int, arm: str, look: tuple[str, str], values: Sequence[float], interval: Interval | None
-) -> None:
+def _draw_gain(axes: Axes, row: int, gain: Gain, look: tuple[str, str]) -> None:
     """An arm's row: its seeds, and above them their mean with its interval."""
-    color, marker = look
+    (color, marker), values, interval = look, list(gain.points.values()), gain.interval
     axes.plot(
         values, np.full(len(values), row + 0.2), marker, color=color, ms=5, alpha=0.75, mec=PAPER, mew=0.4,
-        gid=f"seeds:{arm}",
+        gid=f"seeds:{gain.arm}",
     )  # fmt: skip
     if len(values) > 1:
-        mean = sum(values) / len(values)
-        axes.plot([mean], [row - 0.12], marker, color=color, ms=9, mec=INK, mew=0.8, gid=f"mean:{arm}", zorder=4)
-    if interval:
-        axes.hlines(row - 0.12, interval.low, interval.high, color=INK, lw=1.8, gid=f"interval:{arm}", zorder=3)
+        at: dict[str, Any] = {"color": INK, "lw": 1.8, "gid": f"interval:{gain.arm}", "zorder": 3}
+        axes.hlines(row - 0.12, interval.low, interval.high, **at)
+        mean: dict[str, Any] = {"color": color, "ms": 9, "mec": INK, "mew": 0.8, "zorder": 4}
+        axes.plot([interval.estimate], [row - 0.12], marker, gid=f"mean:{gain.arm}", **mean)
 
 
 def describe_paired_differences(results: Mapping[str, Mapping[int, float]], control: str, *, data: str = "") -> str:
     """The numbers of `paired_differences` in words."""
-    pairs = _paired(results, control)
-    said = []
-    for arm, differences in pairs.items():
-        values = list(differences.values())
-        said.append(f"{arm} {_difference_words(values, difference_interval(values), long=True)}")
-    start = f"Test error minus that of {control}" + (f" on {data}" if data else "")
-    return f"{start}, in percentage points (below zero is better): {'; '.join(said) or 'no other arm'}."
+    said = [f"{arm} {_in_words(gain)}" for arm, gain in gains(results, control).items()]
+    start = f"Gain over {control}" + (f" on {data}" if data else "")
+    return f"{start}, in percentage points of test error (above zero is better): {'; '.join(said) or 'no other arm'}."
 
 
-def difference_interval(values: Sequence[float]) -> Interval | None:
-    """The 95 % t interval of the mean of paired differences; None for fewer than two pairs."""
-    return paired_interval([0.0] * len(values), list(values)) if len(values) > 1 else None
-
-
-def _paired(results: Mapping[str, Mapping[int, float]], control: str) -> dict[str, dict[int, float]]:
-    """Error differences by arm and seed."""
-    if control not in results:
-        raise ConfigError(f"there is no arm {control!r} to compare with; there are: {', '.join(results) or 'none'}")
-    for arm, seeds in results.items():
-        for accuracy in seeds.values():
-            if not 0 <= accuracy <= 100:
-                raise ConfigError(f"{accuracy:g} ({arm}) is not an accuracy in percent; use numbers from 0 to 100")
-    base = results[control]
-    return {
-        arm: {seed: base[seed] - seeds[seed] for seed in sorted(seeds) if seed in base}
-        for arm, seeds in results.items()
-        if arm != control
-    }
-
-
-def _difference_words(values: Sequence[float], interval: Interval | None, long: bool = False) -> str:
-    count = f"{len(values)} seed{'s' if len(values) != 1 else ''}"
-    if not values:
-        return "no shared seed"
-    if interval is None:
-        return f"{values[0]:+.2f} ({count}, no interval)".replace("-", "−")
-    bounds = f"{interval.low:+.2f} to {interval.high:+.2f}"
-    text = f"{interval.estimate:+.2f} (95 % interval {bounds}, {count})"
-    if not long:
-        text = f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}], {count}"
+def _in_words(gain: Gain) -> str:
+    if len(gain.points) < 2:
+        return str(gain).replace("-", "−") if gain.points else "no shared seed"
+    middle, low, high, _ = gain.interval
+    text = f"{middle:+.2f} (95 % interval {low:+.2f} to {high:+.2f}, {len(gain.points)} seeds)"
     return text.replace("-", "−")
 
 

@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
 from perfteach.errors import ConfigError
-from perfteach.plots.record import listed
-from perfteach.plots.style import (
-    INK,
-    PAPER,
-    SMALL,
-    SOFT,
-    WIDTH,
-    Picture,
-    arm_look,
-    frame,
-    grid_lines,
-    light_ticks,
-    message,
-    name_axes,
-    panel,
-    round_numbers,
-    short,
-    short_tick,
-    text_width,
-    with_data,
-)
+from perfteach.plots import style
+from perfteach.plots.style import Picture
 
+Point = Mapping[str, Any]
 HEIGHT = 440  # pixels
 
 
-def pareto(
-    points: Sequence[Mapping[str, Any]], limit: int | None = None, *, data: str = "", design: int | None = None
-) -> Picture:
+def pareto(points: Sequence[Point], limit: int | None = None, *, data: str = "", design: int | None = None) -> Picture:
     """Test error against total parameters; the networks that no smaller one beats are ringed and joined by a stair.
+
+    Points of the same name and arm are seeds of one network: they are drawn small, and their mean stands for them.
 
     Args:
         points: each with "name", "parameters" (total, dendrites counted), "accuracy" (test, percent) and "arm".
@@ -48,67 +32,47 @@ def pareto(
     Raises:
         ConfigError: when a point lacks one of these or its values are impossible.
     """
-    title = with_data("Test error against total parameters", data)
-    _check_points(points)
+    title = style.with_data("Test error against total parameters", data)
+    points = _checked(points)
     if not points:
-        return message(title, "No network was given.", HEIGHT)
+        return style.message(title, "No network was given.", HEIGHT)
+    means, arms = _seed_means(points), list(dict.fromkeys(point["arm"] for point in points))
     note = "ringed: no network with as few parameters makes fewer errors; every dendrite counted"
-    figure = frame(HEIGHT, title, note, alt=describe_pareto(points, limit, data=data, design=design))
-    axes = panel(figure, 62, 96, WIDTH - 62 - 24, HEIGHT - 96 - 48)
-    sizes, errors = [p["parameters"] for p in points], [100 - p["accuracy"] for p in points]
-    pad = 0.14 * (max(errors) - min(errors)) or 1.0
-    axes.set_ylim(min(errors) - pad, max(errors) + pad)
-    numbers = _log_axis(axes, [*sizes, *([limit] if limit else []), *_half_decades(design)])
-    light_ticks(axes, "x", numbers, [short_tick(size) for size in numbers])
-    grid_lines(axes, numbers, "x")
-    numbers = round_numbers(axes.get_ylim(), 8)
-    light_ticks(axes, "y", numbers)
-    grid_lines(axes, numbers)
-    front = pareto_front(points)
-    axes.step(
-        [p["parameters"] for p in front], [100 - p["accuracy"] for p in front], where="post", color=SOFT, lw=1.0,
-        ls=(0, (4, 2)), gid="front", zorder=2,
-    )  # fmt: skip
-    arms = list(dict.fromkeys(p["arm"] for p in points))
-    for arm in arms:
-        color, marker = arm_look(arm, arms)
-        mine = [i for i, p in enumerate(points) if p["arm"] == arm]
-        axes.plot(
-            [sizes[i] for i in mine], [errors[i] for i in mine], marker, color=color, ms=8, mec=PAPER, mew=0.8,
-            gid=f"arm:{arm}", zorder=3, label=arm,
-        )  # fmt: skip
-    axes.plot(
-        [p["parameters"] for p in front], [100 - p["accuracy"] for p in front], "o", mfc="none", mec=INK, ms=13,
-        mew=1.1, gid="ring", zorder=3,
-    )  # fmt: skip
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=len(arms), frameon=False, fontsize=SMALL, labelcolor=SOFT,
-        handletextpad=0.1, columnspacing=1.2, borderaxespad=0.2, markerscale=0.8,
-    )  # fmt: skip
+    if len(means) < len(points):
+        note = "large: mean of seeds; small: one seed; ringed: no mean as small is lower; every dendrite counted"
+    figure = style.frame(HEIGHT, title, note, alt=describe_pareto(points, limit, data=data, design=design))
+    top = 62 + style.legend_rows(arms)
+    axes = style.panel(figure, 66, top, style.WIDTH - 66 - 24, HEIGHT - top - 48)
+    _axes(axes, points, limit, design)
+    _draw_points(axes, points, arms)
+    style.name_axes(axes, "total parameters (number, logarithmic)", "test error (%)", pads=(19, 33))
     if limit is not None:
-        _mark(axes, limit, f"limit {short(limit)}", lw=1.1, ls=(0, (1, 2)), gid="limit")
-    _name_points(axes, points)
-    name_axes(axes, "total parameters (number, logarithmic)", "test error (%)", pads=(19, 30))
-    figure.keep([dict(point) for point in points], limit, data, axes.get_xlim())
+        _mark(axes, limit, f"limit {style.short(limit)}", lw=1.1, ls=(0, (1, 2)), gid="limit")
+    _name_points(axes, means)
+    figure.keep(points, limit, data, axes.get_xlim())
     if design is not None:
         _mark(axes, design, "this design", lw=1.6, gid="design", zorder=5)
     return figure
 
 
 def describe_pareto(
-    points: Sequence[Mapping[str, Any]], limit: int | None = None, *, data: str = "", design: int | None = None
+    points: Sequence[Point], limit: int | None = None, *, data: str = "", design: int | None = None
 ) -> str:
     """The numbers of `pareto` in words."""
-    _check_points(points)
+    points = _checked(points)
     if not points:
         return "No network was given."
+    means = _seed_means(points)
     front = [
-        f"{p['name']} ({p['parameters']:,} parameters, {100 - p['accuracy']:.2f} % error)" for p in pareto_front(points)
+        f"{p['name']} ({p['parameters']:,} parameters, {p['error']:.2f} % error"
+        + (f", mean of {p['seeds']} seeds)" if p["seeds"] > 1 else ")")
+        for p in pareto_front(means)
     ]
     many = f"{len(points)} network{'s' if len(points) > 1 else ''}"
+    which = "those" if len(means) == len(points) else "the means over seeds"
     text = (
         f"Test error against total parameters of {many}{' on ' + data if data else ''}; "
-        f"those that no smaller one beats: {listed(front, most=6)}."
+        f"{which} that no smaller one beats: {style.listed(front, most=6)}."
     )
     if limit is not None:
         within = sum(p["parameters"] <= limit for p in points)
@@ -118,22 +82,72 @@ def describe_pareto(
     return text
 
 
-def pareto_front(points: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def pareto_front(points: Iterable[Point]) -> list[Point]:
     """The points that no other beats: from the smallest on, each with fewer errors than all smaller ones."""
-    front: list[Mapping[str, Any]] = []
+    front: list[Point] = []
     for point in sorted(points, key=lambda p: (p["parameters"], -p["accuracy"])):
         if not front or point["accuracy"] > front[-1]["accuracy"]:
             front.append(point)
     return front
 
 
-def _check_points(points: Sequence[Mapping[str, Any]]) -> None:
+def _seed_means(points: Iterable[Point]) -> list[Point]:
+    """One point for each name and arm, with the mean size, accuracy and error of its seeds, and how many they are."""
+    seeds: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        seeds.setdefault((point["name"], point["arm"]), []).append(point)
+    means: list[Point] = []
+    for (name, arm), own in seeds.items():
+        mean = {key: fmean(point[key] for point in own) for key in ("parameters", "accuracy", "error")}
+        means.append({**mean, "parameters": round(mean["parameters"]), "name": name, "arm": arm, "seeds": len(own)})
+    return means
+
+
+def _checked(points: Iterable[Point]) -> list[Point]:
+    """The points, each with its "error" in percent."""
+    checked: list[Point] = []
     for point in points:
         missing = {"name", "parameters", "accuracy", "arm"} - set(point)
         if missing:
             raise ConfigError(f"a point lacks {sorted(missing)[0]!r}; each needs name, parameters, accuracy and arm")
         if point["parameters"] < 1 or not 0 <= point["accuracy"] <= 100:
             raise ConfigError(f"{point['name']}: parameters must be at least 1 and accuracy lie between 0 and 100")
+        checked.append({**point, "error": 100 - point["accuracy"]})
+    return checked
+
+
+def _draw_points(axes: Axes, points: Sequence[Point], arms: Sequence[str]) -> None:
+    """Means over seeds with the stair and the rings of their front, the seeds behind them, and a legend of the arms."""
+    import pandas as pd
+    import seaborn as sns
+
+    means, looks = _seed_means(points), {arm: style.arm_look(arm, arms) for arm in arms}
+    how: dict[str, Any] = {"x": "parameters", "y": "error", "hue": "arm", "style": "arm", "hue_order": arms, "ax": axes}
+    how |= {"palette": {arm: color for arm, (color, _) in looks.items()}, "style_order": arms}
+    how |= {"markers": {arm: marker for arm, (_, marker) in looks.items()}}
+    if len(means) < len(points):
+        sns.scatterplot(
+            pd.DataFrame(points), s=16, alpha=0.6, linewidth=0, legend=False, gid="seeds", zorder=2.2, **how
+        )
+    sns.scatterplot(pd.DataFrame(means), s=72, edgecolor=style.PAPER, linewidth=0.8, gid="means", zorder=3, **how)
+    style.arm_legend(axes, arms, handle=0.8)
+    front = pareto_front(means)
+    at = [point["parameters"] for point in front], [point["error"] for point in front]
+    axes.step(*at, where="post", color=style.SOFT, lw=1.0, ls=(0, (4, 2)), gid="front", zorder=2)
+    axes.plot(*at, "o", mfc="none", mec=style.INK, ms=13, mew=1.1, gid="ring", zorder=3)
+
+
+def _axes(axes: Axes, points: Sequence[Point], limit: int | None, design: int | None) -> None:
+    """Limits, round numbers and names of both axes."""
+    errors = [point["error"] for point in points]
+    pad = 0.14 * (max(errors) - min(errors)) or 1.0
+    axes.set_ylim(min(errors) - pad, max(errors) + pad)
+    sizes = _log_axis(axes, [*(p["parameters"] for p in points), *([limit] if limit else []), *_half_decades(design)])
+    style.light_ticks(axes, "x", sizes, [style.short_tick(size) for size in sizes])
+    style.grid_lines(axes, sizes, "x")
+    numbers = style.round_numbers(axes.get_ylim(), 6)
+    style.light_ticks(axes, "y", numbers)
+    style.grid_lines(axes, numbers)
 
 
 def _log_axis(axes: Axes, sizes: Sequence[float]) -> list[float]:
@@ -157,47 +171,35 @@ def _half_decades(design: int | None) -> list[float]:
 
 def _mark(axes: Axes, size: int, word: str, **look: Any) -> None:
     """A line across the axes at a number of parameters, with a word at its foot where there is more room."""
-    axes.axvline(size, color=INK, **{"zorder": 1, **look})
+    axes.axvline(size, color=style.INK, **{"zorder": 1, **look})
     low, high = axes.get_xlim()
     side = -1 if size > (low * high) ** 0.5 else 1
     axes.annotate(
-        word, (size, 0), (4 * side, 5), xycoords=("data", "axes fraction"), textcoords="offset points", size=SMALL,
-        color=INK, ha="left" if side > 0 else "right", zorder=look.get("zorder", 2),
+        word, (size, 0), (4 * side, 5), xycoords=("data", "axes fraction"), textcoords="offset points",
+        size=style.SMALL, color=style.INK, ha="left" if side > 0 else "right", zorder=look.get("zorder", 2),
         weight="bold" if look["gid"] == "design" else "normal",
     )  # fmt: skip
 
 
-def _name_points(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
-    """Write each name once beside its first point, where it covers neither a point nor another name."""
+def _name_points(axes: Axes, points: Sequence[Point]) -> None:
+    """Write each name beside its point, where it covers neither a point nor another name."""
     place = axes.get_position()
-    wide, high = place.width * WIDTH, place.height * HEIGHT
+    wide, high = place.width * style.WIDTH, place.height * HEIGHT
     (left, right), (low, top) = np.log(axes.get_xlim()), axes.get_ylim()
-
-    def pixels(point: Mapping[str, Any]) -> tuple[float, float]:
-        x = (np.log(point["parameters"]) - left) / (right - left) * wide
-        return float(x), (100 - point["accuracy"] - low) / (top - low) * high
-
-    spots = [pixels(point) for point in points]
-    taken = [(x - 8, y - 8, x + 8, y + 8) for x, y in spots]
-    named: set[str] = set()
-    for point, (x, y) in zip(points, spots, strict=True):
-        if point["name"] in named:
-            continue
-        named.add(point["name"])
-        length = text_width(point["name"], SMALL)
+    x = (np.log([point["parameters"] for point in points]) - left) / (right - left) * wide
+    y = (np.array([point["error"] for point in points]) - low) / (top - low) * high
+    taken = [Bbox([(px - 8, py - 8), (px + 8, py + 8)]) for px, py in zip(x, y, strict=True)]
+    for point, px, py in zip(points, x, y, strict=True):
+        length = style.text_width(point["name"], style.SMALL)
         for dx, dy, ha in ((14, 0, "left"), (-14, 0, "right"), (0, 17, "center"), (0, -17, "center"), (9, 15, "left")):
-            x0 = x + dx - {"left": 0.0, "right": length, "center": length / 2}[ha]
-            box = (x0, y + dy - 6, x0 + length, y + dy + 6)
-            inside = box[0] >= 0 and box[2] <= wide and box[1] >= 0 and box[3] <= high
-            if inside and not any(_overlap(box, other) for other in taken):
+            start = px + dx - {"left": 0.0, "right": length, "center": length / 2}[ha]
+            box = Bbox([(start, py + dy - 6), (start + length, py + dy + 6)])
+            inside = box.x0 >= 0 and box.x1 <= wide and box.y0 >= 0 and box.y1 <= high
+            if inside and not box.count_overlaps(taken):
                 taken.append(box)
                 axes.annotate(
-                    point["name"], (point["parameters"], 100 - point["accuracy"]), (dx * 0.72, dy * 0.72), ha=ha,
-                    textcoords="offset points", va="center", size=SMALL, color=INK, gid="name", zorder=2.5,
-                    bbox={"facecolor": PAPER, "lw": 0, "pad": 0.4},
+                    point["name"], (point["parameters"], point["error"]), (dx * 0.72, dy * 0.72), ha=ha,
+                    textcoords="offset points", va="center", size=style.SMALL, color=style.INK, gid="name", zorder=2.5,
+                    bbox={"facecolor": style.PAPER, "lw": 0, "pad": 0.4},
                 )  # fmt: skip
                 break
-
-
-def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -9,20 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from perfteach.errors import ConfigError, DataError
-from perfteach.plots.style import (
-    INK,
-    PAPER,
-    SMALL,
-    SOFT,
-    TINY,
-    WIDTH,
-    Picture,
-    frame,
-    message,
-    name_axes,
-    panel,
-    with_data,
-)
+from perfteach.plots import style
+from perfteach.plots.style import Picture
 
 Labels = Sequence[int] | np.ndarray | Tensor
 WRONG = "#a84300"
@@ -41,34 +29,33 @@ def confusion(labels: Labels, predicted: Labels, classes: Sequence[str], *, data
     Raises:
         ConfigError: different lengths, or a label without a name.
     """
+    import pandas as pd
+    import seaborn as sns
+
     counts, names = _confusion(labels, predicted, classes)
-    title = with_data("Which class is taken for which", data)
+    title = style.with_data("Which class is taken for which", data)
     total = int(counts.sum())
     if not total:
-        return message(title, "There are no predictions to show.", 560)
-    note = f"{_confusion_error(counts):.2f} % error on {total:,} images; numbers count images"
-    figure = frame(600, title, note, alt=describe_confusion(labels, predicted, classes, data=data))
-    axes = panel(figure, 128, 72, 560, 436)
-    shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100, aspect="auto", gid="shares")
-    if len(classes) <= 20:
-        for row, column in zip(*np.nonzero(counts), strict=True):
-            dark = shares[row, column] > 55
-            axes.text(
-                column, row, f"{counts[row, column]:,}", ha="center", va="center_baseline", gid="count",
-                size=SMALL if len(classes) <= 12 else TINY - 1, color=PAPER if dark else INK,
-            )  # fmt: skip
-    step = max(1, -(-len(names) // 40))
-    short = [name if len(name) <= 15 else name[:14] + "…" for name in names]
-    axes.set_xticks(range(0, len(names), step), short[::step], rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(0, len(classes), step), short[: len(classes) : step])
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, labelsize=SMALL, labelcolor=INK)
-    name_axes(axes, "class that the network gives", "true class")
-    scale = figure.colorbar(picture, cax=panel(figure, 712, 72, 12, 436))
-    scale.outline.set_visible(False)
-    scale.ax.tick_params(colors=SOFT, labelsize=SMALL, length=0)
-    scale.set_label("share of the true class (%)", size=SMALL, color=SOFT)
+        return style.message(title, "There are no predictions to show.", 560)
+    few, step = len(classes) <= 20, -(-len(names) // 28)  # room for a number in every cell, and for every so many names
+    note = f"{_confusion_error(counts):.2f} % error on {total:,} images" + "; numbers count images" * few
+    figure = style.frame(600, title, note, alt=describe_confusion(labels, predicted, classes, data=data))
+    axes, scale = style.panel(figure, 128, 72, 560, 436), style.panel(figure, 712, 72, 12, 436)
+    short = [name if len(name) <= 12 else name[:11] + "…" for name in names]
+    shares = pd.DataFrame(100 * counts / np.maximum(counts.sum(1, keepdims=True), 1), short[: len(classes)], short)
+    written = [[f"{count:,}" if count else "" for count in row] for row in counts]
+    sns.heatmap(
+        shares, vmin=0, vmax=100, cmap="Blues", annot=written if few else None, fmt="", linewidths=0.5 * few,
+        annot_kws={"size": style.SMALL if len(classes) <= 12 else style.TINY - 1, "gid": "count"}, gid="shares",
+        xticklabels=step, yticklabels=step, ax=axes, cbar_ax=scale, cbar_kws={"label": "share of the true class (%)"},
+    )  # fmt: skip
+    for word in axes.get_xticklabels():
+        word.set(rotation=40, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0, labelsize=style.SMALL, labelcolor=style.INK)
+    axes.tick_params("y", labelrotation=0)
+    scale.tick_params(length=0, labelsize=style.SMALL, labelcolor=style.SOFT)
+    scale.yaxis.label.set(size=style.SMALL, color=style.SOFT)
+    style.name_axes(axes, "class that the network gives", "true class")
     return figure
 
 
@@ -124,36 +111,32 @@ def example_predictions(
     if len(pixels) != len(true):
         raise ConfigError(f"there are {len(pixels)} images and {len(true)} labels; there must be as many of each")
     if not len(pixels):
-        return message(title, "There are no images to show.", 300)
+        return style.message(title, "There are no images to show.", 300)
     shown = min(len(pixels), _MOST)
     columns = min(shown, 5 if shown <= 5 else 7 if shown <= 14 else 10)
     rows = -(-shown // columns)
-    side = min((WIDTH - 32) // columns - 8, 130)
-    cell_wide, cell_high = (WIDTH - 32) / columns, side + 46
-    right = int((true == given).sum())
-    height = int(80 + rows * cell_high)
-    note = f"{right} of {len(true)} right" + (f"; the first {shown} are shown" if shown < len(true) else "")
-    figure = frame(height, title, note, alt=describe_example_predictions(images, labels, predicted, classes, title))
-    axes = panel(figure, 16, 72, WIDTH - 32, int(rows * cell_high))
-    axes.set(xlim=(0, WIDTH - 32), ylim=(rows * cell_high, 0))
-    axes.set_axis_off()
+    cell = (style.WIDTH - 32) / columns
+    side = min(int(cell) - 8, 130)
+    note = f"{int((true == given).sum())} of {len(true)} right"
+    note += f"; the first {shown} are shown" if shown < len(true) else ""
+    alt = describe_example_predictions(images, labels, predicted, classes, title)
+    figure = style.frame(80 + rows * (side + 46), title, note, alt=alt)
     for index in range(shown):
-        x = (index % columns) * cell_wide + (cell_wide - side) / 2
-        y = (index // columns) * cell_high
-        place = (x, x + side, y + side, y)
-        axes.imshow(pixels[index], extent=place, interpolation="nearest", aspect="auto", gid=f"image:{index}")
+        row, column = divmod(index, columns)
+        axes = style.panel(figure, round(16 + (column + 0.5) * cell - side / 2), 72 + row * (side + 46), side, side)
+        axes.set_axis_off()
+        axes.imshow(pixels[index], interpolation="nearest", aspect="auto", gid=f"image:{index}")
         good = true[index] == given[index]
-        room = int(cell_wide / 6.6)
+        room = int(cell / 7)
         lines = [("✓ " if good else "✗ ") + _name(given[index], classes)]
         lines += [] if good else [f"is {_name(true[index], classes)}"]
         for line, text in enumerate(lines):
-            words = text if len(text) <= room else text[: room - 1] + "…"
-            axes.text(
-                x + side / 2, y + side + 11 + 14 * line, words, size=SMALL, ha="center", va="center",
-                gid="true" if line else "given", color=SOFT if line else INK if good else WRONG,
+            axes.annotate(
+                text if len(text) <= room else text[: room - 1] + "…", (0.5, 0), (0, -8 - 10 * line), ha="center",
+                va="center", xycoords="axes fraction", textcoords="offset points", size=style.SMALL,
+                gid="true" if line else "given", color=style.SOFT if line else style.INK if good else WRONG,
                 weight="normal" if line else "bold",
             )  # fmt: skip
-    axes.set(xlim=(0, WIDTH - 32), ylim=(rows * cell_high, 0))
     return figure
 
 

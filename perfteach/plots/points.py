@@ -12,29 +12,17 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from perfteach.data.points import PointData, Points
 from perfteach.dendrites import dendrite_counts, remove_dendrites
 from perfteach.errors import ConfigError
 from perfteach.metrics import eval_mode
-from perfteach.plots.record import marked
-from perfteach.plots.style import (
-    BLUE,
-    GREEN,
-    INK,
-    ORANGE,
-    PAPER,
-    PINK,
-    SMALL,
-    SOFT,
-    TEXT,
-    frame,
-    light_axes,
-    name_axes,
-    panel,
-    quiet,
-)
-from perfteach.points import PointData, Points
+from perfteach.plots import style
+from perfteach.runs import marked
 
-CLASS_LOOKS = ((BLUE, "o", "#cfe3f1"), (ORANGE, "^", "#fae3bf"), (GREEN, "s", "#c9e8de"), (PINK, "D", "#f3e0ee"))
+CLASS_LOOKS = (  # colour, marker, tint
+    (style.BLUE, "o", "#cfe3f1"), (style.ORANGE, "^", "#fae3bf"), (style.GREEN, "s", "#c9e8de"),
+    (style.PINK, "D", "#f3e0ee"),
+)  # fmt: skip
 _GRID = 200  # points along each side of the map; each is a true output of the network
 
 
@@ -63,9 +51,10 @@ def decision_boundary(
     alone = ax is None
     if ax is None:
         alt = describe_decision_boundary(model, data, without_dendrites, split=split)
-        figure: Figure = frame(500, f"Decision boundary: {_title(data)}", _state(many, without_dendrites), alt=alt)
-        ax = panel(figure, 66, 72, 372, 372)
-    quiet(ax)
+        title = f"Decision boundary: {_title(data)}"
+        figure: Figure = style.frame(500, title, _state(many, without_dendrites), alt=alt)
+        ax = style.panel(figure, 66, 72, 372, 372)
+    style.quiet(ax)
     low, high = _extent(data)
     classes = _classes(model, low, high)
     ax.imshow(
@@ -75,16 +64,16 @@ def decision_boundary(
     for label, name in enumerate(data.classes):
         color, marker, _ = CLASS_LOOKS[label]
         mine = points.inputs[points.labels == label].numpy()
-        look: dict[str, Any] = {"color": color, "ms": 3.6, "mec": PAPER, "mew": 0.4}
+        look: dict[str, Any] = {"color": color, "ms": 3.6, "mec": style.PAPER, "mew": 0.4}
         ax.plot(mine[:, 0], mine[:, 1], marker, gid=f"class:{label}", label=name, **look)
     ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     if alone:
-        light_axes(ax, "first input (no unit)", "second input (no unit)", room=30)
+        style.light_axes(ax, "first input (no unit)", "second input (no unit)", room=30)
         _side_notes(cast(Figure, ax.figure), ax, data, points, split, error)
     else:  # axes of the reader's own keep ticks that follow when they are zoomed
-        name_axes(ax, "first input (no unit)", "second input (no unit)")
+        style.name_axes(ax, "first input (no unit)", "second input (no unit)")
         words = f"{_state(many, without_dendrites)}: {split} error {error:.1f} %\n{_title(data)}"
-        ax.set_title(words, size=TEXT, color=INK, loc="left", linespacing=1.4)
+        ax.set_title(words, size=style.TEXT, color=style.INK, loc="left", linespacing=1.4)
     return cast(Figure, ax.figure)
 
 
@@ -110,17 +99,17 @@ def describe_decision_boundary(
 
 
 def _side_notes(figure: Figure, axes: Axes, data: PointData, points: Points, split: str, error: float) -> None:
-    figure.text(0.6, 0.78, f"{error:.1f} %", size=26, color=INK, va="baseline", gid="error")
+    figure.text(0.6, 0.78, f"{error:.1f} %", size=26, color=style.INK, va="baseline", gid="error")
     words = f"of the {len(points)} {split} points\nare on the wrong side"
-    figure.text(0.6, 0.735, words, size=TEXT, color=SOFT, va="top", linespacing=1.5)
+    figure.text(0.6, 0.735, words, size=style.TEXT, color=style.SOFT, va="top", linespacing=1.5)
     legend = axes.legend(
-        loc="upper left", bbox_to_anchor=(0.59, 0.62), bbox_transform=figure.transFigure, frameon=False, fontsize=TEXT,
-        labelcolor=INK, markerscale=1.8, handletextpad=0.4, title="true class", alignment="left",
-        title_fontproperties={"size": SMALL},
+        loc="upper left", bbox_to_anchor=(0.59, 0.62), bbox_transform=figure.transFigure, frameon=False,
+        fontsize=style.TEXT, labelcolor=style.INK, markerscale=1.8, handletextpad=0.4, title="true class",
+        alignment="left", title_fontproperties={"size": style.SMALL},
     )  # fmt: skip
-    legend.get_title().set_color(SOFT)
+    legend.get_title().set_color(style.SOFT)
     text = "The tint of the ground is the class\nthat the network gives each point."
-    figure.text(0.6, 0.36, text, size=TEXT, color=SOFT, va="top", linespacing=1.5)
+    figure.text(0.6, 0.36, text, size=style.TEXT, color=style.SOFT, va="top", linespacing=1.5)
 
 
 def _state(many: int, without: bool) -> str:

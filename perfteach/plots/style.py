@@ -24,44 +24,25 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox, ScaledTranslation, TransformedBbox
 
+from perfteach.arms import EVERY_ARM
+
 WIDTH = 800  # pixels at DPI, which the text sizes below are made for
 DPI = 100
 
-# Seaborn's "colorblind" palette; written out because importing seaborn takes seconds and these are all it would give.
+# Seaborn's "colorblind" palette, written out because importing seaborn takes seconds; a slider's figures do without it.
 BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, YELLOW, SKY = PALETTE = (
-    "#0173b2",
-    "#de8f05",
-    "#029e73",
-    "#d55e00",
-    "#cc78bc",
-    "#ca9161",
-    "#fbafe4",
-    "#949494",
-    "#ece133",
-    "#56b4e9",
-)
+    "#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9",
+)  # fmt: skip
 INK, SOFT, LINE, PAPER = "#1f2933", "#5b6673", "#d9dee4", "#ffffff"
 NEURON, DENDRITE = BLUE, ORANGE  # the two phases, in every figure
 SCALE = "viridis"  # for |r|: perceptually even and readable without red and green
 
 TITLE, TEXT, SMALL, TINY = 11.5, 9.0, 8.0, 7.0  # points
 
-# Each arm of the study looks the same in every figure.
-ARMS = {
-    "baseline": (GREY, "o"),
-    "same-epochs": (INK, "s"),
-    "wider": (BROWN, "D"),
-    "random": (PINK, "v"),
-    "shuffled": (RED, "^"),
-    "thawed": (GREEN, "P"),
-    "gradient": (BLUE, "X"),
-    "perforated": (ORANGE, "o"),
-    "wider-macs": (BROWN, "d"),
-    "thawed-random": (GREEN, "p"),
-    "relu": (SKY, "h"),
-    "early": (PINK, "<"),
-    "early-relu": (SKY, ">"),
-}
+NAMED = {  # the colours of the table of arms
+    "blue": BLUE, "orange": ORANGE, "green": GREEN, "red": RED, "pink": PINK, "brown": BROWN, "grey": GREY, "sky": SKY,
+    "ink": INK,
+}  # fmt: skip
 
 
 class Picture(Figure):
@@ -138,8 +119,13 @@ def quiet(axes: Axes) -> None:
 
 def name_axes(axes: Axes, x: str = "", y: str = "", pads: tuple[float, float] = (5, 6)) -> None:
     """Axis labels, with their units; `pads` are their distances from the ticks in points."""
-    axes.set_xlabel(x, size=TEXT, color=SOFT, labelpad=pads[0])
-    axes.set_ylabel(y, size=TEXT, color=SOFT, labelpad=pads[1])
+    look: dict[str, Any] = {
+        "size": TEXT,
+        "color": SOFT,
+        "visible": True,
+    }  # seaborn hides those of axes with light ticks
+    axes.set_xlabel(x, labelpad=pads[0], **look)
+    axes.set_ylabel(y, labelpad=pads[1], **look)
 
 
 def light_ticks(
@@ -226,7 +212,7 @@ def scale_numbers(
 
 
 def boxes(axes: Axes, places: Sequence[tuple[float, float, float, float]], **how: Any) -> PathPatch:
-    """Rectangles (x, y, width, height) as one artist; `box_places` reads them back.
+    """Rectangles (x, y, width, height) as one artist.
 
     One compound path, because a collection of hatched boxes takes a hundred times as long to draw.
     """
@@ -235,12 +221,6 @@ def boxes(axes: Axes, places: Sequence[tuple[float, float, float, float]], **how
     patch = PathPatch(Path(corners.reshape(-1, 2), codes), **{"linewidth": 0, **how})
     axes.add_artist(patch)
     return patch
-
-
-def box_places(patch: PathPatch) -> list[tuple[float, float, float, float]]:
-    """The rectangles (x, y, width, height) of an artist made by `boxes`."""
-    corners = np.asarray(patch.get_path().vertices).reshape(-1, 5, 2)
-    return [(float(c[0, 0]), float(c[0, 1]), float(c[2, 0] - c[0, 0]), float(c[2, 1] - c[0, 1])) for c in corners]
 
 
 def key(figure: Figure, entries: Sequence[tuple[str, dict[str, Any]]], top: float, right: int = 16) -> None:
@@ -266,11 +246,37 @@ def fitting(words: Sequence[str], pixels: float, size: float) -> str:
 
 
 def arm_look(arm: str, among: Sequence[str]) -> tuple[str, str]:
-    """Colour and marker of an arm: its own for the study's arms, else by its place among those drawn."""
-    if arm in ARMS:
-        return ARMS[arm]
+    """Colour and marker of an arm: its own for the studies' arms, else by its place among those drawn."""
+    if arm in EVERY_ARM:
+        return NAMED[EVERY_ARM[arm].color], EVERY_ARM[arm].marker
     place = list(among).index(arm) if arm in among else 0
     return PALETTE[place % len(PALETTE)], "osD^vPX"[place % 7]
+
+
+def arm_legend(axes: Axes, names: Sequence[str], handle: float = 2.4) -> None:
+    """Move seaborn's legend above the axes, where it takes `legend_rows(names)` pixels; `handle` is a sample's size."""
+    import seaborn as sns
+
+    look = {"frameon": False, "fontsize": SMALL, "labelcolor": INK, "title": None, "ncols": _legend_columns(names)}
+    spaces = {"columnspacing": 1.2, "borderaxespad": 0.2, "borderpad": 0.2, "handlelength": handle, "labelspacing": 0.3}
+    sns.move_legend(axes, "lower left", bbox_to_anchor=(-0.01, 1.0), **look, **spaces)
+
+
+def legend_rows(names: Sequence[str]) -> int:
+    """Height of a legend of these names in pixels."""
+    return 6 + 16 * -(-len(names) // _legend_columns(names))
+
+
+def _legend_columns(names: Sequence[str]) -> int:
+    widest = max((text_width(name, SMALL) for name in names), default=0)
+    return max(1, min(len(names), int((WIDTH - 80) / (widest + 52))))
+
+
+def listed(items: Sequence[str], most: int = 5) -> str:
+    """The items as a phrase; those beyond `most` are counted."""
+    if len(items) > most:
+        return ", ".join(items[:most]) + f" and {len(items) - most} more"
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def short(count: float) -> str:

@@ -13,6 +13,10 @@ next to it that does the same.
 
 from __future__ import annotations
 
+from perfteach.extras import need
+
+need("course", "ipywidgets")
+
 from perfteach.widgets.budget import BudgetDesigner
 from perfteach.widgets.compare import RunCompare
 from perfteach.widgets.explorer import PhaseExplorer

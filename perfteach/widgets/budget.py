@@ -14,7 +14,6 @@ from torch import nn
 
 from perfteach.errors import ConfigError
 from perfteach.runs import Run
-from perfteach.widgets import records
 from perfteach.widgets.base import Number, Panel, PictureBox, paragraphs, row, table, text
 
 if TYPE_CHECKING:
@@ -80,7 +79,8 @@ def design(width: float, head: Head, layers: str, dendrites: int) -> Design:
     Raises:
         ConfigError: for an unknown choice of layers, or settings that the model refuses.
     """
-    from perfteach.models import count_parameters, mobilenet_small
+    from perfteach.counting import count_parameters
+    from perfteach.models import mobilenet_small
 
     if layers not in LAYERS:
         raise ConfigError(f"unknown choice of layers {layers!r}; choose one of {', '.join(LAYERS)}")
@@ -122,16 +122,16 @@ def _macs_per_weight(model: nn.Module, every: dict[str, Any]) -> dict[str, Fract
 
 def nearest_run(runs: Sequence[Run], total: int) -> Run | None:
     """The finished run whose total parameters are closest; the first of several equally close; None without runs."""
-    finished = [run for run in runs if run.result]
-    return min(finished, key=lambda run: abs(_total(run) - total), default=None)
+    finished = [run for run in runs if run.finished]
+    return min(finished, key=lambda run: abs(run.ended.total - total), default=None)
 
 
 def nearest_sentence(runs: Sequence[Run], total: int) -> str:
     """Names the nearest recorded run with what it reached; says plainly when there is none."""
     run = nearest_run(runs, total)
-    if run is None or run.result is None:
+    if run is None:
         return "There are no recorded runs to compare with, so nothing is said about accuracy."
-    size = _total(run)
+    size = run.ended.total
     away = (
         "the same size"
         if size == total
@@ -139,7 +139,7 @@ def nearest_sentence(runs: Sequence[Run], total: int) -> str:
     )
     return (
         f"Nearest recorded run by parameters: {run.name}, {size:,} parameters ({away}), test accuracy "
-        f"{run.result['test_accuracy']:.2f} % on {records.data_of(run)}. That is the run's accuracy, not this design's."
+        f"{run.ended.test_accuracy:.2f} % on {run.data_title}. That is the run's accuracy, not this design's."
     )
 
 
@@ -148,18 +148,13 @@ def recorded_points(runs: Sequence[Run]) -> list[dict[str, Any]]:
     return [
         {
             "name": run.name.rsplit("-seed", 1)[0],
-            "parameters": _total(run),
-            "accuracy": run.result["test_accuracy"],
-            "arm": records.arm_of(run),
+            "parameters": run.result.total,
+            "accuracy": run.result.test_accuracy,
+            "arm": run.arm,
         }
         for run in runs
         if run.result
     ]
-
-
-def _total(run: Run) -> int:
-    assert run.result is not None
-    return int(run.result["parameters"]["total"])
 
 
 class BudgetDesigner(Panel):
@@ -171,7 +166,7 @@ class BudgetDesigner(Panel):
 
     def __init__(self, runs: Sequence[Run] = ()) -> None:
         super().__init__("Budget designer: MobileNetV3-Small, 10 classes")
-        self.runs = [run for run in runs if run.result]
+        self.runs = [run for run in runs if run.finished]
         self.width = Number("Width", 0.5, 0.1, 1.0, 0.05, self.on_change, continuous=False)
         self.dendrites = Number("Dendrites a neuron", 1, 0, 5, 1, self.on_change, continuous=False)
         wide = {"style": {"description_width": "initial"}}
@@ -212,7 +207,7 @@ class BudgetDesigner(Panel):
             self.points.say("There are no recorded runs yet, so there are no accuracies to draw.")
 
     def _data(self) -> str:
-        return " and ".join(dict.fromkeys(records.data_of(run) for run in self.runs))
+        return " and ".join(dict.fromkeys(run.data_title for run in self.runs))
 
     def _counts(self, now: Design) -> dict[str, dict[str, int]]:
         small = design(1.0, self.head.value, "all layers", 0)

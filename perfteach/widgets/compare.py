@@ -3,90 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from perfteach.metrics import Interval, error_reduction, paired_interval
+from perfteach.compare import CONTROLS, Results, accuracies, gains, results, rows
 from perfteach.runs import Run
-from perfteach.widgets import figures, records
+from perfteach.widgets import figures
 from perfteach.widgets.base import Panel, PictureBox, paragraphs, row, table, text
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
 
-Arms = dict[str, dict[int, Run]]
-CONTROLS = ("same-epochs", "baseline")  # taken as the control first where a study has them
 
-
-def groups(runs: Sequence[Run]) -> dict[str, Arms]:
+def groups(runs: Sequence[Run]) -> dict[str, Results]:
     """Finished runs by study and data, then by arm and seed: only runs of one group may be compared."""
-    found: dict[str, Arms] = {}
+    found: dict[str, list[Run]] = {}
     for run in runs:
-        if run.result:
+        if run.finished:
             study = run.name.rsplit("/", 1)[0] if "/" in run.name else "runs"
-            key = f"{study} · {records.data_of(run)} · {(run.header.get('data') or {}).get('checksum', '')[:6]}"
-            found.setdefault(key.rstrip(" ·"), {}).setdefault(records.arm_of(run), {})[records.seed_of(run)] = run
-    return found
+            key = f"{study} · {run.data_title} · {run.data.get('checksum', '')[:6]}"
+            found.setdefault(key.rstrip(" ·"), []).append(run)
+    return {key: results(of_group) for key, of_group in found.items()}
 
 
-def accuracies(arms: Arms) -> dict[str, dict[int, float]]:
-    """Test accuracy in percent by arm and seed."""
-    return {
-        arm: {seed: float(run.result["test_accuracy"]) for seed, run in sorted(by_seed.items()) if run.result}
-        for arm, by_seed in arms.items()
-    }
-
-
-def paired(results: dict[str, dict[int, float]], control: str, arm: str) -> tuple[Interval, Interval] | None:
-    """The arm against the control over the seeds both have: accuracy gain in points, and error reduction.
-
-    The error reduction, in percent of the control's error, is taken seed by seed; both come with the 95 % t interval
-    of the mean over seeds. None with fewer than two seeds in common.
-    """
-    seeds = sorted(results[control].keys() & results[arm].keys())
-    if len(seeds) < 2:
-        return None
-    before, after = [results[control][s] for s in seeds], [results[arm][s] for s in seeds]
-    reductions = [error_reduction(b, a) for b, a in zip(before, after, strict=True)]
-    return paired_interval(before, after), paired_interval([0.0] * len(seeds), reductions)
-
-
-def compare_table(arms: Arms, control: str) -> str:
+def compare_table(arms: Results, control: str) -> str:
     """HTML table: one row per arm."""
-    results = accuracies(arms)
     head = ("arm", "seeds", "test (%)", "parameters", "minutes", "gain (points)", "error reduction (%)")
-    rows = []
-    for arm, by_seed in arms.items():
-        values, runs = list(results[arm].values()), list(by_seed.values())
-        spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
-        size = fmean(run.result["parameters"]["total"] for run in runs if run.result)
-        minutes = fmean(run.result["seconds"] for run in runs if run.result) / 60
-        both = None if arm == control else paired(results, control, arm)
-        gain, less = ("control", "–") if arm == control else ("needs 2 seeds", "needs 2 seeds")
-        if both:
-            gain, less = (str(interval).partition(" (")[0] for interval in both)
-        rows.append(
-            (arm, str(len(values)), f"{fmean(values):.2f}{spread}", f"{size:,.0f}", f"{minutes:.1f}", gain, less)
-        )
-    return table("Mean ± standard deviation over seeds; gains paired by seed, with their 95 % intervals", head, rows)
+    lines = []
+    for line in rows(arms, control):
+        spread = f" ± {stdev(line.errors):.2f}" if len(line.errors) > 1 else ""
+        gain, less = ("control", "–") if line.arm == control else ("needs 2 seeds", "needs 2 seeds")
+        if line.gain and len(line.gain.points) > 1:
+            gain, less = (str(interval).partition(" (")[0] for interval in (line.gain.interval, line.gain.relative))
+        known = f"{100 - line.error:.2f}{spread}", f"{line.parameters:,.0f}", f"{line.minutes:.1f}"
+        lines.append((line.arm, str(len(line.runs)), *known, gain, less))
+    return table("Mean ± standard deviation over seeds; gains paired by seed, with their 95 % intervals", head, lines)
 
 
-def verdicts(arms: Arms, control: str) -> list[str]:
+def verdicts(arms: Results, control: str) -> list[str]:
     """One sentence per arm: better, worse, or not told apart from the control."""
-    results, said = accuracies(arms), []
-    for arm in arms:
-        if arm == control:
-            continue
-        both = paired(results, control, arm)
-        if both is None:
+    said = []
+    for arm, gain in gains(accuracies(arms), control).items():
+        if len(gain.points) < 2:
             said.append(f"{arm}: fewer than two seeds in common with {control}, so no difference can be shown.")
-        elif not both[0].excludes_zero:
-            said.append(f"{arm} and {control} cannot be told apart: the interval {both[0]} points contains zero.")
+        elif not gain.interval.excludes_zero:
+            said.append(f"{arm} and {control} cannot be told apart: the interval {gain.interval} points contains zero.")
         else:
-            what = "better" if both[0].estimate > 0 else "worse"
-            said.append(f"{arm} is {what} than {control}: {both[0]} points of test accuracy.")
+            what = "better" if gain.interval.estimate > 0 else "worse"
+            said.append(f"{arm} is {what} than {control}: it gains {gain.interval} points.")
     return said
 
 
@@ -100,7 +66,7 @@ class RunCompare(Panel):
     def __init__(self, runs: Sequence[Run] = ()) -> None:
         super().__init__("Compare runs")
         self.groups = groups(runs)
-        self.left_out = [run.name for run in runs if not run.result]
+        self.left_out = [run.name for run in runs if not run.finished]
         wide: dict[str, Any] = {"style": {"description_width": "initial"}}
         keys = list(self.groups)
         self.study = ipywidgets.Dropdown(
@@ -151,7 +117,7 @@ class RunCompare(Panel):
         self.table.value = compare_table(chosen, self.control.value)
         self._draw(chosen)
 
-    def chosen(self) -> Arms:
+    def chosen(self) -> Results:
         """The chosen arms, the control always among them, with the chosen seeds."""
         if not self.groups:
             return {}
@@ -162,23 +128,23 @@ class RunCompare(Panel):
             return {}
         return {name: by_seed for name, by_seed in found.items() if by_seed}
 
-    def _draw(self, chosen: Arms) -> None:
+    def _draw(self, chosen: Results) -> None:
         from perfteach import plots
 
         self.curves.show(self._curves(chosen))
-        results, control = accuracies(chosen), self.control.value
-        comparable = {arm: seeds for arm, seeds in results.items() if len(seeds.keys() & results[control].keys()) > 1}
+        scores, control = accuracies(chosen), self.control.value
+        comparable = {arm: seeds for arm, seeds in scores.items() if len(seeds.keys() & scores[control].keys()) > 1}
         if len(comparable) < 2:
             self.differences.say("Paired differences need a second arm, and two seeds that it shares with the control.")
             return
         self.differences.show(plots.paired_differences(comparable, control, data=self._data(chosen)))
 
-    def _curves(self, chosen: Arms) -> Picture:
+    def _curves(self, chosen: Results) -> Picture:
         return figures.arm_curves({arm: list(runs.values()) for arm, runs in chosen.items()}, self._data(chosen))
 
     @staticmethod
-    def _data(chosen: Arms) -> str:
-        return records.data_of(next(iter(next(iter(chosen.values())).values())))
+    def _data(chosen: Results) -> str:
+        return next(iter(next(iter(chosen.values())).values())).data_title
 
     def sentences(self) -> list[str]:
         """What the chosen runs show, and which runs were left out."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
+from perfteach.report import CHANGES, epoch_values, what_happens, why_switched
 from perfteach.runs import Run
-from perfteach.widgets import records
 from perfteach.widgets.base import Number, Panel, PictureBox, button, facts, paragraphs, row, text
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class PhaseExplorer(Panel):
     """
 
     def __init__(self, run: Run) -> None:
-        super().__init__(f"Phase explorer: {run.name}, {records.data_of(run)}")
+        super().__init__(f"Phase explorer: {run.name}, {run.data_title}")
         self.run = run
         last = max(len(run.epochs), 1)
         self.epoch = Number("Epoch", 1, 1, last, 1, self.on_epoch)
@@ -58,7 +58,7 @@ class PhaseExplorer(Panel):
 
     def on_next_switch(self, _button: Any) -> None:
         """Go to the next epoch whose end changed the phase; from the last one, back to the first."""
-        ends = [event["epoch"] for event in self.run.events if event["event"] in records.CHANGES]
+        ends = [event.epoch for event in self.run.events if event.event in CHANGES]
         self.epoch.value = next((end for end in ends if end > self.epoch.value), min(ends, default=self.epoch.value))
 
     def on_latest(self, _button: Any) -> None:
@@ -79,23 +79,23 @@ class PhaseExplorer(Panel):
         if not self.run.epochs:
             self.words.value = paragraphs("This run has no epochs yet.")
             return
-        self.words.value = paragraphs(records.what_happens(self.run, epoch), records.why_switched(self.run, epoch))
-        self.values.value = facts(records.epoch_values(self.run, epoch))
+        self.words.value = paragraphs(what_happens(self.run, epoch), why_switched(self.run, epoch))
+        self.values.value = facts(epoch_values(self.run, epoch))
         self._draw(epoch)
 
     def _draw(self, epoch: int) -> None:
         from perfteach import plots
 
         self.curves.show(plots.training_curves(self.run, until=epoch))
-        if not records.layer_names(self.run):
+        if not self.run.layers:
             self.strip.say("No layer of this run has had a dendrite phase, so there are no dendrites to show.")
             self.scores.say("")
             return
-        network = plots.state_at(self.run, epoch) | {"data": plots.data_title(self.run)}
+        network = plots.state_at(self.run, epoch) | {"data": self.run.data_title}
         if self._network != network:  # it stays the same during a neuron phase
             self.strip.show(plots.architecture_strip(**network))
             self._network = network
-        heard = [r["epoch"] for r in self.run.epochs if r.get("scores")]
+        heard = [record.epoch for record in self.run.epochs if record.scores]
         heat = (max((e for e in heard if e <= epoch), default=0), len(heard))
         if self._heat != heat:  # so does this
             self.scores.show(plots.score_heatmap(self.run, until=heat[0]))

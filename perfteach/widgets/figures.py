@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from perfteach.runs import Run
+from perfteach.runs import Run, marked
 from perfteach.widgets.neuron import LIMIT, OneNeuron
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from perfteach.plots import Picture
 
-LINES = ("-", "--", "-.", ":")
 ERRORS = "PuOr_r"  # diverging, and readable without red and green
 HEIGHT = 404  # pixels of the lab's picture
 SCALE = (84, 10, 266)  # top, width and height of a colour scale in pixels
@@ -31,8 +30,7 @@ def dendrite_view(model: OneNeuron, objective: str) -> Picture:
     figure = style.frame(
         HEIGHT,
         style.with_data(
-            "What the dendrite sees, and the hill it climbs",
-            f"{model.data.name} (synthetic)" if model.data.synthetic else model.data.name,
+            "What the dendrite sees, and the hill it climbs", marked(model.data.name, model.data.synthetic)
         ),
         "left: grey where the dendrite is above zero; right: the dot is the dendrite, the arrow its gradient",
     )
@@ -122,58 +120,37 @@ def _hill(axes: Axes, model: OneNeuron, objective: str) -> float:
 
 def arm_curves(arms: Mapping[str, Sequence[Run]], data: str) -> Picture:
     """Validation error of each arm by epoch: the mean over its seeds, and the range they span."""
+    import pandas as pd
+    import seaborn as sns
+
     from perfteach.plots import style
 
-    title, drawn = style.with_data("Validation error by arm", data), {name: spread(runs) for name, runs in arms.items()}
-    figure = style.frame(400, title)
-    axes = style.panel(figure, 62, 96, style.WIDTH - 62 - 20, 400 - 96 - 46)
-    last = max((epochs[-1] for epochs, *_ in drawn.values() if epochs), default=1)
-    axes.set_xlim(0.5, max(last, 5) + 0.5)
-    style.light_ticks(axes, "x", style.round_numbers(axes.get_xlim(), 8, integer=True))
-    style.name_axes(axes, "epoch", "validation error (%)", pads=(19, 27))
-    looks: dict[str, Any] = {
-        name: {"color": style.arm_look(name, list(arms))[0], "linestyle": LINES[number % len(LINES)], "linewidth": 1.8}
-        for number, name in enumerate(arms)
-    }
-    many = {len(runs) for runs in arms.values()}
+    title, many = style.with_data("Validation error by arm", data), {len(runs) for runs in arms.values()}
     words = {
-        name: name if len(many) == 1 else f"{name} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
-        for name, runs in arms.items()
+        arm: arm if len(many) == 1 else f"{arm} ({len(runs)} seed{'s' if len(runs) > 1 else ''})"
+        for arm, runs in arms.items()
     }
-    _arm_names(axes, {words[name]: look for name, look in looks.items()})
-    figure.keep(title, last, words)
-
+    rows = [(words[arm], e.epoch, e.validation_error) for arm, runs in arms.items() for run in runs for e in run.epochs]
+    table = pd.DataFrame(rows, columns=["arm", "epoch", "error"])
+    if table.empty:
+        return style.message(title, "No epoch has been recorded yet.")
     seeds = f"{max(many)} seeds" if len(many) == 1 else "the seeds"
-    bands = f"lines: mean over {seeds}; bands: from the lowest to the highest seed"
-    style.add_note(figure, "one seed each" if many == {1} else bands)
-    for name, (epochs, low, mean, high) in drawn.items():
-        axes.plot(epochs, mean, gid=f"arm:{name}", **looks[name])
-        axes.fill_between(epochs, low, high, alpha=0.15, color=looks[name]["color"], linewidth=0)
+    note = f"lines: mean over {seeds}; bands: from the lowest to the highest seed"
+    figure = style.frame(400, title, "one seed each" if many == {1} else note)
+    top = 62 + style.legend_rows(list(words.values()))
+    axes = style.panel(figure, 62, top, style.WIDTH - 62 - 20, 400 - top - 46)
+    sns.lineplot(
+        table, x="epoch", y="error", hue="arm", style="arm", errorbar=("pi", 100), err_kws={"alpha": 0.15, "lw": 0},
+        palette={words[arm]: style.arm_look(arm, list(arms))[0] for arm in arms}, lw=1.8, ax=axes,
+    )  # fmt: skip
+    axes.set_xlim(0.5, max(table["epoch"].max(), 5) + 0.5)
+    style.arm_legend(axes, list(words.values()))
     numbers = style.round_numbers(axes.get_ylim(), 6)
+    style.light_ticks(axes, "x", style.round_numbers(axes.get_xlim(), 8, integer=True))
     style.light_ticks(axes, "y", numbers)
     style.grid_lines(axes, numbers)
-    ends = ", ".join(f"{name} {mean[-1]:.2f} %" for name, (_, _, mean, _) in drawn.items() if mean)
+    style.name_axes(axes, "epoch", "validation error (%)", pads=(19, 27))
+    last = table.groupby(["arm", "epoch"], sort=False)["error"].mean().groupby("arm", sort=False).last()
+    ends = ", ".join(f"{arm} {last[word]:.2f} %" for arm, word in words.items() if word in last)
     figure.alt = f"{title}, means over seeds; in the last epoch: {ends}."
     return figure
-
-
-def _arm_names(axes: Axes, looks: Mapping[str, Any]) -> None:
-    from matplotlib.lines import Line2D
-
-    from perfteach.plots import style
-
-    lines = [Line2D([], [], label=name, **look) for name, look in looks.items()]
-    legend: dict[str, Any] = {"frameon": False, "fontsize": style.SMALL, "labelcolor": style.INK, "handlelength": 2.6}
-    legend |= {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2, "columnspacing": 1.2}
-    axes.legend(handles=lines, ncols=4, **legend)
-
-
-def spread(runs: Sequence[Run]) -> tuple[list[int], list[float], list[float], list[float]]:
-    """Epochs, and lowest, mean and highest validation error (%) over the runs that reached each epoch."""
-    by_epoch: dict[int, list[float]] = {}
-    for run in runs:
-        for record in run.epochs:
-            by_epoch.setdefault(record["epoch"], []).append(100 - record["validation_accuracy"])
-    epochs = sorted(by_epoch)
-    columns = [by_epoch[epoch] for epoch in epochs]
-    return epochs, [min(c) for c in columns], [sum(c) / len(c) for c in columns], [max(c) for c in columns]

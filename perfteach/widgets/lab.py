@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import ipywidgets
 
-from perfteach.points import PointData, xor
+from perfteach.data.points import PointData, xor
 from perfteach.widgets import figures
 from perfteach.widgets.base import Number, Panel, PictureBox, button, paragraphs, row, text
 from perfteach.widgets.neuron import LIMIT, OneNeuron

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from perfteach.config import Callback
-from perfteach.widgets import records
+from perfteach.trainer import Callback, PerforatedTrainer
 from perfteach.widgets.base import Panel, PictureBox, answer_while_running, button, paragraphs, row, text
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
-    from perfteach.runs import Run
-    from perfteach.trainer import PerforatedTrainer
+    from perfteach.runs import Epoch, Event, Run
 
 REDRAW = 0.5  # seconds between two updates at least
 SHARE = 0.2  # of the training time, at most, goes into drawing
@@ -113,18 +111,18 @@ class PhaseMonitor(Panel, Callback):
             self._progress(trainer, batch, batches)
             self._next = time.monotonic() + REDRAW
 
-    def on_epoch_end(self, trainer: PerforatedTrainer, record: dict[str, Any]) -> None:
+    def on_epoch_end(self, trainer: PerforatedTrainer, record: Epoch) -> None:
         """Draw the curves anew, at most twice a second."""
         if time.monotonic() >= self._next:
-            self._progress(trainer, self.batches.max, self.batches.max, done=record["epoch"])
+            self._progress(trainer, self.batches.max, self.batches.max, done=record.epoch)
             self._redraw(trainer.run)
 
-    def on_event(self, trainer: PerforatedTrainer, event: dict[str, Any]) -> None:
+    def on_event(self, trainer: PerforatedTrainer, event: Event) -> None:
         """Say what happened, and why."""
         name = {"switch": "Phase switched", "restore": "Restored", "rollback": "Rolled back", "stop": "Training ended"}
-        what = name.get(event["event"], event["event"].capitalize())
+        what = name.get(event.event, event.event.capitalize())
         self.words.value = paragraphs(
-            f"{what} after epoch {event['epoch']}: {event['reason']}.",
+            f"{what} after epoch {event.epoch}: {event.reason}.",
             "" if trainer.machine.finished else f"Now: {trainer.machine.phase} phase.",
         )
 
@@ -135,10 +133,10 @@ class PhaseMonitor(Panel, Callback):
         self._redraw(run)
         self.trainer = None
         self._enable(False)
-        assert run.result is not None
+        result = run.ended
         self.answer.value = paragraphs(
-            f"Training has ended. Best epoch {run.result['best_epoch']}, test accuracy "
-            f"{run.result['test_accuracy']:.2f} % with its weights."
+            f"Training has ended. Best epoch {result.best_epoch}, test accuracy {result.test_accuracy:.2f} % "
+            "with its weights."
         )
         if self._handle is not None:  # so that the saved notebook holds the finished picture
             self._handle.update(self)
@@ -162,8 +160,8 @@ class PhaseMonitor(Panel, Callback):
         self._run, start = run, time.monotonic()
         if run.epochs:
             self.curves.show(plots.training_curves(run))
-            if records.layer_names(run):  # records of older versions name them only once there are scores
-                network = plots.state_at(run, run.epochs[-1]["epoch"]) | {"data": plots.data_title(run)}
+            if run.layers:  # records of older versions name them only once there are scores
+                network = plots.state_at(run, run.epochs[-1].epoch) | {"data": run.data_title}
                 self.strip.show(plots.architecture_strip(**network))
         else:
             self.words.value = paragraphs("The first epoch is running; the curves appear when it is done.")
@@ -199,7 +197,7 @@ def planned_epochs(trainer: PerforatedTrainer) -> int | None:
 
     machine = trainer.machine
     total = 0
-    for cycle in range(machine.max_dendrites + 1):
+    for cycle in range(machine.cycles + 1):
         phases = [Phase.DENDRITE, Phase.NEURON] if cycle and machine.dendrite_phase else [Phase.NEURON]
         for phase in phases:
             length = machine.rule.length(phase, cycle)

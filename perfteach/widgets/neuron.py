@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from perfteach.correlation import GRADIENTS, Moments
-from perfteach.dendrites import DendriticLayer
+from perfteach.data.points import PointData
 from perfteach.errors import ConfigError
-from perfteach.points import PointData
+from perfteach.layer import DendriticLayer
 
 LIMIT = 5.0  # weights and bias of the dendrite stay within ±LIMIT
 

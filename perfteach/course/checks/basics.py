@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import SqueezeExcitation
 
+from perfteach.counting import count_macs
 from perfteach.course.checks.core import (
     call,
     exercise,
@@ -17,7 +18,6 @@ from perfteach.course.checks.core import (
     require_shape,
     require_type,
 )
-from perfteach.models import count_macs
 
 
 @exercise("Weights of a separable convolution")

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
+from perfteach.counting import count_parameters
 from perfteach.course.checks.core import call, exercise, require, require_equal, require_type
 from perfteach.dendrites import add_dendrites, dendritic_layers
-from perfteach.models import count_parameters, mobilenet_small
+from perfteach.models import mobilenet_small
 from perfteach.selection import perforate
 
 LIMIT = 1_660_000

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perfteach import metrics
+from perfteach.arms import ARMS
 from perfteach.course.checks.core import call, exercise, require, require_close, require_equal, require_type
-from perfteach.study import ARMS
 
 # A short name for each rival explanation, and the arm that rules it out.
 EXPLANATIONS = {

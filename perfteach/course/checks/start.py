@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from perfteach import metrics
+from perfteach.counting import count_parameters
 from perfteach.course.checks.core import call, exercise, require_close, require_equal, require_type
+from perfteach.data.points import small_network
 from perfteach.dendrites import add_dendrites
-from perfteach.models import count_parameters
-from perfteach.points import small_network
-from perfteach.runs import Run
+from perfteach.runs import Epoch, Run
 from perfteach.selection import perforate
 
 
@@ -19,8 +19,8 @@ def check_first_dendrite_epoch(answer: Any) -> str:
     for neuron, dendrite in ((4, 2), (1, 1), (7, 3)):
         phases = ["neuron"] * neuron + ["dendrite"] * dendrite + ["neuron"] * 2
         numbered = enumerate(phases, start=1)
-        run = Run(epochs=[{"epoch": n, "phase": phase, "cycle": int(n > neuron)} for n, phase in numbered])
-        hint = "each entry of run.epochs is a dictionary; look for the first one whose 'phase' is 'dendrite'."
+        run = Run(epochs=[Epoch(n, phase, int(n > neuron)) for n, phase in numbered])
+        hint = "look for the first entry of run.epochs whose ['phase'] is 'dendrite'."
         epoch = call(answer, run, hint=hint)
         require_type(epoch, int, hint="return the entry's 'epoch', which is a whole number.")
         hint = f"the run has {neuron} neuron epochs, then {dendrite} dendrite epochs, and the first epoch is number 1."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,23 +24,6 @@ class Points:
 
 
 @dataclass(frozen=True)
-class PointBatches:
-    """Shuffled or ordered batches of points, each ([B, 2], [B])."""
-
-    points: Points
-    batch_size: int
-    order: Tensor
-    device: Any = "cpu"
-
-    def __len__(self) -> int:
-        return -(-len(self.order) // self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for rows in self.order.split(self.batch_size):
-            yield self.points.inputs[rows].to(self.device), self.points.labels[rows].to(self.device)
-
-
-@dataclass(frozen=True)
 class PointData:
     """A two-class problem in the plane, with the same three splits as the image data."""
 
@@ -60,8 +42,8 @@ class PointData:
 
     def batches(
         self, split: str, batch_size: int, *, shuffle: bool = False, seed: int = 0, device: Any = "cpu", **ignored: Any
-    ) -> PointBatches:
-        """Batches of a split; settings that only images know (augment, size) are ignored.
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Batches of a split, each ([B, 2], [B]); settings that only images know (augment, size) are ignored.
 
         Raises:
             DataError: for an unknown split or a batch size below 1 or above the number of points.
@@ -73,7 +55,7 @@ class PointData:
             raise DataError(f"batch_size must lie between 1 and the split's {len(points)} points, got {batch_size}")
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(points), generator=generator) if shuffle else torch.arange(len(points))
-        return PointBatches(points, batch_size, order, device)
+        return [(points.inputs[k].to(device), points.labels[k].to(device)) for k in order.split(batch_size)]
 
 
 def two_spirals(points: int = 1000, *, turns: float = 1.5, noise: float = 0.02, seed: int = 0) -> PointData:

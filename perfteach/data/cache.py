@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import lzma
 import os
-import shutil
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .errors import DataError
+from perfteach.errors import DataError
 
 # What the standard library and numpy raise for a file that is damaged or cut short.
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError, OSError)
@@ -56,33 +55,6 @@ def cache_folder(cache: Path | None = None) -> Path:
     return folder
 
 
-def recall(kept: Path) -> Arrays:
-    """The arrays that `keep` wrote, mapped instead of read: splitting copies them anyway.
-
-    Raises:
-        OSError, ValueError, EOFError: if they are absent or damaged.
-    """
-    names = [field.name for field in fields(Arrays)]
-    classes, *rest = (np.load(kept / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in names)
-    return Arrays(tuple(str(name) for name in classes), *rest)
-
-
-def keep(kept: Path, arrays: Arrays) -> None:
-    """Write the arrays to a folder of another name first, so that nobody ever meets half of it."""
-    fresh = Path(tempfile.mkdtemp(dir=kept.parent, prefix="partial-"))
-    try:
-        for field in fields(Arrays):
-            np.save(fresh / f"{field.name}.npy", getattr(arrays, field.name), allow_pickle=False)
-        fresh.chmod(0o755)
-        shutil.rmtree(kept, ignore_errors=True)
-        fresh.rename(kept)
-    except OSError as error:
-        if not kept.is_dir():  # it is there when another process has just done the same
-            raise DataError(f"decoded images cannot be kept in {str(kept.parent)!r}: {error}") from error
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     """Write an uncompressed .npz in one step, so that a reader never meets half a file."""
     temporary = ""
@@ -106,8 +78,8 @@ def read_arrays(path: Path, names: Iterable[str]) -> dict[str, Any]:
         DataError: if the file is damaged or lacks one of them.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in names}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in names}
     except (*DAMAGE, KeyError, ValueError) as error:
         raise DataError(f"{path.name} is not a whole file of packed images: {error}; pack or copy it again") from error
     return found | {"classes": tuple(str(name) for name in found["classes"])}

@@ -1,5 +1,4 @@
-"""synthetic10: ten classes of shapes drawn by the package itself, 32x32 colour, the same bytes on every
-machine.
+"""synthetic10: ten classes of shapes drawn by the package itself, 32x32 colour, the same bytes on every machine.
 
 All arithmetic is on integers and every random number comes from numpy's PCG64 raw stream, which numpy keeps
 stable between versions (unlike `Generator.integers`). Nothing depends on the rounding of a maths library.
@@ -16,7 +15,6 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 
-CLASSES = ("checker", "crescent", "cross", "disc", "dots", "ring", "square", "star", "stripes", "triangle")
 SIDE = 32
 STREAMS = {"train": 0, "test": 1}
 
@@ -58,53 +56,22 @@ def _box(u: Ints, v: Ints, half: int) -> Mask:
     return np.maximum(np.abs(u), np.abs(v)) <= half
 
 
-def _checker(u: Ints, v: Ints, t: Ints) -> Mask:
-    width = 100 + t // 4
-    return _box(u, v, 240) & ((((u + 240) // width) + ((v + 240) // width)) % 2 == 0)
-
-
-def _crescent(u: Ints, v: Ints, t: Ints) -> Mask:
-    shift = 90 + t
-    return (u * u + v * v <= 240 * 240) & ((u - shift) ** 2 + v * v > 200 * 200)
-
-
-def _cross(u: Ints, v: Ints, t: Ints) -> Mask:
-    return _box(u, v, 240) & (np.minimum(np.abs(u), np.abs(v)) <= 55 + t // 2)
-
-
-def _disc(u: Ints, v: Ints, t: Ints) -> Mask:
-    return u * u + v * v <= (190 + t) ** 2
-
-
-def _dots(u: Ints, v: Ints, t: Ints) -> Mask:
-    return (np.abs(u) - 150) ** 2 + v * v <= (85 + t // 2) ** 2
-
-
-def _ring(u: Ints, v: Ints, t: Ints) -> Mask:
-    square = u * u + v * v
-    return (square <= 235 * 235) & (square > (90 + t) ** 2)
-
-
-def _square(u: Ints, v: Ints, t: Ints) -> Mask:
-    return _box(u, v, 180)
-
-
-def _star(u: Ints, v: Ints, t: Ints) -> Mask:
-    return _inside(u, v, _STAR, 92) >= 4
-
-
-def _stripes(u: Ints, v: Ints, t: Ints) -> Mask:
-    return _box(u, v, 240) & (((v + 240) // (80 + t // 4)) % 2 == 0)
-
-
-def _triangle(u: Ints, v: Ints, t: Ints) -> Mask:
-    return _inside(u, v, _TRIANGLE, 120) == 3
-
-
-# In the order of CLASSES. Each takes shape coordinates u, v [n,64,64] and a thickness t in [0, 60) [n,1,1].
-_SHAPES: tuple[Callable[[Ints, Ints, Ints], Mask], ...] = (
-    _checker, _crescent, _cross, _disc, _dots, _ring, _square, _star, _stripes, _triangle,
-)  # fmt: skip
+# What takes shape coordinates u, v [n,64,64] and a thickness t in [0, 60) [n,1,1], and says which points are inside.
+_SHAPES: dict[str, Callable[[Ints, Ints, Ints], Mask]] = {
+    "checker": lambda u, v, t: (
+        _box(u, v, 240) & ((((u + 240) // (100 + t // 4)) + ((v + 240) // (100 + t // 4))) % 2 == 0)
+    ),
+    "crescent": lambda u, v, t: (u * u + v * v <= 240 * 240) & ((u - 90 - t) ** 2 + v * v > 200 * 200),
+    "cross": lambda u, v, t: _box(u, v, 240) & (np.minimum(np.abs(u), np.abs(v)) <= 55 + t // 2),
+    "disc": lambda u, v, t: u * u + v * v <= (190 + t) ** 2,
+    "dots": lambda u, v, t: (np.abs(u) - 150) ** 2 + v * v <= (85 + t // 2) ** 2,
+    "ring": lambda u, v, t: (u * u + v * v <= 235 * 235) & (u * u + v * v > (90 + t) ** 2),
+    "square": lambda u, v, t: _box(u, v, 180),
+    "star": lambda u, v, t: _inside(u, v, _STAR, 92) >= 4,
+    "stripes": lambda u, v, t: _box(u, v, 240) & (((v + 240) // (80 + t // 4)) % 2 == 0),
+    "triangle": lambda u, v, t: _inside(u, v, _TRIANGLE, 120) == 3,
+}
+CLASSES = tuple(_SHAPES)
 
 
 def _local(axis: Ints, x: Ints, y: Ints, angle: Ints, ru: Ints, rv: Ints) -> tuple[Ints, Ints]:
@@ -131,7 +98,7 @@ def _masks(stream: _Stream, labels: npt.NDArray[np.int64]) -> Ints:
     thickness = stream.ints(0, 60, n, 1, 1)
     u, v = _local(fine, x, y, angle, radius * stretch[0] // 64, radius * stretch[1] // 64)
     covered = np.zeros((n, 2 * SIDE, 2 * SIDE), dtype=np.int32)
-    for label, shape in enumerate(_SHAPES):
+    for label, shape in enumerate(_SHAPES.values()):
         chosen = labels == label
         covered[chosen] = shape(u[chosen], v[chosen], thickness[chosen])
     return covered.reshape(n, SIDE, 2, SIDE, 2).sum(axis=(2, 4), dtype=np.int32)
@@ -159,12 +126,6 @@ def _clutter(stream: _Stream, image: Ints) -> None:
     np.copyto(image, np.broadcast_to(colour, image.shape), where=blob[:, None])
 
 
-def _foreground(stream: _Stream, background: Ints) -> Ints:
-    """A colour for each shape, lighter than its background's mean colour, sometimes only a little: [n,3]."""
-    n = len(background)
-    return background + stream.ints(30, 115, n, 1) + stream.ints(-25, 26, n, 3)
-
-
 def _block(seed: int, stream_number: int, block: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     stream = _Stream(seed, stream_number, block)
     labels = np.arange(_BLOCK, dtype=np.int64) % len(CLASSES)
@@ -173,7 +134,8 @@ def _block(seed: int, stream_number: int, block: int) -> tuple[npt.NDArray[np.ui
     for _ in range(2):
         _clutter(stream, image)
     cover = _masks(stream, labels)[:, None]
-    colour = _foreground(stream, middle)[:, :, None, None]
+    # Lighter than the background's mean colour, sometimes only a little.
+    colour = (middle + stream.ints(30, 115, _BLOCK, 1) + stream.ints(-25, 26, _BLOCK, 3))[:, :, None, None]
     image = (image * (4 - cover) + colour * cover) >> 2
     _clutter(stream, image)
     strength = stream.ints(10, 44, _BLOCK, 1, 1, 1)

@@ -1,0 +1,271 @@
+"""Read `train/<class>/*`, `test/<class>/*` image folders, tar and zip archives into arrays.
+
+torchvision finds the images and Pillow decodes them: torchvision's own loader would clip 16-bit images, leave
+photographs lying on their side, and try any format. The images of an archive are unpacked into the cache folder, each
+member checked before, and deleted when they have been read. The arrays are kept for the next load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from perfteach.data.cache import DAMAGE, Arrays, cache_folder, read_arrays, write_arrays
+from perfteach.errors import DataError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # the decoders that may be tried
+_HIDDEN = (".", "__MACOSX")  # how names begin that macOS and others add
+_LAYOUT = "images must lie in train/<class>/ and test/<class>/"
+_MAX_FILE = 64 * 2**20  # bytes of one encoded image
+_MAX_PIXELS = 60_000_000  # of one image, so that a tiny file cannot fill the memory
+_MAX_TOTAL = 4 * 2**30  # bytes of all decoded images
+_MAX_UNPACKED = 16 * 2**30  # bytes of an archive's images, so that a small archive cannot fill the disk
+
+Files = list[tuple[str, str]]  # image files of one split and their classes
+Member = tuple[str, int, bool, Callable[[], object]]  # name, bytes, neither file nor folder, how to unpack it
+
+
+def read_images(
+    path: Path, *, image_size: int | None = None, cache: Path | None = None, progress: bool = True
+) -> Arrays:
+    """Read an image folder or archive, from the cache where it was read before.
+
+    Args:
+        path: a folder, a tar (plain, gz, bz2, xz) or a zip, in `train/<class>/*`, `test/<class>/*` form, with or
+            without one folder around the two.
+        image_size: side in pixels that every image is resized to; by default the size most of them have.
+        cache: cache folder, see `cache_folder`.
+        progress: show a progress bar while decoding.
+
+    Raises:
+        DataError: if the path is missing, damaged or unsafe (links, members outside), an image cannot be decoded, there
+            is no train or test folder, or fewer than two classes.
+    """
+    if not path.exists():
+        raise DataError(f"there is no file or folder {str(path)!r}; check the path")
+    if image_size is not None and image_size < 1:
+        raise DataError(f"image_size is {image_size}; it must be at least 1 pixel")
+    folder = cache_folder(cache)
+    kept = folder / f"images-{_identity(path, image_size)}.npz"
+    with contextlib.suppress(DataError):  # not there yet, or damaged: decode (again)
+        return Arrays(**read_arrays(kept, [field.name for field in fields(Arrays)]))
+    with contextlib.nullcontext(path) if path.is_dir() else _unpacked(path, folder) as root:
+        arrays = _decode(root, path.name, image_size, progress)
+    write_arrays(kept, vars(arrays))
+    return arrays
+
+
+def _identity(path: Path, image_size: int | None) -> str:
+    """Names what is at `path` without reading it, by the size and time of every file."""
+    seen = [f"1 {image_size} {path.resolve()}"]
+    inside = (os.path.join(where, file) for where, _, files in os.walk(path, followlinks=True) for file in files)
+    for file in sorted(inside) if path.is_dir() else [path]:
+        status = os.stat(file)
+        seen.append(f"{file} {status.st_size} {status.st_mtime_ns}")
+    return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:20]
+
+
+# --- archives ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _unpacked(path: Path, place: Path) -> Iterator[Path]:
+    """The images of an archive in a temporary folder at `place`.
+
+    Raises:
+        DataError: if the archive is damaged or too large, or has a link or a member outside itself.
+    """
+    with tempfile.TemporaryDirectory(dir=place, prefix="unpacked-") as folder:
+        room = min(_MAX_UNPACKED, shutil.disk_usage(folder).free)
+        with _damage(path):
+            with path.open("rb") as file:
+                zipped = file.read(2) == b"PK" or path.suffix.lower() == ".zip"
+            for name, size, special, unpack in (_zip_members if zipped else _tar_members)(path, folder):
+                _refuse_unsafe(path, name, special)
+                if not _is_image(name.split("/")):
+                    continue
+                if size > _MAX_FILE:
+                    raise DataError(
+                        f"{name!r} in {path.name} is over {_MAX_FILE >> 20} MB; that is not an image for this course"
+                    )
+                room -= size
+                if room < 0:
+                    raise DataError(f"{path.name} is too large to unpack in {str(place)!r}; unpack it, load the folder")
+                unpack()
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Turn what the archive modules raise into one clear sentence."""
+    try:
+        yield
+    except DAMAGE as error:
+        reason = str(error).partition(":\n")[0] or type(error).__name__
+        raise DataError(
+            f"{path.name} cannot be read to its end ({reason}): it is cut short, "
+            "damaged or not an image folder, tar or zip archive; copy or download it again"
+        ) from error
+    except RuntimeError as error:  # how zipfile reports passwords and, by a subclass, unknown compressions
+        raise DataError(f"{path.name} cannot be unpacked: {error}; make the archive again without it") from error
+
+
+def _zip_members(path: Path, folder: str) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            link = stat.S_ISLNK(info.external_attr >> 16)
+            yield info.orig_filename, info.file_size, link, partial(archive.extract, info, folder)
+
+
+def _tar_members(path: Path, folder: str) -> Iterator[Member]:
+    with tarfile.open(path) as archive:
+        # The same as filter="data", which Python 3.11 has from 3.11.4 only; members are checked in any case.
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)
+        for info in archive:
+            special = not (info.isfile() or info.isdir())
+            yield info.name, info.size, special, partial(archive.extract, info, folder)
+        _require_end(archive)
+
+
+def _require_end(archive: tarfile.TarFile) -> None:
+    """tarfile takes a missing or broken next header for the end; only a block of zeros is one."""
+    file: Any = archive.fileobj
+    file.seek(archive.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise EOFError("the end-of-archive mark is missing")
+    while file.read(1 << 20):  # lets the decompressor compare its checksum
+        pass
+
+
+def _refuse_unsafe(path: Path, name: str, special: bool) -> None:
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":"):
+        raise DataError(f"{path.name} has a member outside itself: {name!r}; do not use this archive")
+    if special:
+        raise DataError(f"{path.name} has a link or special file: {name!r}; make the archive again with plain files")
+
+
+def _is_image(parts: list[str]) -> bool:
+    hidden = any(part.startswith(_HIDDEN) and part != "." for part in parts)
+    return not hidden and os.path.splitext(parts[-1])[1].lower() in SUFFIXES
+
+
+# --- layout -----------------------------------------------------------------------------------------------------------
+
+
+def _survey(root: Path, name: str) -> tuple[tuple[str, ...], Files, Files]:
+    """The classes, and the files of train and test in the order of their paths."""
+    inner = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and entry.name not in ("train", "test")]
+    around = [root, *(entry for entry in inner if not entry.name.startswith(_HIDDEN))]
+    found = {top: (_files(top / "train"), _files(top / "test")) for top in around}
+    tops = [top for top, splits in found.items() if any(splits)]
+    if len(tops) > 1:
+        names = [top.relative_to(root).as_posix() for top in tops]
+        raise DataError(f"{name} has several train or test folders, in {names}; {_LAYOUT} once")
+    train, test = found[tops[0]] if tops else ([], [])
+    for split, files in (("train", train), ("test", test)):
+        if not files:
+            raise DataError(f"{name} has no images in {split}/<class>/; {_LAYOUT}")
+    classes = tuple(sorted({label for _, label in train}))
+    if len(classes) < 2:
+        raise DataError(f"{name} has one class only, {classes[0]!r}; at least two are needed")
+    if unknown := sorted({label for _, label in test} - set(classes)):
+        raise DataError(f"{name} has test images of {unknown[0]!r}, a class with no training images")
+    return classes, train, test
+
+
+def _files(split: Path) -> Files:
+    from torchvision.datasets import ImageFolder
+
+    def inner(file: str) -> list[str]:  # without pathlib, which is slow for 60,000 names
+        return file[len(str(split)) + 1 :].split(os.sep)
+
+    try:
+        found = ImageFolder(str(split), is_valid_file=lambda file: _is_image(inner(file)), allow_empty=True)
+    except (FileNotFoundError, NotADirectoryError):  # no such folder, or no class in it
+        return []
+    # Sorted again, because torchvision takes the files of a class before those of its folders.
+    return sorted(((file, found.classes[k]) for file, k in found.samples), key=lambda item: inner(item[0]))
+
+
+# --- decoding ---------------------------------------------------------------------------------------------------------
+
+
+def _decode(root: Path, name: str, image_size: int | None, progress: bool) -> Arrays:
+    from tqdm.auto import tqdm
+
+    classes, *splits = _survey(root, name)
+    width, height = (image_size, image_size) if image_size else _most_common(root, [*splits[0], *splits[1]])
+    count = sum(map(len, splits))
+    total = count * 3 * width * height
+    if total > _MAX_TOTAL:
+        raise DataError(
+            f"{count} images of {width}x{height} pixels take {total / 2**30:.0f} GB of memory; "
+            "give a smaller image_size, for example 64"
+        )
+    arrays: list[npt.NDArray[Any]] = []
+    with tqdm(total=count, unit=" images", desc=name, disable=not progress) as bar:
+        for files in splits:
+            images = np.empty((len(files), 3, height, width), np.uint8)
+            for row, (file, _) in enumerate(files):
+                images[row] = _pixels(root, file, (width, height))
+                bar.update()
+            arrays += [images, np.array([classes.index(label) for _, label in files], dtype=np.int64)]
+    return Arrays(classes, *arrays)
+
+
+def _most_common(root: Path, files: Files) -> tuple[int, int]:
+    """The commonest (width, height); among equals the smallest."""
+    sizes: Counter[tuple[int, int]] = Counter()
+    for file, _ in files:
+        with _opened(root, file) as image:
+            sizes[image.size] += 1
+    return min(sizes, key=lambda size: (-sizes[size], size[0] * size[1], size))
+
+
+@contextlib.contextmanager
+def _opened(root: Path, file: str) -> Iterator[Any]:
+    """An image as Pillow opens it, not decoded yet; whatever Pillow raises until it is closed becomes a DataError."""
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > _MAX_PIXELS:
+                raise DataError(f"has {image.width}x{image.height} pixels, too many; make it smaller")
+            if image.mode[0] in "IF":
+                raise DataError("has more than 8 bits a channel; save it as 8-bit RGB or grey")
+            yield image
+    except (OSError, ValueError, SyntaxError, zlib.error, Image.DecompressionBombError) as error:
+        name = Path(file).relative_to(root).as_posix()
+        reason = str(error).replace(file, name)  # what was unpacked lies in a folder that nobody knows
+        what = reason if isinstance(error, DataError) else f"is not a readable image ({reason}); replace or remove it"
+        raise DataError(f"{name!r} {what}") from error
+
+
+def _pixels(root: Path, file: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """One image as uint8 [3,H,W], upright, in RGB, resized where its size differs."""
+    from PIL import Image, ImageOps
+
+    with _opened(root, file) as image:
+        upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
+        colour = upright.convert("RGB")
+    if colour.size != size:
+        colour = colour.resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(colour).transpose(2, 0, 1)

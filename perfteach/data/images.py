@@ -1,0 +1,324 @@
+"""Images in memory: the three splits, the batches drawn from them, and augmentation, vectorised over the batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from perfteach.data.cache import Arrays
+from perfteach.errors import DataError
+
+Labels = npt.NDArray[np.int64]
+Colour = tuple[float, float, float]  # by channel
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images uint8 [N,3,H,W] and their labels int64 [N], on the CPU."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Labels) -> Split:
+        """Copies of the images and labels in these rows."""
+        chosen = torch.from_numpy(rows)
+        return Split(self.images[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Iterable of (x float32 [B,3,S,S] normalised, y int64 [B]), from `ImageData.batches`; readable again."""
+
+    split: Split
+    batch_size: int
+    mean: Colour
+    std: Colour
+    shuffle: bool
+    augment: bool
+    seed: int
+    size: int | None
+    device: torch.device
+    drop_last: bool
+    channels_last: bool
+    cutout: int = 0
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        whole, rest = divmod(len(self.split), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        # Random numbers always come from the CPU, so that a GPU sees the same batches.
+        generator = torch.Generator().manual_seed(self.seed)
+        count = len(self.split)
+        order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
+        images, labels, order = (t.to(self.device) for t in (self.split.images, self.split.labels, order))
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        # (x / 255 - mean) / std as one multiplication and one addition
+        mean, std = torch.tensor((self.mean, self.std), device=self.device)[..., None, None]
+        scale, shift = 1 / (255 * std), -mean / std
+        for k in range(len(self)):
+            index = order[k * self.batch_size : (k + 1) * self.batch_size]
+            x = images[index]
+            if self.augment:
+                x = _crop_and_mirror(x, generator)
+            x = x.to(dtype=torch.float32, memory_format=layout).mul_(scale).add_(shift)
+            if self.cutout:
+                x = _cut_out(x, self.cutout, generator)
+            if self.size is not None and x.shape[2:] != (self.size, self.size):
+                x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", antialias=False)
+            yield x.contiguous(memory_format=layout), labels[index]
+
+
+def _crop_and_mirror(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift each image of uint8 [B,3,H,W] by its own offset, black where it left, and mirror half of them."""
+    count, _, height, width = x.shape
+    pad = max(1, min(height, width) // 8)
+    offsets = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).to(x.device)
+    mirrored = (torch.rand(count, generator=generator) < 0.5).to(x.device)
+    windows = F.pad(x, [pad] * 4).unfold(2, height, 1).unfold(3, width, 1)  # [B,3,2p+1,2p+1,H,W], a view
+    cropped = windows[torch.arange(count, device=x.device), :, offsets[0], offsets[1]]
+    return torch.where(mirrored[:, None, None, None], cropped.flip(3), cropped)
+
+
+def _cut_out(x: Tensor, edge: int, generator: torch.Generator) -> Tensor:
+    """Set a square of `edge` pixels to the mean, 0, in each normalised image [B,3,H,W]; it may reach over the border.
+
+    Source: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks" (arXiv 1708.04552).
+    """
+    count, _, height, width = x.shape
+    inside = []
+    for side in (height, width):
+        centre = torch.randint(0, side, (count, 1), generator=generator)
+        first = centre - edge // 2
+        place = torch.arange(side)
+        inside.append(((place >= first) & (place < first + edge)).to(x.device))
+    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
+    return x.masked_fill(hole, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageData:
+    """A data set in three splits; see `load`.
+
+    Attributes:
+        name: what figures and records call it.
+        classes: class names; a label is an index into them.
+        train, validation, test: the splits. Validation drives decisions, test is read once, at the end.
+        mean, std: of the training split, by channel, in 0..1 units.
+        checksum: sha256 over the images and labels of all splits; the identity of the data in records.
+        synthetic: drawn by this package, not photographed.
+        fresh: images that `hold_out` took from the training split, for a second test that no choice has seen.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    validation: Split
+    test: Split
+    mean: Colour
+    std: Colour
+    checksum: str
+    synthetic: bool
+    fresh: Split | None = None
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {len(self.split(name)):,}" for name in self.splits())
+        height, width = self.train.images.shape[2:]
+        return f"ImageData({self.title()!r}, {len(self.classes)} classes, {width}x{height}, {counts})"
+
+    def title(self) -> str:
+        """The name for figure titles; says "synthetic" where the images are."""
+        return f"{self.name} (synthetic images)" if self.synthetic else self.name
+
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits that are there."""
+        return SPLITS if self.fresh is None else (*SPLITS, "fresh")
+
+    def split(self, name: str) -> Split:
+        """The split called "train", "validation", "test", or "fresh" where images were held out.
+
+        Raises:
+            DataError: for any other name.
+        """
+        if name not in self.splits():
+            raise DataError(f"there is no split {name!r}; choose one of {', '.join(self.splits())}")
+        found: Split = getattr(self, name)
+        return found
+
+    def batches(
+        self,
+        split: str,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        augment: bool = False,
+        cutout: int = 0,
+        seed: int = 0,
+        size: int | None = None,
+        device: str | torch.device = "cpu",
+        drop_last: bool = False,
+        channels_last: bool = True,
+    ) -> Batches:
+        """Batches of normalised images, drawn from memory.
+
+        Args:
+            split: "train", "validation", "test" or "fresh".
+            batch_size: images in a batch; the last batch may be smaller.
+            shuffle: take the images in random order.
+            augment: crop (after padding with 4 black pixels at 32x32, an eighth of the side elsewhere) and mirror each
+                image at random. For the training split only.
+            cutout: edge in pixels of a square that is blanked out at a random place of each augmented image; 0: none.
+            seed: everything random derives from it; the same seed gives the same batches every time they are read.
+            size: side in pixels to resize to (bilinear, no antialiasing), after augmentation.
+            device: where the batches are wanted.
+            drop_last: leave out a last, smaller batch.
+            channels_last: memory format of the images; several times faster for MobileNets on a CPU.
+
+        Raises:
+            DataError: for an unknown split, a batch size below 1 or above the split's, a size below 1, a cutout below
+                0, or augmentation of other than training images.
+        """
+        images = self.split(split)
+        if not 1 <= batch_size <= len(images):
+            raise DataError(f"batch_size is {batch_size}; {split} has {len(images):,} images, so choose 1 to that many")
+        if augment and split != "train":
+            raise DataError(f"the {split} split is never augmented; use augment=True with 'train' only")
+        if cutout < 0:
+            raise DataError(f"cutout is {cutout}; it must be 0 or more pixels")
+        if size is not None and size < 1:
+            raise DataError(f"size is {size}; it must be at least 1 pixel")
+        return Batches(
+            images, batch_size, self.mean, self.std, shuffle, augment, seed, size, torch.device(device),
+            drop_last, channels_last, cutout if augment else 0,
+        )  # fmt: skip
+
+    def subset(self, train: int, validation: int | None = None, test: int | None = None, seed: int = 0) -> ImageData:
+        """A smaller version with the classes in equal numbers (they differ by one at most), in the original order.
+
+        Args:
+            train, validation, test: images to keep of each split; None keeps the split as it is.
+            seed: chooses the images.
+
+        Raises:
+            DataError: if there are fewer than one image a class to keep, or a class has too few.
+        """
+        splits = [self.split(name) for name in SPLITS]
+        for key, count in enumerate((train, validation, test)):
+            if count is not None:
+                splits[key] = splits[key].take(self._balanced_rows(SPLITS[key], count, seed, key))
+        return assemble(self.name, self.classes, *splits, synthetic=self.synthetic)
+
+    def hold_out(self, count: int, seed: int = 0) -> ImageData:
+        """The same data with `count` training images, the classes in equal numbers, set apart as the split "fresh".
+
+        They serve as test images that no earlier choice has seen, so the trainer reads them once, at the end.
+
+        Raises:
+            DataError: if images are held out already, or a class has too few.
+        """
+        if self.fresh is not None:
+            raise DataError("images are held out already")
+        rows = self._balanced_rows("train", count, seed, len(SPLITS))
+        rest = np.setdiff1d(np.arange(len(self.train)), rows)
+        train, fresh = self.train.take(rest), self.train.take(rows)
+        return assemble(
+            self.name, self.classes, train, self.validation, self.test, synthetic=self.synthetic, fresh=fresh
+        )
+
+    def _balanced_rows(self, name: str, count: int, *seed: int) -> Labels:
+        if count < len(self.classes):
+            raise DataError(f"{count} {name} images are too few: there are {len(self.classes)} classes")
+        each, rest = divmod(count, len(self.classes))
+        rows = []
+        for number, members in enumerate(_by_class(self.split(name).labels.numpy(), len(self.classes), *seed)):
+            wanted = each + (number < rest)
+            if len(members) < wanted:
+                raise DataError(
+                    f"class {self.classes[number]!r} has {len(members)} {name} images, {wanted} were asked for; "
+                    f"ask for {len(members) * len(self.classes)} at most"
+                )
+            rows.append(members[:wanted])
+        return np.sort(np.concatenate(rows))
+
+
+# --- splitting and identity -------------------------------------------------------------------------------------------
+
+
+def divide(arrays: Arrays, validation: float, seed: int) -> tuple[Split, Split, Split]:
+    """Train, validation and test: the same fraction of every class goes to validation; the order stays.
+
+    Raises:
+        DataError: if a class has one training image only, or the seed is negative.
+    """
+    chosen = np.zeros(len(arrays.train_labels), dtype=bool)
+    for members, name in zip(_by_class(arrays.train_labels, len(arrays.classes), seed), arrays.classes, strict=True):
+        if len(members) < 2:
+            raise DataError(f"class {name!r} has one training image; at least two are needed, one to validate")
+        chosen[members[: min(max(1, round(len(members) * validation)), len(members) - 1)]] = True
+
+    def copied(images: npt.NDArray[np.uint8], labels: Labels, rows: Labels) -> Split:
+        """By numpy, because what lies in a mapped file cannot be a tensor."""
+        return Split(torch.from_numpy(images.take(rows, axis=0)), torch.from_numpy(labels.take(rows)))
+
+    train, check = (
+        copied(arrays.train_images, arrays.train_labels, np.flatnonzero(rows)) for rows in (~chosen, chosen)
+    )
+    return train, check, copied(arrays.test_images, arrays.test_labels, np.arange(len(arrays.test_labels)))
+
+
+def assemble(
+    name: str,
+    classes: tuple[str, ...],
+    train: Split,
+    validation: Split,
+    test: Split,
+    *,
+    synthetic: bool,
+    fresh: Split | None = None,
+) -> ImageData:
+    """The data set made of these splits, with its checksum and the moments of the training images."""
+    digest = hashlib.sha256()
+    for split in (train, validation, test, *([] if fresh is None else [fresh])):
+        digest.update(str(tuple(split.images.shape)).encode())
+        digest.update(split.images.numpy().data)
+        digest.update(split.labels.numpy().astype("<i8").data)
+    mean, std = _moments(train.images)
+    return ImageData(name, classes, train, validation, test, mean, std, digest.hexdigest(), synthetic, fresh)
+
+
+def _by_class(labels: Labels, count: int, *seed: int) -> list[Labels]:
+    """For each of `count` classes the rows of its images, in random order.
+
+    The sort keys come from numpy's raw PCG64 stream, which is the same in every version.
+    """
+    if min(seed) < 0:
+        raise DataError(f"a seed must be 0 or more, not {min(seed)}")
+    order = np.argsort(np.random.PCG64(np.random.SeedSequence(seed)).random_raw(len(labels)), kind="stable")
+    return [order[labels[order] == number] for number in range(count)]
+
+
+def _moments(images: Tensor) -> tuple[Colour, Colour]:
+    """Mean and standard deviation by channel in 0..1 units, from exact counts of the 256 values."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for channel in range(3):
+        share = torch.bincount(images[:, channel].reshape(-1), minlength=256).double()
+        share /= share.sum()
+        mean = float(values @ share)
+        means.append(mean)
+        # An even colour would have no deviation to divide by; one grey level is the least that matters.
+        deviations.append(max(float((values - mean).square() @ share) ** 0.5, 1 / 255))
+    return (means[0], means[1], means[2]), (deviations[0], deviations[1], deviations[2])

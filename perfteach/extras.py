@@ -1,0 +1,37 @@
+"""Parts that are installed on request, and the sentence that says how to get a missing one."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+from perfteach.errors import MissingExtraError
+
+
+def need(extra: str, *modules: str) -> None:
+    """Go on only where an extra of perfteach is installed; nothing is imported.
+
+    Args:
+        extra: its name in pyproject.toml, such as `"export"`.
+        modules: what is going to be imported from it, such as `"onnx"`.
+
+    Raises:
+        MissingExtraError: one of the modules is missing. The message names it and the command that installs the extra.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise MissingExtraError(
+            f"{' and '.join(missing)} {verb} not installed; {install_command(extra)} brings what this needs.",
+            name=missing[0],
+        )
+
+
+def install_command(extra: str) -> str:
+    """What installs an extra beside the perfteach that is there, as a line for a shell, between backticks."""
+    return f'`{python_command()} -m pip install "perfteach[{extra}]"`'
+
+
+def python_command() -> str:
+    """This interpreter, as a word that can be pasted into a shell."""
+    return f'"{sys.executable}"' if " " in sys.executable else sys.executable

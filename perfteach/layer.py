@@ -1,0 +1,205 @@
+"""The layer that carries dendrites.
+
+    a_k = D_k(x) + Σ_{j<k} u_kj ⊙ V_j        V_k = φ(a_k)        h' = N(x) + Σ_k w_k ⊙ V_k
+
+N is a neuron module (a convolution with its norm, or a Linear), D_k a module of the same form with its own
+weights, w_k and u_kj one number per neuron. `perfteach.selection.perforate` puts these layers into a model.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from perfteach.correlation import Rule
+from perfteach.errors import ConfigError
+from perfteach.phases import Phase
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,  # 0.5 at rest adds a constant offset; kept for comparison with the 1989 paper
+    "relu": torch.relu,
+    "hardswish": functional.hardswish,
+    "gelu": functional.gelu,
+    "identity": torch.clone,  # adds nothing that a neuron could not compute: the control of every score
+}
+
+
+def known_activation(name: str) -> str:
+    """The name again, if there is a φ of that name.
+
+    Raises:
+        ConfigError: when there is none.
+    """
+    if name not in ACTIVATIONS:
+        raise ConfigError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")
+    return name
+
+
+class DendriticLayer(nn.Module):
+    """A neuron module with K dendrites for each of its C neurons (output channels or features).
+
+    Shapes: input and output are those of `neuron`. `weights[k]` is [C], `cascade[k - 1]` is [k, C].
+    `dendrites[k]` has the neuron module's form and its own parameters.
+
+    Args:
+        neuron: Conv1d/2d/3d or Linear, or a Sequential of one of these and its norm.
+        rule: "perforated" (scale-free correlation), "covariance", "shuffled" (control), or "gradient" (joint
+            backpropagation: no dendrite phase, and errors do flow through the dendrites).
+        activation: φ of the dendrites: "tanh", "sigmoid", "relu", "hardswish", "gelu" or "identity".
+
+    Raises:
+        ConfigError: for an unknown rule or activation, or a neuron module of another kind.
+    """
+
+    def __init__(self, neuron: nn.Module, rule: str = "perforated", activation: str = "tanh") -> None:
+        super().__init__()
+        self.rule, self.activation = Rule.of(rule), known_activation(activation)
+        core = neuron[0] if isinstance(neuron, nn.Sequential) else neuron
+        if not isinstance(core, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
+            raise ConfigError(f"{type(core).__name__} cannot carry dendrites; Conv1d/2d/3d and Linear can")
+        self.neuron = neuron
+        self.dendrites = nn.ModuleList()
+        self.weights = nn.ParameterList()
+        self.cascade = nn.ParameterList()
+        self.neurons = core.out_features if isinstance(core, nn.Linear) else core.out_channels
+        self.space = 0 if isinstance(core, nn.Linear) else core.weight.dim() - 2  # spatial dimensions behind C
+        self.phase, self.thawed = Phase.NEURON, False
+        self.fresh = False  # whether the newest dendrite is not in use yet: only such a one learns in a dendrite phase
+        self.correlator = self.rule.correlator()
+        self._heard: list[tuple[Tensor, Tensor]] = []  # V and E of each call of the layer, until `correlate`
+
+    def add_dendrite(self, weight: float = 0.0) -> None:
+        """Grow one dendrite per neuron, freshly initialised.
+
+        Args:
+            weight: what the dendrite-to-neuron weights w start from. With zero the output stays what it was, bit for
+                bit; another number is for dendrites that grow before training and learn beside their neurons.
+        """
+        like = next(self.neuron.parameters())
+        dendrite = copy.deepcopy(self.neuron)
+        for module in dendrite.modules():  # module by module: a norm's γ has to restart at one, not at random
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+        if len(self.dendrites):
+            self.cascade.append(nn.Parameter(like.new_zeros(len(self.dendrites), self.neurons)))
+        self.dendrites.append(dendrite.requires_grad_(False))
+        self.weights.append(nn.Parameter(like.new_full((self.neurons,), weight)))
+
+    def remove_dendrite(self) -> None:
+        """Take the newest dendrite away again; nothing happens where there is none."""
+        if len(self.dendrites):
+            k = len(self.dendrites) - 1
+            del self.dendrites[k]
+            self.weights = nn.ParameterList(list(self.weights)[:k])
+            self.cascade = nn.ParameterList(list(self.cascade)[: max(k - 1, 0)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes: x as the neuron module takes it; returns its pre-activation with the dendrites' part added."""
+        h: Tensor = self.neuron(x)
+        if not len(self.dendrites):
+            return h
+        outputs = self.dendrite_outputs(x if self.rule.lets_errors_through else x.detach())  # detach: the perforation
+        listening = self.phase is Phase.DENDRITE and self.fresh and torch.is_grad_enabled()
+        for w, v in zip(self.weights, outputs[:-1] if listening else outputs, strict=False):
+            h = h + (self._wide(w) * v).to(h.dtype)  # under autocast w * v would be float32 again
+        return self._listen(h, outputs[-1]) if listening else h
+
+    def dendrite_outputs(self, x: Tensor) -> list[Tensor]:
+        """V_1 … V_K for the layer's input x, each of the neuron module's output shape."""
+        outputs: list[Tensor] = []
+        for k, dendrite in enumerate(self.dendrites):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and self.learns(k)):
+                a = dendrite(x)
+                for j, v in enumerate(outputs):
+                    a = a + self._wide(self.cascade[k - 1][j]) * v
+                outputs.append(ACTIVATIONS[self.activation](a))
+        return outputs
+
+    @property
+    def has_new_dendrite(self) -> bool:
+        """Whether the newest dendrite's weights w are still zero, so that leaving it out changes nothing."""
+        return len(self.weights) > 0 and not bool(self.weights[-1].any())
+
+    def enter(self, phase: Phase, thaw: bool) -> None:
+        """Begin a phase: say which of the dendrites learn, and forget what the last one heard."""
+        self.phase, self.thawed, self.fresh, self._heard = phase, thaw, self.has_new_dendrite, []
+        for k, dendrite in enumerate(self.dendrites):
+            dendrite.requires_grad_(self.learns(k))
+        for k, u in enumerate(self.cascade, start=1):
+            u.requires_grad_(self.learns(k))
+        if phase is Phase.DENDRITE and self.correlator:
+            self.correlator.start_epoch()
+
+    def learns(self, k: int) -> bool:
+        """Whether dendrite k is trained in the present phase."""
+        if self.phase is Phase.DENDRITE:
+            return self.fresh and k == len(self.dendrites) - 1
+        return self.thawed or self.rule.lets_errors_through
+
+    def _wide(self, per_neuron: Tensor) -> Tensor:
+        return per_neuron.view(-1, *[1] * self.space)  # [C] -> [C, 1, 1], to broadcast over positions
+
+    def _listen(self, h: Tensor, v: Tensor) -> Tensor:
+        if not h.requires_grad:  # everything below is frozen: give the error somewhere to flow
+            h = h + torch.zeros(1, dtype=h.dtype, device=h.device, requires_grad=True)
+        # A hook, not a custom autograd function: the activation that follows may work in place.
+        h.register_hook(lambda error: self._heard.append((v, error.detach())))
+        return h
+
+    def objective_gradient(self) -> list[tuple[Tensor, Tensor]]:
+        """(V, ∂S/∂V) for each call of the layer since this was last asked, both of V's shape; empty without an error.
+
+        A layer that is called twice, or gradients that are accumulated over several batches, give several pairs.
+        Their places are pooled.
+        """
+        heard, self._heard = self._heard, []
+        if not heard or self.correlator is None:
+            return []
+        rows = [(self._rows(v), self._rows(e)) for v, e in heard]
+        v, e = rows[0] if len(rows) == 1 else (torch.cat(parts) for parts in zip(*rows, strict=True))
+        parts = self.correlator.gradient(v, e).split([len(part) for part, _ in rows])
+        return [(v, self._like(part, v)) for (v, _), part in zip(heard, parts, strict=True)]
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """Neurons last, one row a place: [B, C, H, W] -> [B·H·W, C]; at least in single precision."""
+        x = x.detach().movedim(x.dim() - 1 - self.space, -1)
+        return x.to(torch.promote_types(x.dtype, torch.float32)).reshape(-1, self.neurons)
+
+    def _like(self, rows: Tensor, v: Tensor) -> Tensor:
+        channel = v.dim() - 1 - self.space
+        return rows.view(v.movedim(channel, -1).shape).movedim(-1, channel).to(v.dtype)
+
+    def train(self, mode: bool = True) -> DendriticLayer:
+        """Like `Module.train`, but the norms of whatever is frozen in the present phase stay in eval mode."""
+        super().train(mode)
+        if self.phase is Phase.DENDRITE:
+            self.neuron.eval()
+        for k, dendrite in enumerate(self.dendrites):
+            dendrite.train(mode and self.learns(k))
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if not any(key.startswith(prefix) for key in state_dict):  # a partial state says nothing about this layer
+            return
+        # Runs before the children are loaded, so the layer can first grow to the number of dendrites that was saved.
+        saved = sum(key.startswith(f"{prefix}weights.") for key in state_dict)
+        while len(self.dendrites) < saved:
+            self.add_dendrite()
+        while len(self.dendrites) > saved:
+            self.remove_dendrite()
+        self.train(self.training)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_heard": []}  # graph tensors can be neither copied nor pickled
+
+    def extra_repr(self) -> str:
+        count = len(self.dendrites)
+        grown = f"{count} dendrite{'s' * (count != 1)} each"
+        return f"{self.neurons} neurons with {grown}, rule={self.rule}, phase={self.phase}"
