@@ -6,11 +6,9 @@ gives its answer even where torch is missing, broken, or takes the interpreter d
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +28,7 @@ from perfteach.course.bounds import (
     runtime_bounds,
     satisfies,
 )
+from perfteach.course.probe import probe_torch
 from perfteach.extras import install_command, python_command
 
 Status = Literal["ok", "warn", "fail"]
@@ -39,26 +38,7 @@ GIB = 2**30
 MEMORY_NEEDED, MEMORY_WANTED = 0.5 * GIB, 1.5 * GIB
 # The embedded images need 0.04 GiB as arrays, CIFAR-10 with its archive and arrays about 0.6 GiB.
 DISK_NEEDED, DISK_WANTED = 0.1 * GIB, 1.0 * GIB
-TORCH_SECONDS = 120.0
 WIDGET_FILES = "jupyterlab-manager/package.json"
-
-_PROBE = """
-import json
-answer = {}
-import torch
-answer["torch"] = torch.__version__
-a = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-answer["product"] = (a @ a).tolist()
-answer["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
-if not answer["gpu"] and torch.backends.mps.is_available():
-    answer["gpu"] = "Apple GPU"
-try:
-    import torchvision
-    answer["torchvision"] = torchvision.__version__
-except Exception as problem:
-    answer["problem"] = f"{type(problem).__name__}: {problem}"
-print("PERFTEACH " + json.dumps(answer))
-"""
 
 
 @dataclass(frozen=True)
@@ -169,27 +149,6 @@ def _check_package(bound: Bound, version: str | None) -> Check:
     else:
         remedy = f'Run `{python_command()} -m pip install "{bound.name}{bound.specifier}"`.'
     return Check(bound.name, "fail", version or "missing", bound.specifier, remedy)
-
-
-def probe_torch(code: str = _PROBE, seconds: float = TORCH_SECONDS) -> dict[str, Any]:
-    """Import torch and torchvision and multiply two matrices in another process, so that a crash stays there.
-
-    Returns:
-        `torch`, `product`, `gpu`, and `torchvision` or `problem` (why torchvision failed); only `error`
-        (why torch failed) when the process did not get that far.
-    """
-    try:
-        command = [sys.executable, "-c", code]
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return {"error": f"did not answer within {seconds:g} s"}
-    except OSError as problem:
-        return {"error": f"could not be tried: {problem}"}
-    for line in done.stdout.splitlines():
-        if line.startswith("PERFTEACH "):
-            return dict(json.loads(line.removeprefix("PERFTEACH ")))
-    last = (done.stderr.strip().splitlines() or [f"stopped with exit code {done.returncode}"])[-1]
-    return {"error": last[:200]}
 
 
 def check_torch(probe: dict[str, Any]) -> Check:
