@@ -21,7 +21,8 @@ class Arm:
     `wider` names what the plain network of an arm has as much of as the dendritic one: "parameters" or "MACs".
     `select`, `activation`, `net` and `settings` take the place of the study's own where they are given. `early` puts a
     wider network's width into the stem and the first blocks only. `dendrites` are grown before the first epoch,
-    and their weights w start from `weight`.
+    and their weights w start from `weight`. `times` multiplies the
+    study's epochs: only for an arm that costs less an epoch.
     """
 
     rules_out: str
@@ -38,6 +39,7 @@ class Arm:
     activation: str | None = None
     dendrites: int = 0
     weight: float = 0.0
+    times: int = 1
     net: Settings = field(default_factory=dict)
     settings: Settings = field(default_factory=dict)
 
@@ -79,6 +81,9 @@ _PARTS = {
     ),
     "stride-32": Arm("the published strides", net={"output_stride": 32}),
     "stride-8": Arm("stride 1 in the stem and block 4", net={"output_stride": 8}),
+    "twice": Arm("twice the epochs, which cost about what stride 8 costs", times=2),
+    "hidden-64": Arm("a hidden layer of 64 in the head", net={"hidden": 64}),
+    "hidden-0": Arm("no hidden layer in the head", net={"hidden": 0}),
     "stride-8-first": Arm("stride 1 in the stem and the first block", net={"output_stride": "8-first"}),
 }
 COLORS = ("blue", "orange", "green", "red", "pink", "brown", "sky", "grey")

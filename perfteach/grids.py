@@ -49,12 +49,15 @@ class Study:
     settings: Settings = field(default_factory=dict)
 
     def config(self, arm: str, seed: int) -> TrainConfig:
-        """The settings of one run. All arms train the same number of epochs, overwritten ones included."""
+        """The settings of one run. All arms train the same number of epochs, overwritten ones included, unless
+        the arm itself is about their number."""
         kind = EVERY_ARM[arm]
         after = self.dendrite + self.neuron if kind.joint else self.neuron
         cycles = self.cycles if kind.cycles else 0
         own = {
-            "switch": FixedSwitch((self.baseline, *[after] * cycles), 0 if kind.joint or not cycles else self.dendrite),
+            "switch": FixedSwitch(
+                (self.baseline * kind.times, *[after] * cycles), 0 if kind.joint or not cycles else self.dendrite
+            ),
             "cycles": cycles,
             "grow": kind.grow,
             "thaw": kind.thaw,
