@@ -71,6 +71,8 @@ _PARTS = {
     "rate-0.1": Arm("a peak rate of 0.1", settings={"lr": 0.1}),
     "rate-0.4": Arm("a peak rate of 0.4", settings={"lr": 0.4}),
     "batch-256": Arm("batches of 256, with a peak rate of 0.4", settings={"batch_size": 256, "lr": 0.4}),
+    "batch-64": Arm("batches of 64, with a peak rate of 0.1", settings={"batch_size": 64, "lr": 0.1}),
+    "decay-0.0001": Arm("a weight decay of 0.0001", settings={"weight_decay": 1e-4}),
     "decay-all": Arm("weight decay on norms and biases too", settings={"decay_norms": True}),
     "smoothing": Arm("targets smoothed by 0.1", settings={"label_smoothing": 0.1}),
     "average": Arm("a running average of the weights, 0.999 a step", settings={"average": 0.999}),
@@ -97,6 +99,9 @@ RECIPE = {
 START = Arm("one early ReLU dendrite a neuron, thawed, from the first epoch", "sky", "o", thaw=True, dendrites=1)
 PLAIN = Arm("", "brown", "D", grow=False)
 FROM_THE_START = {
+    "original": replace(
+        PLAIN, rules_out="the original, with its hidden layer of 1,024", color="grey", marker="o", net={"hidden": None}
+    ),
     "wider": ARMS["wider"],
     "wider-macs": IDEAS["wider-macs"],
     "wider-early": replace(

@@ -171,7 +171,7 @@ PUBLISHED = Study(
 SGD: Settings = {"optimizer": "sgd", "lr": 0.2, "batch_size": 128, "weight_decay": 5e-4, "decay_norms": False}
 EARLY_DENDRITES = Study(
     about="What early dendrites bring from the first epoch on, and what else would bring as much",
-    arms=("same-epochs", "early-start", *FROM_THE_START),
+    arms=("same-epochs", "early-start", *(arm for arm in FROM_THE_START if arm != "original")),
     seeds=(0, 1, 2),
     width=0.15,
     baseline=20,
@@ -250,6 +250,14 @@ STUDIES = {
         settings=SGD,
     ),
     "early": EARLY_DENDRITES,
+    "extra-small": replace(
+        EARLY_DENDRITES,
+        about="Extra-Small, which has no hidden layer in its head and early dendrites instead, against the original",
+        arms=("original", "early-start", "same-epochs", "wider"),
+        width=1.0,
+        baseline=36,
+        net={"output_stride": 16, "hidden": 0},
+    ),
     "search-two-cycles": replace(
         SEARCH,
         about="two cycles instead of one",
