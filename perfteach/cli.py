@@ -1,4 +1,4 @@
-"""The command line: `perfteach train`, `demo`, `data`, `runs`, `study` and `check-env`."""
+"""The command line: `perfteach train`, `demo`, `data`, `runs`, `study`, `predict` and `check-env`."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     _add_data(commands)
     _add_runs(commands)
     _add_study(commands)
+    _add_predict(commands)
     _command(commands, "check-env", _check_env, "is everything installed? what to do if not", "perfteach check-env")
     return top
 
@@ -70,7 +71,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     add("--data", default="synthetic10", help="synthetic10, cifar10, or an image folder or archive (%(default)s)")
     add("--label", help="what to call the data in records and figures; for a folder or archive of your own")
     add("--model", choices=("small", "extra-small"), default="small", help="which MobileNet (%(default)s)")
-    add("--width", type=float, help="width multiplier (small: 1.0, extra-small: 0.5)")
+    add("--width", type=float, help="width multiplier (1.0)")
     add("--size", type=int, help="resize images to this many pixels (default: as they are)")
     add("--rule", default="perforated", help="perforated, covariance, gradient, shuffled, or none (%(default)s)")
     add("--select", help='only layers whose name matches, such as "features.*" (default: every layer that can)')
@@ -259,6 +260,32 @@ def _study(arguments: argparse.Namespace) -> None:
         images = data.load(arguments.data or "cifar10", label=arguments.label)
         done = study.run_study(arguments.name, images, arguments.work or Path("runs/studies"), **limits)
     print(compare.table(compare.results(done)))
+
+
+def _add_predict(commands) -> None:  # type: ignore[no-untyped-def]
+    text = "what a trained network sees in a picture"
+    predict = _command(commands, "predict", _predict, text, "perfteach predict cat.jpg holiday.png")
+    predict.add_argument("pictures", nargs="+", metavar="PICTURE", help="a JPEG, PNG or other picture file")
+    predict.add_argument(
+        "--network", default="mobilenet-extra-small", help="which of the trained networks (%(default)s)"
+    )
+    predict.add_argument("--top", type=int, default=3, help="how many classes to name (%(default)s)")
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    """One line a picture. One that cannot be read is said so, and the others are looked at all the same."""
+    from perfteach.predict import classify
+
+    failed = 0
+    for picture in arguments.pictures:
+        try:
+            guesses = classify(picture, arguments.network, arguments.top)
+        except DataError as error:
+            print(f"perfteach: {error}", file=sys.stderr)
+            failed = 1
+        else:
+            print(f"{picture}: " + ", ".join(f"{guess.name} {100 * guess.probability:.1f} %" for guess in guesses))
+    return failed
 
 
 def _check_env(arguments: argparse.Namespace) -> int:

@@ -12,10 +12,16 @@ from torch import nn
 from torchvision.models import MobileNet_V3_Small_Weights, MobileNetV3
 from torchvision.models.mobilenetv3 import InvertedResidualConfig
 
+from perfteach import shipped
+from perfteach.dendrites import add_dendrites
 from perfteach.errors import ConfigError
+from perfteach.selection import perforate
 from perfteach.trimmed import trim
 
 IMAGENET_CLASSES = 1000
+# What `weights` may name of the networks in data/weights.
+TRAINED = {"cifar10": "mobilenet-small"}
+TRAINED_EXTRA_SMALL = {"cifar10": "mobilenet-extra-small", "cifar10-plain": "mobilenet-extra-small-plain"}
 
 
 # MobileNetV3-Small by block (Howard et al. 2019, table 2): kernel, expanded channels, output channels, whether it has
@@ -47,7 +53,7 @@ def mobilenet_small(
     hidden: int | None = None,
     weights: str | None = None,
     bn_momentum: float = 0.1,
-    output_stride: int | str = 32,
+    output_stride: int | str | None = None,
     early_width: float | None = None,
     seed: int | None = None,
 ) -> nn.Module:
@@ -60,22 +66,30 @@ def mobilenet_small(
             study left in place, of which the labels then use the first `num_classes`.
         hidden: neurons of the hidden layer between the pooled channels and the outputs; None for the published 1,024
             times the width, which was made for a thousand classes; 0 for no such layer.
-        weights: "imagenet" loads torchvision's ImageNet weights (a 10 MB download, once); only for width 1.0.
-            With head="task" the last layer keeps its random start, since its outputs mean other classes.
+        weights: "cifar10" loads the network that this project trained on CIFAR-10 and that comes along, with its output
+            stride; for other than its ten classes the last layer keeps its random start. "imagenet" loads torchvision's
+            ImageNet weights (a 10 MB download, once). With head="task" the last layer keeps its random start, since its
+            outputs mean other classes. Both are for width 1.0 and the published head only.
         bn_momentum: weight of the newest batch in BatchNorm's running statistics, above 0 and at most 1.
         output_stride: by how much the last feature map is smaller than the image along an edge. 32 as published, which
             leaves one position of a 32x32 image; 16 has stride 1 in the stem, and 8 in the stem and in block 4
-            ("8-first": in the stem and the first block, which costs a quarter more arithmetic). Same parameters.
+            ("8-first": in the stem and the first block, which costs a quarter more arithmetic). Same parameters. None
+            is 32, or that of the trained network with weights="cifar10".
         early_width: width of the stem and of the first four blocks, where it is another than `width`.
         seed: start weights drawn from this seed alone, on the CPU, the global generators left as they were.
             None draws from torch's global generator.
 
     Raises:
         ConfigError: a setting out of range, weights for another network, or weights that could not be fetched.
+        CheckpointError: when the file of trained weights is damaged.
 
     Source: Howard et al. 2019, "Searching for MobileNetV3" (arXiv 1905.02244); the output stride as in Chen et al.
     2017, "Rethinking Atrous Convolution" (arXiv 1706.05587), by leaving strides out and not by dilation.
     """
+    if weights in TRAINED and head == "task":
+        own = {"width": width, "hidden": hidden, "output_stride": output_stride, "early_width": early_width}
+        return _trained(TRAINED[weights], num_classes, own, bn_momentum, seed)
+    output_stride = 32 if output_stride is None else output_stride
     early = width if early_width is None else early_width
     _check_settings(num_classes, width, early, head, hidden, bn_momentum, output_stride)
     published = (width, early, hidden) == (1.0, 1.0, None)
@@ -95,19 +109,61 @@ def mobilenet_small(
     return trim(model)  # same weights, same results, two to three times faster to train at 32x32 on a CPU
 
 
-def mobilenet_extra_small(num_classes: int = 10, width: float = 0.5, **settings: Any) -> nn.Module:
-    """Build the narrower MobileNet whose missing capacity dendrites are to buy back. It has no dendrites yet.
+def mobilenet_extra_small(
+    num_classes: int = 10,
+    width: float = 1.0,
+    *,
+    hidden: int | None = 0,
+    output_stride: int | str | None = 16,
+    weights: str | None = None,
+    **settings: Any,
+) -> nn.Module:
+    """Build MobileNet-Extra-Small: MobileNet-Small without the hidden layer of its head, for small images.
 
-    The default width is the one in the case study's public script. In the recorded runs at 64×64 pixels (one seed,
-    docs/evidence.md) dendrites in every layer did not raise the test accuracy, so none are built in. Where dendrites
-    paid by the parameter, in runs at 32×32, was the stem and the first blocks:
-    `perforate(model, "features.[0-4].*")`; notebook 05 shows that choice. Arguments, shapes and
-    errors are those of `mobilenet_small`; there are no ImageNet weights for widths below 1.0.
+    That layer was made for a thousand classes and has two fifths of the original's parameters. Some of what is saved
+    goes to dendrites where they paid, in the stem and the first blocks. As it is built the network has none yet:
+    `add_dendrites(perforate(model, "features.[0-4].*", activation="relu"))` grows them.
+
+    Args:
+        num_classes, width, hidden, output_stride, settings: as in `mobilenet_small`, with other defaults.
+        weights: "cifar10" gives the trained network that comes along, its dendrites included. "cifar10-plain" gives the
+            one without dendrites, which was trained by the same recipe for as long. For other than their ten classes
+            the last layer keeps its random start.
 
     Raises:
         ConfigError: as `mobilenet_small`.
+        CheckpointError: when the file of trained weights is damaged.
     """
-    return mobilenet_small(num_classes, width, **settings)
+    if weights in TRAINED_EXTRA_SMALL:
+        own = {"width": width, "hidden": hidden, "output_stride": output_stride}
+        return _trained(TRAINED_EXTRA_SMALL[weights], num_classes, own, **settings)
+    if weights is not None:
+        known = " or ".join(map(repr, TRAINED_EXTRA_SMALL))
+        raise ConfigError(f"weights is {weights!r}; use {known} or None. ImageNet weights exist for the original only.")
+    return mobilenet_small(num_classes, width, hidden=hidden, output_stride=output_stride, **settings)
+
+
+def _trained(
+    name: str, num_classes: int, own: dict[str, Any], bn_momentum: float = 0.1, seed: int | None = None, **other: Any
+) -> nn.Module:
+    """A trained network, built as its card says. `own` is what the caller asked for, with None for no wish."""
+    card = shipped.card(name)
+    for key, value in (own | other).items():
+        if value is not None and value != card.network.get(key):
+            raise ConfigError(f"the trained {name} has {key}={card.network.get(key)}, not {value}; leave {key} out")
+    model = mobilenet_small(num_classes, **card.network, bn_momentum=bn_momentum, seed=seed)
+    if card.dendrites:
+        how = dict(card.dendrites)
+        grown = how.pop("grown")
+        perforate(model, **how)
+        for _ in range(grown):
+            add_dendrites(model)
+    state = shipped.weights(card)
+    if num_classes != len(card.classes):
+        last = list(model.state_dict())[-2:]  # weights and bias of the last layer, whose outputs mean other classes
+        state |= {key: model.state_dict()[key] for key in last}
+    model.load_state_dict(state)
+    return model
 
 
 def _build(
@@ -168,7 +224,7 @@ def _check_settings(
 
 def _check_weights(weights: str, published: bool) -> None:
     if weights != "imagenet":
-        raise ConfigError(f"weights is {weights!r}; use 'imagenet' or None.")
+        raise ConfigError(f"weights is {weights!r}; use 'cifar10', 'imagenet' or None.")
     if not published:
         raise ConfigError("ImageNet weights exist for width 1.0 only, with the published head; use weights=None.")
 

@@ -53,9 +53,16 @@ def test_parts_of_mobilenet_by_hand() -> None:
     }  # fmt: skip
 
 
-def test_extra_small_is_half_as_wide_unless_told() -> None:
-    assert count_parameters(mobilenet_extra_small()).total == 409_394
-    assert count_parameters(mobilenet_extra_small(10, 0.75, head="imagenet")).total == 1_653_920
+def test_extra_small_has_no_hidden_layer_and_room_for_dendrites() -> None:
+    model = mobilenet_extra_small()
+    count = count_parameters(model)
+    assert count.head == 576 * 10 + 10
+    assert count.total == 932_778 == count_parameters(mobilenet_small(hidden=0)).total
+    add_dendrites(perforate(model, "features.[0-4].*", activation="relu"))
+    assert count_parameters(model).total <= 993_000
+    assert model.get_submodule("features.0.0").neuron[0].stride == (1, 1)  # type: ignore[union-attr]
+    published = mobilenet_extra_small(10, 0.75, head="imagenet", hidden=None, output_stride=None)
+    assert count_parameters(published).total == 1_653_920
 
 
 def test_same_function_as_torchvisions() -> None:

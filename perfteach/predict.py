@@ -1,0 +1,75 @@
+"""What a trained network sees in a picture file."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor, nn
+
+from perfteach import shipped
+from perfteach.errors import ConfigError, DataError
+from perfteach.models import TRAINED, TRAINED_EXTRA_SMALL, mobilenet_extra_small, mobilenet_small
+
+NETWORKS = (TRAINED["cifar10"], *TRAINED_EXTRA_SMALL.values())
+
+
+class Guess(NamedTuple):
+    """A class, and the probability that the network gives it, 0 to 1."""
+
+    name: str
+    probability: float
+
+
+def classify(picture: str | Path | IO[bytes], network: str = "mobilenet-extra-small", top: int = 3) -> list[Guess]:
+    """What one of the trained networks sees in a picture, the most probable class first.
+
+    The network knows ten classes and nothing else: whatever the picture shows, the ten probabilities add up to one.
+
+    Args:
+        picture: a file in any format that Pillow reads, or an open one. The largest square in its middle is used,
+            turned upright as the camera noted, and shrunk to the size of the training images.
+        network: "mobilenet-extra-small", "mobilenet-extra-small-plain" or "mobilenet-small".
+        top: how many classes to name, 1 to 10.
+
+    Raises:
+        ConfigError: for an unknown network, or a `top` below 1.
+        DataError: when the file is missing, or is not a picture that can be read.
+        CheckpointError: when the file of weights is damaged.
+    """
+    if top < 1:
+        raise ConfigError(f"top is {top}; it must be at least 1")
+    model, card = _load(network)
+    with torch.inference_mode():
+        probabilities = model(read_picture(picture, card))[0].softmax(0)
+    best = probabilities.topk(min(top, len(card.classes)))
+    return [Guess(card.classes[int(place)], float(value)) for value, place in zip(*best, strict=True)]
+
+
+def read_picture(picture: str | Path | IO[bytes], card: shipped.Card) -> Tensor:
+    """A picture as the network of this card takes it: float32 [1, 3, S, S], normalised. Errors as `classify`."""
+    try:
+        with Image.open(picture) as opened:
+            upright = ImageOps.exif_transpose(opened).convert("RGBA")
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+        name = getattr(picture, "name", picture)
+        raise DataError(f"{name} cannot be read as a picture ({error}); use a JPEG or PNG file") from error
+    white = Image.new("RGBA", upright.size, "white")  # what is transparent shows paper, not black
+    square = ImageOps.fit(Image.alpha_composite(white, upright).convert("RGB"), (card.size, card.size), Image.BOX)
+    pixels = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8).view(card.size, card.size, 3)
+    mean, std = torch.tensor(card.mean), torch.tensor(card.std)
+    return ((pixels / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
+
+
+@lru_cache
+def _load(network: str) -> tuple[nn.Module, shipped.Card]:
+    if network not in NETWORKS:
+        raise ConfigError(f"there is no network {network!r}; choose one of {', '.join(NETWORKS)}")
+    if network == TRAINED["cifar10"]:
+        model = mobilenet_small(weights="cifar10")
+    else:
+        model = mobilenet_extra_small(weights=next(key for key, name in TRAINED_EXTRA_SMALL.items() if name == network))
+    return model.eval(), shipped.card(network)
