@@ -145,6 +145,22 @@ def record(folder: Path) -> Run | None:
     return None
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """The files of a folder's newest checkpoint, by name, to be sent elsewhere; empty where there is none."""
+    found = _numbered(folder)
+    newest = found[max(found)] if found else None
+    return {f"{newest.name}/{path.name}": path.read_bytes() for path in newest.iterdir()} if newest else {}
+
+
+def write_files(folder: Path, content: dict[str, bytes]) -> None:
+    """Put what `files` gave into a folder, where it is not there yet."""
+    for name, data in content.items():
+        path = folder / name
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+
 def _numbered(folder: Path) -> dict[int, Path]:
     paths = folder.iterdir() if folder.is_dir() else ()
     return {int(match[1]): path for path in paths if (match := NAME.fullmatch(path.name))}

@@ -241,6 +241,8 @@ def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
     study.add_argument("--label", help="what to call the data in records and figures")
     study.add_argument("--seeds", type=int, nargs="+", help="only these seeds")
     study.add_argument("--arms", nargs="+", help="only these arms")
+    study.add_argument("--jobs", type=int, default=1, help="runs at once on this machine, one core each (%(default)s)")
+    study.add_argument("--scheduler", metavar="ADDRESS", help="train on the workers of this Dask scheduler instead")
     study.add_argument("--minutes", type=float, help="start no new run after this many minutes")
     study.add_argument("--report", action="store_true", help="run nothing; print the table of what is recorded")
     study.add_argument("--work", type=Path, help="folder for checkpoints under way (runs/studies)")
@@ -251,14 +253,17 @@ def _study(arguments: argparse.Namespace) -> None:
 
     study.find(arguments.name)
     limits = {name: getattr(arguments, name) for name in ("arms", "seeds", "minutes")}
-    given = [f"--{name}" for name in (*limits, "data", "label", "work") if getattr(arguments, name) is not None]
+    given = [
+        f"--{name}" for name in (*limits, "data", "label", "work", "scheduler") if getattr(arguments, name) is not None
+    ]
     if arguments.report and given:
         raise ConfigError(f"--report shows all records of a study; leave out {' and '.join(given)}")
     if arguments.report:
         done = runs.recorded(arguments.name)
     else:
         images = data.load(arguments.data or "cifar10", label=arguments.label)
-        done = study.run_study(arguments.name, images, arguments.work or Path("runs/studies"), **limits)
+        work, where = arguments.work or Path("runs/studies"), {"jobs": arguments.jobs, "scheduler": arguments.scheduler}
+        done = study.run_study(arguments.name, images, work, **limits, **where)
     print(compare.table(compare.results(done)))
 
 

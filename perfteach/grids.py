@@ -13,6 +13,7 @@ from perfteach import counting, models
 from perfteach.arms import EARLY, EVERY_ARM, FROM_THE_START, RECIPE, Settings
 from perfteach.config import TrainConfig
 from perfteach.cycle import seeded
+from perfteach.data import ImageData
 from perfteach.dendrites import add_dendrites
 from perfteach.errors import ConfigError
 from perfteach.phases import FixedSwitch
@@ -69,6 +70,12 @@ class Study:
             "seed": seed,
         }
         return TrainConfig(**{**own, **self.settings, **kind.settings})
+
+    def images(self, data: ImageData) -> ImageData:
+        """The study's part of these images, with those set apart that it holds out."""
+        if self.train and self.train < len(data.train):
+            data = data.subset(self.train, validation=len(data.validation), test=len(data.test))
+        return data.hold_out(self.fresh) if self.fresh else data
 
     def model(self, arm: str, seed: int, classes: int = 10) -> torch.nn.Module:
         """The network of one run, perforated in every arm, so that all start alike."""

@@ -8,8 +8,12 @@ start.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -18,11 +22,14 @@ from perfteach import checkpoint
 from perfteach.arms import EVERY_ARM, RECIPE
 from perfteach.cycle import Kept
 from perfteach.data import ImageData
-from perfteach.errors import ConfigError, DataError
+from perfteach.errors import ConfigError, DataError, PerfteachError
 from perfteach.grids import STUDIES, Study, find
+from perfteach.parallel import Pool, images_of, workers
 from perfteach.phases import Phase
 from perfteach.runs import RECORDS, Run
 from perfteach.trainer import PerforatedTrainer
+
+TRIES = 3  # of a run whose worker died
 
 __all__ = [
     "EVERY_ARM",
@@ -61,42 +68,137 @@ def run_study(
     seeds: Sequence[int] | None = None,
     arms: Sequence[str] | None = None,
     minutes: float | None = None,
+    jobs: int = 1,
+    scheduler: str | None = None,
     progress: bool = True,
 ) -> list[Run]:
     """Run what is missing of a study, one line per run; returns the finished runs.
+
+    The same numbers come out however many workers there are. A run whose worker died is tried again. One that fails is
+    reported, and the others go on. After an interrupt the same call does what is missing.
 
     Args:
         data: the images, CIFAR-10 in whatever form is at hand; its name and checksum enter every record.
         work: folder for checkpoints of runs under way.
         seeds, arms: only these of the grid.
         minutes: start no new run after this many minutes; a run under way is finished.
+        jobs: runs at once on this machine, in processes of one thread each; GPUs are dealt out in turn.
+        scheduler: address of a Dask scheduler whose workers train in place of this machine, as "tcp://host:8786".
 
     Raises:
-        ConfigError: for an unknown study, or an arm or seed that it does not have.
+        ConfigError: for an unknown study, an arm or seed that it does not have, or workers that cannot be had.
         DataError: when any record of the study was made on other data or with other settings, or outside a checkout.
+        PerfteachError: when runs failed, after the others have ended. One failure is raised as it is.
     """
-    study, start = find(name), time.monotonic()
+    study = find(name)
     unknown = [*(set(arms or ()) - set(study.arms)), *(set(seeds or ()) - set(study.seeds))]
     if unknown:
         there = f"arms {', '.join(study.arms)}; seeds {', '.join(map(str, study.seeds))}"
         raise ConfigError(f"the study {name} has no {unknown[0]!r}; it has {there}")
-    if study.train and study.train < len(data.train):
-        data = data.subset(study.train, validation=len(data.validation), test=len(data.test))
-    if study.fresh:
-        data = data.hold_out(study.fresh)
-    _refuse_foreign_records(name, study, data)
+    _refuse_foreign_records(name, study, study.images(data))
     grid = [(a, s) for a, s in study.grid() if s in (seeds or study.seeds) and a in (arms or study.arms)]
-    done: list[Run] = []
-    with tqdm(grid, unit="run", disable=not progress) as bar:
-        for arm, seed in bar:
-            bar.set_description(f"{name} {arm} seed {seed}")
-            path = record_path(name, arm, seed)
-            if not path.is_file() and minutes is not None and time.monotonic() - start > 60 * minutes:
-                continue
-            run = Run.load(path) if path.is_file() else _run(name, study, arm, seed, data, work, progress)
-            bar.write(f"{run.name}: test accuracy {run.ended.test_accuracy:.2f} %, {run.ended.seconds:.0f} s")
-            done.append(run)
-    return done
+    with workers(data, jobs, scheduler, work) as pool, tqdm(total=len(grid), unit="run", disable=not progress) as bar:
+        _Runs(name, study, work, pool, bar, grid, time.monotonic() + 60 * (minutes or float("inf"))).finish()
+    return [Run.load(path) for arm, seed in grid if (path := record_path(name, arm, seed)).is_file()]
+
+
+Cell = tuple[str, int]  # arm and seed
+
+
+@dataclass
+class _Runs:
+    """The runs of a grid on their way through the workers."""
+
+    name: str
+    study: Study
+    work: Path
+    pool: Pool
+    bar: tqdm
+    waiting: list[Cell]
+    deadline: float
+    under_way: dict[Future[Trained], Cell] = field(default_factory=dict)
+    tries: dict[Cell, int] = field(default_factory=dict)
+    failed: dict[Cell, Exception] = field(default_factory=dict)
+
+    def finish(self) -> None:
+        for cell in [cell for cell in self.waiting if record_path(self.name, *cell).is_file()]:
+            self.waiting.remove(cell)
+            self._report(cell)
+        while self.waiting or self.under_way:
+            self._submit()
+            if not self.under_way:  # the time is over, or a baseline failed
+                break
+            for future in wait(self.under_way, timeout=1, return_when=FIRST_COMPLETED).done:
+                if future in self.under_way:  # a restart empties it
+                    self._collect(future)
+            self._show()
+        if len(self.failed) == 1:
+            raise next(iter(self.failed.values()))
+        if self.failed:
+            lines = [f"{arm} seed {seed}: {error}" for (arm, seed), error in self.failed.items()]
+            raise PerfteachError(f"{len(lines)} runs failed, the others are recorded. " + "; ".join(lines))
+
+    def _submit(self) -> None:
+        """Start runs until every worker has one. A run waits for its baseline."""
+        ready = [cell for cell in self.waiting if not self._waits(cell)]
+        for cell in ready[: self.pool.slots - len(self.under_way)]:
+            if time.monotonic() > self.deadline:
+                return
+            self.waiting.remove(cell)
+            self.bar.set_description(f"{self.name} {cell[0]} seed {cell[1]}")
+            self.tries[cell] = self.tries.get(cell, 0) + 1
+            baseline = checkpoint.files(self._folder(("baseline", cell[1]))) if self._shares(cell) else {}
+            work = self.work if self.pool.shared else None
+            task = (self.name, self.study, *cell, self.pool.images, work, {} if self.pool.shared else baseline)
+            self.under_way[self.pool.executor.submit(_run, *task)] = cell
+
+    def _waits(self, cell: Cell) -> bool:
+        baseline = ("baseline", cell[1])
+        return self._shares(cell) and (baseline in self.waiting or baseline in self.under_way.values())
+
+    def _shares(self, cell: Cell) -> bool:
+        return cell[0] != "baseline" and shares_baseline(self.study, cell[0])
+
+    def _folder(self, cell: Cell) -> Path:
+        return self.work / self.name / f"{cell[0]}-seed{cell[1]}"
+
+    def _collect(self, future: Future[Trained]) -> None:
+        cell = self.under_way.pop(future)
+        try:
+            trained = future.result()
+        except BrokenProcessPool:
+            lost = [cell, *self.under_way.values()]
+            self.under_way.clear()
+            self.pool.restart()
+            for each in lost:
+                self._again(each)
+        except Exception as error:
+            self.failed[cell] = error
+            self.bar.write(f"{self.name}/{cell[0]}-seed{cell[1]} failed: {error}")
+        else:
+            checkpoint.write_files(self._folder(cell), trained.files)
+            trained.run.save(record_path(self.name, *cell))
+            self._report(cell)
+
+    def _again(self, cell: Cell) -> None:
+        if self.tries[cell] < TRIES:
+            self.bar.write(f"the worker of {cell[0]} seed {cell[1]} died; its run goes on from its last epoch")
+            self.waiting.insert(0, cell)
+        else:
+            self.failed[cell] = PerfteachError(f"its worker died {TRIES} times; is the memory full?")
+
+    def _report(self, cell: Cell) -> None:
+        run = Run.load(record_path(self.name, *cell))
+        self.bar.write(f"{run.name}: test accuracy {run.ended.test_accuracy:.2f} %, {run.ended.seconds:.0f} s")
+        self.bar.update()
+
+    def _show(self) -> None:
+        """How far the runs are that this machine's workers have: their records lie in the folder of checkpoints."""
+        paths = {cell: self._folder(cell) / "run.jsonl" for cell in self.under_way.values()}
+        epochs = [
+            f"{cell[0]} {cell[1]}: {len(Run.load(path).epochs)}" for cell, path in paths.items() if path.is_file()
+        ]
+        self.bar.set_postfix_str("epochs " + ", ".join(epochs) if epochs else "")
 
 
 def _refuse_foreign_records(name: str, study: Study, data: ImageData) -> None:
@@ -114,8 +216,39 @@ def _refuse_foreign_records(name: str, study: Study, data: ImageData) -> None:
             raise DataError(f"{path} was made with other settings than {name} has now; move it away to run it again")
 
 
-def _run(name: str, study: Study, arm: str, seed: int, data: ImageData, work: Path, progress: bool) -> Run:
-    folder = work / name / f"{arm}-seed{seed}"
+@dataclass(frozen=True)
+class Trained:
+    """What a worker gives back: the record, and the files of the checkpoint where it has no folder in common."""
+
+    run: Run
+    files: dict[str, bytes]
+
+
+def shares_baseline(study: Study, arm: str) -> bool:
+    """Whether an arm starts as the baseline does: with the same layers and settings."""
+    kind = EVERY_ARM[arm]
+    return bool(kind.cycles and study.cycles and not (kind.wider or kind.select or kind.activation or kind.net))
+
+
+def _run(
+    name: str,
+    study: Study,
+    arm: str,
+    seed: int,
+    images: ImageData | Path,
+    work: Path | None,
+    baseline: dict[str, bytes],
+) -> Trained:
+    """In a worker: train one run, or go on with it. Without `work` it has a folder of its own, and returns it."""
+    with tempfile.TemporaryDirectory() as own:
+        root = (work or Path(own)) / name
+        checkpoint.write_files(root / f"baseline-seed{seed}", baseline)
+        folder = root / f"{arm}-seed{seed}"
+        run = _train(name, study, arm, seed, study.images(images_of(images)), folder)
+        return Trained(run, {} if work else checkpoint.files(folder))
+
+
+def _train(name: str, study: Study, arm: str, seed: int, data: ImageData, folder: Path) -> Run:
     trainer = PerforatedTrainer(
         study.model(arm, seed, len(data.classes)),
         data,
@@ -124,15 +257,10 @@ def _run(name: str, study: Study, arm: str, seed: int, data: ImageData, work: Pa
         folder=folder,
     )
     trainer.run.header |= {"study": name, "arm": arm, **study.network(arm, len(data.classes))}
-    baseline = work / name / f"baseline-seed{seed}"
-    kind = EVERY_ARM[arm]
-    # That is, the same layers and settings.
-    shared = kind.cycles and study.cycles and not (kind.wider or kind.select or kind.activation or kind.net)
-    if shared and checkpoint.record(baseline) and not checkpoint.record(folder):
+    baseline = folder.with_name(f"baseline-seed{seed}")
+    if shares_baseline(study, arm) and checkpoint.record(baseline) and not checkpoint.record(folder):
         continue_from(trainer, baseline)  # without it the arm trains from the start, to the same numbers
-    run = trainer.fit(progress=False)
-    run.save(record_path(name, arm, seed))
-    return run
+    return trainer.fit(progress=False)
 
 
 def continue_from(trainer: PerforatedTrainer, baseline: Path) -> None:

@@ -1,0 +1,179 @@
+"""Many trainings at once, through the standard library's interface for executors: here, or on a Dask cluster.
+
+A worker is one process with one thread. Training seeds the process's random generators, so two runs never share one.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from perfteach import extras
+from perfteach.data import ImageData, load, pack
+from perfteach.errors import ConfigError
+
+SECONDS = 20  # that a cluster's scheduler has to answer
+
+
+class InTurn(Executor):
+    """Does what is submitted at once, in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # an interrupt goes through
+            future.set_exception(error)
+        return future
+
+
+class Pool:
+    """Workers, and what they are given in place of the images.
+
+    Attributes:
+        executor: where runs are submitted.
+        images: for `images_of`, in a worker.
+        shared: whether workers write into this machine's folders.
+    """
+
+    executor: Executor
+    images: Any
+    shared = True
+
+    def __init__(self, executor: Executor, images: Any) -> None:
+        self.executor, self.images = executor, images
+
+    @property
+    def slots(self) -> int:
+        """How many runs can be under way at once."""
+        return 1
+
+    def restart(self) -> None:
+        """New workers in place of dead ones."""
+
+    def close(self, *, now: bool) -> None:
+        """End the workers, `now` or when their run is over."""
+
+
+class LocalPool(Pool):
+    """Processes of this machine. GPUs are dealt out in turn; several runs can be on one."""
+
+    def __init__(self, jobs: int, data: ImageData, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.jobs = jobs
+        self.others = set(multiprocessing.active_children())
+        # A file, because shared memory is small in containers. Workers read it in a moment.
+        super().__init__(self._start(), pack(data, folder / f"images-{data.checksum[:12]}.npz"))
+
+    @property
+    def slots(self) -> int:
+        return self.jobs
+
+    def _start(self) -> Executor:
+        context = multiprocessing.get_context("spawn")  # a fork would inherit locks and CUDA's state
+        return ProcessPoolExecutor(self.jobs, context, begin, (context.Value("i", 0), _gpus()))
+
+    def restart(self) -> None:
+        self.close(now=True)
+        self.executor = self._start()
+
+    def close(self, *, now: bool) -> None:
+        if now:
+            for process in set(multiprocessing.active_children()) - self.others:
+                process.terminate()
+        self.executor.shutdown(cancel_futures=True)
+
+
+class ClusterPool(Pool):
+    """A Dask cluster: of this machine, Slurm, Kubernetes or the cloud. Workers need no folder in common."""
+
+    shared = False
+
+    def __init__(self, address: str, data: ImageData) -> None:
+        extras.need("cluster", "distributed")
+        from distributed import Client
+
+        try:
+            self.client = Client(address, timeout=SECONDS, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`, or use --jobs"
+            ) from error
+        # Every worker gets the images once, and new ones from those that have them.
+        super().__init__(self.client.get_executor(pure=False), self.client.scatter(data, broadcast=True))
+
+    @property
+    def slots(self) -> int:
+        return max(1, len(self.client.nthreads()))
+
+    def close(self, *, now: bool) -> None:
+        self.executor.shutdown(wait=not now)
+        self.client.close()
+
+
+@contextmanager
+def workers(data: ImageData, jobs: int, scheduler: str | None, folder: Path) -> Iterator[Pool]:
+    """The workers that are asked for. They end with the block; at once, after an error or an interrupt.
+
+    Args:
+        jobs: processes of this machine; 1 is this process itself.
+        scheduler: address of a Dask scheduler, in place of this machine's processes.
+        folder: where the workers of this machine find the images.
+
+    Raises:
+        ConfigError: for fewer than one job, or a scheduler that does not answer.
+        MissingExtraError: when a scheduler is named and Dask is not installed.
+    """
+    if jobs < 1:
+        raise ConfigError(f"jobs is {jobs}; it must be at least 1")
+    if scheduler is not None and jobs > 1:
+        raise ConfigError("jobs are processes of this machine; with a scheduler its workers decide, so leave it out")
+    pool = (
+        ClusterPool(scheduler, data)
+        if scheduler is not None
+        else LocalPool(jobs, data, folder)
+        if jobs > 1
+        else Pool(InTurn(), data)
+    )
+    try:
+        yield pool
+    except BaseException:
+        pool.close(now=True)
+        raise
+    pool.close(now=False)
+
+
+def images_of(given: ImageData | Path) -> ImageData:
+    """In a worker: the images, in whatever form the pool gave them."""
+    return _read(given) if isinstance(given, Path) else given
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path) -> ImageData:
+    return load(path)
+
+
+def begin(counter: Any, gpus: list[str]) -> None:
+    """In a new process: one thread, and one of the GPUs."""
+    torch.set_num_threads(1)
+    with counter.get_lock():
+        number = counter.value
+        counter.value += 1
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that a child process knows them by."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name.strip()]
+    return [str(number) for number in range(torch.cuda.device_count())]
