@@ -147,3 +147,21 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float)):
         return value
     return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes a GPU where there is one.
+
+    Raises:
+        ConfigError: when there is no such device, or it cannot be used.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "meta":
+        raise ConfigError("device 'meta' holds shapes without numbers, which cannot be trained; use 'cpu' or 'auto'")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigError(f"device {name!r} cannot be used here ({reason}); use 'cpu' or 'auto'") from error
+    return torch.device(name)

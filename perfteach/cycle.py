@@ -265,7 +265,10 @@ class DendriteCycle:
         self.epochs = state["epochs"]
         self.best, self.phase_best = (Kept(**state[name]) if state[name] else None for name in ("best", "phase_best"))
         self.layer_best = {name: (score, kept) for name, (score, kept) in state["layer_best"].items()}
-        self.train()
+        if self.finished:  # by hand in a dendrite phase, perhaps, and the best weights need not have its dendrites
+            set_training(self.model, Phase.NEURON, self.thaw)
+        else:
+            self.train()
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

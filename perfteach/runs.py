@@ -7,13 +7,13 @@ line says how old a record is. Everything that figures, widgets and tables read 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perfteach.errors import ConfigError, DataError
+from perfteach.files import replacing
 from perfteach.record import Band, Epoch, Event, Result
 
 if TYPE_CHECKING:
@@ -126,6 +126,10 @@ class Run:
         """Whether dendrites learn beside their neurons in the neuron phase: thawed, or by the gradient rule."""
         return bool(self.config.get("thaw")) or self.header.get("rule") == "gradient"
 
+    def is_further_than(self, other: Run) -> bool:
+        """Whether it has more epochs than another state of the same run, or has ended where that has not."""
+        return (len(self.epochs), self.finished) > (len(other.epochs), other.finished)
+
     def at(self, epoch: int) -> Epoch:
         """The epoch of that number (counted from 1).
 
@@ -183,12 +187,18 @@ class Run:
         return [{"kind": "run", "schema": SCHEMA, **self.header}, *body, *end]
 
     def save(self, path: str | Path) -> Path:
-        """Write the record as JSON lines. The file is replaced as a whole, so an interruption leaves the old one."""
+        """Write the record as JSON lines. The file is replaced as a whole, so an interruption leaves the old one.
+
+        Raises:
+            DataError: when it cannot be written, or the header holds what JSON cannot.
+        """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in self.lines()), encoding="utf-8")
-        os.replace(part, path)
+        try:
+            text = "".join(json.dumps(line) + "\n" for line in self.lines())
+            with replacing(path) as part:
+                part.write_text(text, encoding="utf-8")
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"the record cannot be written to {str(path)!r}: {error}") from error
         return path
 
     @classmethod

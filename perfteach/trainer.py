@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 import warnings
 from collections.abc import Iterable
@@ -14,8 +13,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from perfteach import checkpoint, dendrites
-from perfteach.config import TrainConfig
+from perfteach import dendrites
+from perfteach.config import TrainConfig, find_device
 from perfteach.counting import count_parameters
 from perfteach.cycle import DendriteCycle, Kept, Step, epoch_seed, seeded
 from perfteach.data import Data, LabelledBatches
@@ -24,13 +23,17 @@ from perfteach.errors import ConfigError, NonFiniteLossError
 from perfteach.metrics import evaluate, require_logits
 from perfteach.phases import Phase, PhaseMachine
 from perfteach.provenance import anatomy, identity, provenance
+from perfteach.resumable import Resumable
 from perfteach.runs import Epoch, Event, Result, Run
 
 EVALUATED = 500  # images at a time when nothing is trained
 
 
 class Callback:
-    """Base class: override what you need. The trainer is passed to every method."""
+    """Base class: override what you need. The trainer is passed to every method.
+
+    An epoch that an interrupt or an error undoes is repeated, and then its methods are called again.
+    """
 
     def on_fit_start(self, trainer: PerforatedTrainer) -> None: ...
 
@@ -43,7 +46,7 @@ class Callback:
     def on_fit_end(self, trainer: PerforatedTrainer, run: Run) -> None: ...
 
 
-class PerforatedTrainer:
+class PerforatedTrainer(Resumable):
     """Trains a model in alternating phases and keeps the record.
 
     A model without dendritic layers is trained in one neuron phase, so the same trainer makes the baselines.
@@ -71,6 +74,7 @@ class PerforatedTrainer:
         folder: str | Path | None = None,
         callbacks: Iterable[Callback] = (),
     ) -> None:
+        super().__init__()
         self.config = config or TrainConfig()
         self.device = find_device(self.config.device)
         self.model = model.to(self.device)
@@ -98,7 +102,7 @@ class PerforatedTrainer:
             | {"rule": min((layer.rule for _, layer in dendritic_layers(model)), default=None)}
             | {"data": identity(data), **provenance(), **anatomy(model)}
         )
-        self.interrupt = ""  # set by request_switch and request_stop: ends the epoch after the running batch
+        self.asked = ""  # set by request_switch and request_stop: ends the epoch after the running batch
         self.stopping = self.paused = False
         self._begin_phase()
 
@@ -108,44 +112,49 @@ class PerforatedTrainer:
         return self.cycle.machine
 
     def fit(self, *, progress: bool = True) -> Run:
-        """Train to the end (or on from where the folder's checkpoint stands) and return the record.
+        """Train to the end, or on from what memory or folder holds, whichever is further, and return the record.
 
         The test set is read once, at the end, with the weights of the best validation epoch.
 
+        An epoch is done as a whole, to its checkpoint, or not at all. Ctrl-C, a kernel's stop button, SIGTERM and
+        SIGHUP end training after the batch that is being trained, a second one at once; either way the epoch is
+        undone, `KeyboardInterrupt` is raised, and `fit()` again repeats it to the same result.
+
         Raises:
-            NonFiniteLossError: when the loss is infinite or not a number; the best weights so far are restored.
+            NonFiniteLossError: when a loss is infinite or not a number; the best weights so far are restored.
             ConfigError: when the folder holds a run with other settings or other data.
-            CheckpointError: when its checkpoint cannot be used, or a new one cannot be written.
+            CheckpointError: when its checkpoint cannot be used, a new one cannot be written, or another trainer is
+                writing there.
         """
-        self._resume()
-        if self.run.finished:
-            return self.run
-        self._tell("on_fit_start")
-        with tqdm(initial=len(self.run.epochs), unit="epoch", disable=not progress) as bar:
-            while not self.cycle.finished:
-                record = self._epoch(progress)
-                self.run.epochs.append(record)
-                self._tell("on_epoch_end", record)
-                self._follow(self._step(record))
+        with self.interrupts, self._alone(), torch.enable_grad():
+            self._resume()
+            if self.run.finished:
+                return self.run
+            self._tell("on_fit_start")
+            with tqdm(initial=len(self.run.epochs), unit="epoch", disable=not progress) as bar:
+                while not self.cycle.finished:
+                    with self._as_a_whole():
+                        record = self._epoch(progress)
+                        self.run.epochs.append(record)
+                        self._tell("on_epoch_end", record)
+                        self._follow(self._step(record))
+                        self.save()
+                    self.interrupts.check()
+                    bar.set_description(f"{record.phase} phase")
+                    bar.set_postfix_str(f"validation {record.validation_accuracy:.2f} %")
+                    bar.update()
+            with self._as_a_whole():
+                self._finish()
                 self.save()
-                bar.set_description(f"{record.phase} phase")
-                bar.set_postfix_str(f"validation {record.validation_accuracy:.2f} %")
-                bar.update()
-        return self._finish()
+            self._tell("on_fit_end", self.run)
+        return self.run
 
     def _epoch(self, progress: bool) -> Epoch:
         number, phase, start = len(self.run.epochs) + 1, self.cycle.phase, time.perf_counter()
         rate = self.optimizer.param_groups[0]["lr"]
         self.cycle.train()
-        parts = [self.model, *self._parts().values()]
-        states = [copy.deepcopy(part.state_dict()) for part in parts]
-        try:
-            with seeded(2 * epoch_seed(self.config.seed, number), self.device):
-                loss, accuracy = self._train(number, progress)
-        except KeyboardInterrupt:  # fit() can be called again, and then repeats this epoch
-            for part, state in zip(parts, states, strict=True):
-                part.load_state_dict(state)
-            raise
+        with seeded(2 * epoch_seed(self.config.seed, number), self.device):
+            loss, accuracy = self._train(number, progress)
         if phase is Phase.NEURON:
             validation = self.evaluate("validation")
         else:  # the network's function does not change in a dendrite phase, so its validation does not either
@@ -189,18 +198,20 @@ class PerforatedTrainer:
             hits += (output.detach().argmax(1) == y).sum()
             total += len(y)
             self._tell("on_batch_end", step, steps)
-            while self.paused and not self.interrupt:
+            self.interrupts.check()
+            while self.paused and not self.asked:
                 time.sleep(0.05)
-            if self.interrupt:
+                self.interrupts.check()
+            if self.asked:
                 break
         return float(loss_sum) / total, 100 * float(hits) / total
 
     def _step(self, record: Epoch) -> Step:
         """Tell the cycle that the epoch is over, and what was asked for by hand."""
         score = None if record.dendritic else record.validation_accuracy
-        if self.interrupt:
-            self.machine.request_switch(self.interrupt)
-            self.interrupt = ""
+        if self.asked:
+            self.machine.request_switch(self.asked)
+            self.asked = ""
         ended = self.cycle.stop if self.stopping else self.cycle.step
         return ended(score, self.evaluated)
 
@@ -223,7 +234,7 @@ class PerforatedTrainer:
         epochs = self.config.switch.length(phase, self.cycle.cycle)
         steps = epochs * len(self._training_batches()) if epochs else None
         self.schedule = self.config.schedule(self.optimizer, phase, steps)
-        self.average: AveragedModel | None = None
+        self.average = None
         if self.config.average and phase is Phase.NEURON:
             decay = get_ema_multi_avg_fn(self.config.average)
             self.average = AveragedModel(self.model, multi_avg_fn=decay, use_buffers=True)
@@ -235,13 +246,13 @@ class PerforatedTrainer:
 
     def request_switch(self) -> None:
         """End the running phase after the batch that is being trained. Safe to call from another thread."""
-        self.interrupt = "asked for by hand"
+        self.asked = "asked for by hand"
 
     def request_stop(self) -> None:
         """End training after the batch that is being trained; the best weights are kept."""
-        self.stopping, self.interrupt = True, "asked for by hand"
+        self.stopping, self.asked = True, "asked for by hand"
 
-    def _finish(self) -> Run:
+    def _finish(self) -> None:
         best, grown = self.cycle.best, dendrite_counts(self.model)
         assert best is not None
         self.average = None  # the model has the best weights now
@@ -262,13 +273,10 @@ class PerforatedTrainer:
             fresh_accuracy=fresh,
         )
         self.model.eval()
-        self.save()
-        self._tell("on_fit_end", self.run)
-        return self.run
 
     def evaluate(self, split: str) -> tuple[float, float]:
         """Mean loss, and accuracy in percent, on a split ("train", "validation" or "test"), in eval mode."""
-        return evaluate(self.evaluated, self._batches(split), self.config.loss)
+        return evaluate(self.evaluated, self.interrupts.between(self._batches(split)), self.config.loss)
 
     def _training_batches(self, seed: int = 0) -> LabelledBatches:
         # A norm in training mode cannot work on a last batch of one image, so that one is left out.
@@ -299,50 +307,3 @@ class PerforatedTrainer:
     def _tell(self, method: str, *what: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, method)(self, *what)
-
-    # ------------------------------------------------------------------ on disk
-
-    def save(self) -> None:
-        """Write a checkpoint to the folder, if the trainer has one, and beside it a copy of its record to read."""
-        if not self.folder:
-            return
-        state = {name: part.state_dict() for name, part in self._parts().items()}
-        checkpoint.save(self.folder, self.run, self.model, {"cycle": self.cycle.state_dict(), **state})
-        self.run.save(self.folder / "run.jsonl")
-
-    def _parts(self) -> dict[str, Any]:
-        """What has a state of its own beside the model and the cycle."""
-        parts = {"optimizer": self.optimizer, "schedule": self.schedule, "average": self.average}
-        return {name: part for name, part in parts.items() if part is not None}
-
-    def _resume(self) -> None:
-        saved = checkpoint.load(self.folder, self.device) if self.folder and not self.run.epochs else None
-        if not saved:
-            return
-        saved.refuse_other(self.run)
-        self.run = saved.run
-        saved.restore(self.model)
-        self.cycle.load_state_dict(saved.state["cycle"])
-        if self.run.finished:
-            self.model.eval()
-            return
-        self._begin_phase()
-        for name, part in self._parts().items():
-            part.load_state_dict(saved.state[name])
-        self._event(Event(len(self.run.epochs), "resume", "continued from the checkpoint", self.cycle.phase.value))
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; "auto" takes a GPU where there is one.
-
-    Raises:
-        ConfigError: when there is no such device, or it cannot be used.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ConfigError(f"device {name!r} cannot be used here ({reason}); use 'cpu' or 'auto'") from error
-    return torch.device(name)
