@@ -80,6 +80,20 @@ def path(name: str, value: Any, *, error: Kind = ConfigError) -> Path:
         raise error(f"{name} is {said(value)}; use the path of a file or folder ({problem})") from problem
 
 
+def called(place: Path) -> str:
+    """The name of a file in a message: on one line, whatever it is called."""
+    return repr(place.name)[1:-1]
+
+
+def readable(place: Path) -> bool:
+    """Whether the system can be asked about a path at all: not one that is too long, or below a file."""
+    try:
+        os.stat(place)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def wholes(name: str, value: Any, low: int = 0, high: int = MOST, *, error: Kind = ConfigError) -> tuple[int, ...]:
     """One or more whole numbers, as `whole`."""
     items = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict)) else []
