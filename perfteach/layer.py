@@ -36,7 +36,7 @@ def known_activation(name: str) -> str:
     Raises:
         ConfigError: when there is none.
     """
-    if name not in ACTIVATIONS:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ConfigError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")
     return name
 
@@ -60,7 +60,7 @@ class DendriticLayer(nn.Module):
     def __init__(self, neuron: nn.Module, rule: str = "perforated", activation: str = "tanh") -> None:
         super().__init__()
         self.rule, self.activation = Rule.of(rule), known_activation(activation)
-        core = neuron[0] if isinstance(neuron, nn.Sequential) else neuron
+        core = neuron[0] if isinstance(neuron, nn.Sequential) and len(neuron) else neuron
         if not isinstance(core, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
             raise ConfigError(f"{type(core).__name__} cannot carry dendrites; Conv1d/2d/3d and Linear can")
         self.neuron = neuron

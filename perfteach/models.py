@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from torch import nn
 from torchvision.models import MobileNet_V3_Small_Weights, MobileNetV3
 from torchvision.models.mobilenetv3 import InvertedResidualConfig
 
+from perfteach import settings
 from perfteach.errors import ConfigError
 from perfteach.trimmed import trim
 
@@ -78,6 +78,8 @@ def mobilenet_small(
     """
     early = width if early_width is None else early_width
     _check_settings(num_classes, width, early, head, hidden, bn_momentum, output_stride)
+    if seed is not None:
+        seed = settings.seed("seed", seed)
     published = (width, early, hidden) == (1.0, 1.0, None)
     if weights is not None:
         _check_weights(weights, published)
@@ -149,20 +151,17 @@ def _check_settings(
     bn_momentum: float,
     output_stride: int | str,
 ) -> None:
-    if num_classes < 2:
-        raise ConfigError(f"num_classes is {num_classes}; a classifier needs at least 2.")
+    settings.whole("num_classes", num_classes, 2, 1_000_000)
     for name, value in (("width", width), ("early_width", early)):
-        if not (math.isfinite(value) and value > 0):
-            raise ConfigError(f"{name} is {value}; use a number above 0, such as 0.5 or 1.0.")
+        settings.number(name, value, 0, 16, above=True)
     if head not in ("task", "imagenet"):
         raise ConfigError(f"head is {head!r}; use 'task' (num_classes outputs) or 'imagenet' (1000 outputs).")
     if head == "imagenet" and num_classes > IMAGENET_CLASSES:
         raise ConfigError(f"head='imagenet' has 1000 outputs, too few for {num_classes} classes; use head='task'.")
-    if hidden is not None and (not isinstance(hidden, int) or hidden < 0):
-        raise ConfigError(f"hidden is {hidden!r}; use a whole number, 0 for no hidden layer, or None as published.")
-    if not 0 < bn_momentum <= 1:
-        raise ConfigError(f"bn_momentum is {bn_momentum}; use a number above 0 and at most 1, such as 0.1.")
-    if output_stride not in UNREDUCED:
+    if hidden is not None:
+        settings.whole("hidden", hidden, 0, 100_000)
+    settings.number("bn_momentum", bn_momentum, 0, 1, above=True)
+    if not isinstance(output_stride, (int, str)) or output_stride not in UNREDUCED:
         raise ConfigError(f"output_stride is {output_stride!r}; use 32 (as published), 16 or 8.")
 
 

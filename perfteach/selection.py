@@ -14,6 +14,7 @@ from torch import fx, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils.parametrize import is_parametrized
 
+from perfteach import settings
 from perfteach.correlation import Rule
 from perfteach.dendrites import dendritic_layers
 from perfteach.errors import ConfigError, SelectionError
@@ -87,6 +88,7 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
         ConfigError: for an unknown rule or activation, or a model that is perforated already.
         SelectionError: when nothing is selected, or a layer named in full cannot carry dendrites.
     """
+    settings.a(nn.Module, "model", model, "a torch.nn.Module")
     Rule.of(rule), known_activation(activation)  # before anything is changed
     if any(dendritic_layers(model)):
         raise ConfigError("the model is perforated already; add_dendrites(model) grows more dendrites")

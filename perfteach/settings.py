@@ -45,6 +45,8 @@ def number(
     parts = [f"{'above' if above else 'at least'} {low:g}"] if low > -math.inf else []
     parts += [f"{'below' if below else 'at most'} {high:g}"] if high < math.inf else []
     nan = math.nan
+    if getattr(value, "ndim", None) == 0 and getattr(getattr(value, "device", None), "type", "") != "meta":
+        value = value.item()  # numpy's and torch's single numbers
     try:
         found = float(value) if isinstance(value, numbers.Real) and value is not True and value is not False else nan
     except OverflowError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from perfteach import dendrites
+from perfteach import dendrites, settings
 from perfteach.config import TrainConfig, find_device
 from perfteach.counting import count_parameters
 from perfteach.cycle import DendriteCycle, Kept, Step, epoch_seed, seeded
@@ -27,6 +28,7 @@ from perfteach.resumable import Resumable
 from perfteach.runs import Epoch, Event, Result, Run
 
 EVALUATED = 500  # images at a time when nothing is trained
+NAN_INSIDE = "look for values that are infinite or not a number in the data"
 
 
 class Callback:
@@ -61,7 +63,8 @@ class PerforatedTrainer(Resumable):
         callbacks: objects derived from `Callback`.
 
     Raises:
-        ConfigError: when dendrites are asked for and the model has no layers for them, or the batch is too large.
+        ConfigError: when dendrites are asked for and the model has no layers for them, nothing in it can learn, its
+            weights are not in single precision, the batch is too large, or an argument has another type.
     """
 
     def __init__(
@@ -75,13 +78,17 @@ class PerforatedTrainer(Resumable):
         callbacks: Iterable[Callback] = (),
     ) -> None:
         super().__init__()
+        _check_arguments(model, data, config, name)
         self.config = config or TrainConfig()
         self.device = find_device(self.config.device)
         self.model = model.to(self.device)
-        if self.device.type != "meta" and {p.dim() for p in model.parameters()} & {4, 5} == {4}:
+        if {p.dim() for p in model.parameters()} & {4, 5} == {4}:
             model.to(memory_format=torch.channels_last)  # 3 times faster on CPU; refused where there are 3-D kernels
         self.data: Data = data
-        self.folder, self.callbacks = Path(folder) if folder else None, list(callbacks)
+        self.folder = None if folder is None else settings.path("folder", folder)
+        self.callbacks = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+        for callback in self.callbacks:
+            settings.a(Callback, "a callback", callback, "objects derived from perfteach.Callback")
         if self.config.batch_size > len(self.data.train):
             raise ConfigError(
                 f"batch_size {self.config.batch_size} is larger than the {len(self.data.train)} training images"
@@ -104,6 +111,8 @@ class PerforatedTrainer(Resumable):
         )
         self.asked = ""  # set by request_switch and request_stop: ends the epoch after the running batch
         self.stopping = self.paused = False
+        if not self.cycle.parameters():
+            raise ConfigError("nothing in the model can learn: it has no parameters, or all of them are frozen")
         self._begin_phase()
 
     @property
@@ -257,6 +266,10 @@ class PerforatedTrainer(Resumable):
         assert best is not None
         self.average = None  # the model has the best weights now
         loss, accuracy = self.evaluate("test")
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the loss on the test split is {loss}, so its accuracy means nothing; {NAN_INSIDE}"
+            )
         if self.config.grow and self.config.cycles and not any(grown.values()):
             text = "dendrites were asked for, and none is installed: no cycle raised the best validation accuracy"
             self._event(Event(len(self.run.epochs), "warning", text, self.cycle.phase.value))
@@ -298,7 +311,12 @@ class PerforatedTrainer(Resumable):
         self._event(Event(len(self.run.epochs), "stop", reason, phase.value))
         if self.folder:
             self.run.save(self.folder / "run.jsonl")
-        raise NonFiniteLossError(f"{reason}; a lower learning rate usually helps (lr is {self.config.lr:g})")
+        advice = f"a lower learning rate usually helps (lr is {self.config.lr:g})"
+        raise NonFiniteLossError(f"{reason}; {advice if self._inputs_are_finite() else NAN_INSIDE}")
+
+    def _inputs_are_finite(self) -> bool:
+        batches = (x for split in ("train", "validation") for x, _ in self._batches(split))
+        return all(bool(torch.isfinite(x).all()) for x in batches)
 
     def _event(self, event: Event) -> None:
         self.run.events.append(event)
@@ -307,3 +325,23 @@ class PerforatedTrainer(Resumable):
     def _tell(self, method: str, *what: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, method)(self, *what)
+
+
+def _check_arguments(model: object, data: object, config: object, name: object) -> None:
+    """Say no before anything is changed."""
+    settings.a(nn.Module, "model", model, "a torch.nn.Module")
+    assert isinstance(model, nn.Module)
+    if config is not None:
+        settings.a(TrainConfig, "config", config, "a TrainConfig, or None for its defaults")
+    settings.text("name", name)
+    needed = ("name", "classes", "checksum", "synthetic", "train", "validation", "test", "batches")
+    missing = [member for member in needed if not hasattr(data, member)]
+    if missing:
+        raise ConfigError(f"data is {settings.said(data)} without {missing[0]}; use what perfteach.data.load returns")
+    for part, tensor in model.named_parameters():
+        if nn.parameter.is_lazy(tensor):
+            raise ConfigError(f"{part} is lazy, its shape is not known yet; run one batch through the model first")
+        if tensor.device.type == "meta":
+            raise ConfigError(f"{part} is on the meta device, without numbers; build the model on the CPU")
+        if tensor.dtype != torch.float32:
+            raise ConfigError(f"{part} is {tensor.dtype}, and batches are torch.float32; call model.float() first")

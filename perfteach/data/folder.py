@@ -50,7 +50,7 @@ Places = tuple[tuple[int, int], ...]  # folders by device and number
 
 
 def read_images(
-    path: Path, *, image_size: int | None = None, cache: Path | None = None, progress: bool = True
+    path: Path, *, image_size: int | None = None, cache: Path | str | None = None, progress: bool = True
 ) -> Arrays:
     """Read an image folder or archive, from the cache where it was read before.
 
