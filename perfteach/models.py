@@ -151,9 +151,9 @@ def _check_settings(
     bn_momentum: float,
     output_stride: int | str,
 ) -> None:
-    settings.whole("num_classes", num_classes, 2, 1_000_000)
+    settings.whole("num_classes", num_classes, 2, 100_000)
     for name, value in (("width", width), ("early_width", early)):
-        settings.number(name, value, 0, 16, above=True)
+        settings.number(name, value, 0, 8, above=True)
     if head not in ("task", "imagenet"):
         raise ConfigError(f"head is {head!r}; use 'task' (num_classes outputs) or 'imagenet' (1000 outputs).")
     if head == "imagenet" and num_classes > IMAGENET_CLASSES:

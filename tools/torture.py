@@ -9,85 +9,36 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import functools
 import io
 import os
 import random
-import resource
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
-
-from perfteach import checkpoint, files
-from perfteach.config import TrainConfig
-from perfteach.data import pack
-from perfteach.data import load as load_data
-from perfteach.data.cache import write_arrays
-from perfteach.data.images import ImageData, Split, assemble
-from perfteach.errors import PerfteachError
-from perfteach.phases import FixedSwitch, PlateauSwitch
-from perfteach.runs import Run
-from perfteach.selection import perforate
-from perfteach.trainer import Callback, PerforatedTrainer
 
 ROOT = Path(__file__).resolve().parents[1]
-CHANGING = ("seconds", "started", "revision")
-RULES = {
-    "fixed": FixedSwitch((2, 2, 1), dendrite=1),
-    "plateau": PlateauSwitch(patience=1, max_epochs=2, dendrite_patience=1),
-}
+sys.path.insert(0, str(ROOT / "tools"))  # for the other parts, also where this file is loaded by its path
 
+from torture_disk import full, power, two  # noqa: E402
+from torture_kernel import kernel  # noqa: E402
+from tortured import RULES, images, network, outcome, trainer  # noqa: E402
 
-# ---------------------------------------------------------------------------------------------------- what is trained
+from perfteach import checkpoint  # noqa: E402
+from perfteach.data import load as load_data  # noqa: E402
+from perfteach.data import pack  # noqa: E402
+from perfteach.errors import PerfteachError  # noqa: E402
+from perfteach.trainer import Callback  # noqa: E402
 
-
-def images(side: int = 16, count: int = 100, classes: int = 4) -> ImageData:
-    """A hundred images to train on, each class with a brightness of its own."""
-    draw = np.random.default_rng(0)
-
-    def split(size: int) -> Split:
-        labels = np.arange(size) % classes
-        pixels = draw.integers(0, 120, (size, 3, side, side)) + 30 * labels[:, None, None, None]
-        return Split(torch.from_numpy(pixels.astype(np.uint8)), torch.from_numpy(labels))
-
-    names = tuple(f"class{k}" for k in range(classes))
-    return assemble("noise", names, split(count), split(20), split(20), synthetic=True)
-
-
-def network(classes: int = 4) -> nn.Module:
-    """Two convolutions with a norm and dropout: all that has a state of its own."""
-    torch.manual_seed(0)
-    first = [nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.1)]
-    second = [nn.Conv2d(4, 6, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return perforate(nn.Sequential(*first, *second, nn.Linear(6, classes)))
-
-
-def trainer(rule: str = "fixed", folder: Path | None = None, data: ImageData | None = None, **how: Any) -> Any:
-    """A training of a second: several cycles, an average, a schedule."""
-    config = TrainConfig(
-        RULES[rule], cycles=2, roll_back=False, batch_size=32, lr=0.02, dendrite_lr=0.05, average=0.9, device="cpu",
-    )  # fmt: skip
-    return PerforatedTrainer(network(), data or images(), config, folder=folder, **how)
-
-
-def outcome(run: Run, model: nn.Module) -> tuple[list[dict[str, Any]], dict[str, bytes]]:
-    """Record and weights of a finished run, without wall times and without the note that it was resumed."""
-    lines = [line for line in run.lines() if line.get("event") != "resume"]
-    said = [{key: value for key, value in line.items() if key not in CHANGING} for line in lines]
-    return said, {name: value.numpy().tobytes() for name, value in model.state_dict().items()}
-
+__all__ = ["bits", "full", "images", "interrupts", "kernel", "network", "power", "trainer", "two"]
 
 # ---------------------------------------------------------------------------------------------------- interrupts
 
@@ -173,8 +124,77 @@ def _fit_under(one: Any, at: dict[int, int]) -> Any:
     return lines
 
 
-PARTS: dict[str, Callable[[random.Random, int], list[str]]] = {"interrupts": interrupts}
-FULL = {"interrupts": 200}
+# ---------------------------------------------------------------------------------------------------- flipped bits
+
+
+def flipped(path: Path, draw: random.Random) -> Callable[[], object]:
+    """Flip one bit of a file; returns what flips it back."""
+    content = path.read_bytes()
+    changed = bytearray(content)
+    changed[draw.randrange(len(changed))] ^= 1 << draw.randrange(8)
+    path.write_bytes(changed)
+    return lambda: path.write_bytes(content)
+
+
+def bits(draw: random.Random, flips: int = 1000) -> list[str]:
+    """One flipped bit in the newest checkpoint, a packed file or a cached array is noticed, every time."""
+    wrong = []
+    with tempfile.TemporaryDirectory() as place:
+        folder, packed = Path(place, "run"), Path(place, "images.npz")
+        trainer("fixed", folder).fit(progress=False)
+        newest = max(checkpoint._numbered(folder).values())
+        whole = checkpoint.load(folder)
+        assert whole is not None
+        pack(images(), packed)
+        paths = [newest / name for name in (checkpoint.JSON, checkpoint.MODEL, checkpoint.STATE)] + [packed]
+        for flip in range(flips):
+            path = paths[flip % len(paths)]
+            mend = flipped(path, draw)
+            try:
+                if path == packed:
+                    noticed = False
+                    load_data(packed, progress=False)
+                else:
+                    found = checkpoint.load(folder)
+                    noticed = found is not None and not found.run.finished  # the one before
+            except PerfteachError:
+                noticed = True
+            except Exception as error:
+                noticed = False
+                wrong.append(f"{path.name}: raw {type(error).__name__}")
+            mend()
+            wrong += [] if noticed else [f"flip {flip} in {path.name} was not noticed"]
+        again = checkpoint.load(folder)
+        assert again is not None and again.run.finished
+    print(f"flipped bits: {flips - len(wrong)} of {flips} noticed")
+    return wrong
+
+
+def tests(file: str, **environment: str) -> Callable[[random.Random, int], list[str]]:
+    """A part that is a file of tests, with more cases than there."""
+
+    def part(draw: random.Random, cases: int) -> list[str]:
+        command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider", f"tests/{file}"]
+        given = {name: value.format(cases=cases) for name, value in environment.items()}
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | given, capture_output=True, text=True)
+        print(f"{file}: {cases} cases each")
+        found = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        return found or ([] if done.returncode == 0 else [done.stdout[-500:]])
+
+    return part
+
+
+PARTS: dict[str, Callable[[random.Random, int], list[str]]] = {
+    "interrupts": interrupts,
+    "bits": bits,
+    "power": power,
+    "full": full,
+    "two": two,
+    "kernel": kernel,
+    "arguments": tests("test_fuzz.py", PERFTEACH_FUZZ="{cases}"),
+    "files": tests("test_odd_files.py"),
+}
+FULL = {"interrupts": 200, "bits": 1000, "power": 100, "full": 30, "two": 10, "kernel": 10, "arguments": 60, "files": 1}
 
 
 def main(arguments: list[str]) -> int:

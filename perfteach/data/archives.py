@@ -103,8 +103,8 @@ def _zip_members(file: IO[bytes], folder: str) -> Iterator[tuple[str, int, int, 
 def _tar_members(file: IO[bytes], start: bytes, folder: str) -> Iterator[tuple[str, int, int, Callable[[], object]]]:
     opener = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), None)
     measured: Any = _Measured(opener(file) if opener else file, MAX_HEADER)
-    opened: Any = tarfile.open(fileobj=measured, mode="r:")
-    with opened as archive:
+    with tarfile.open(fileobj=measured, mode="r:") as opened:
+        archive: Any = opened
         # The same as filter="data", which Python 3.11 has from 3.11.4 only; members are checked in any case.
         archive.extraction_filter = getattr(tarfile, "data_filter", None)
         while (info := archive.next()) is not None:
