@@ -195,6 +195,7 @@ def _refuse_ignored(arguments: argparse.Namespace) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     from perfteach.course import demo
 
+    arguments.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is said now, not in two minutes
     demo.main(arguments.out, progress=not arguments.quiet)
 
 
