@@ -147,7 +147,10 @@ def record(folder: Path) -> Run | None:
 
 
 def _numbered(folder: Path) -> dict[int, Path]:
-    paths = folder.iterdir() if folder.is_dir() else ()
+    try:
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError:  # what writes there says why
+        return {}
     return {int(match[1]): path for path in paths if (match := NAME.fullmatch(path.name))}
 
 

@@ -44,7 +44,7 @@ class Rule(StrEnum):
         try:
             return cls(name)
         except ValueError:
-            raise ConfigError(f"unknown rule {name!r}; choose one of {', '.join(cls)}") from None
+            raise ConfigError(f"unknown rule {settings.said(name)}; choose one of {', '.join(cls)}") from None
 
     @property
     def has_dendrite_phase(self) -> bool:

@@ -121,7 +121,9 @@ def count_macs(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Mac
 
     settings.a(nn.Module, "model", model, "a torch.nn.Module")
     if not isinstance(input_size, Sequence) or isinstance(input_size, (str, bytes)):
-        raise ConfigError(f"input_size is {input_size!r}; give the shape of one input, such as (3, 32, 32)")
+        raise ConfigError(
+            f"input_size is {settings.said(input_size)}; give the shape of one input, such as (3, 32, 32)"
+        )
     size = tuple(settings.whole("input_size", n, 0, 1 << 20) for n in input_size)
     ghost = _without_data(model).eval()
     dtype = next((p.dtype for p in ghost.parameters() if p.is_floating_point()), torch.float32)

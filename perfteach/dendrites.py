@@ -108,7 +108,7 @@ def set_phase(model: M, phase: Phase | str, *, thaw: bool = False) -> M:
     try:
         phase = Phase(phase)
     except ValueError:
-        raise ConfigError(f"unknown phase {phase!r}; choose 'neuron' or 'dendrite'") from None
+        raise ConfigError(f"unknown phase {settings.said(phase)}; choose 'neuron' or 'dendrite'") from None
     layers, thaw = _require_layers(model), settings.flag("thaw", thaw)
     if phase is Phase.DENDRITE:
         _require_dendrite_phase(model, [layer for _, layer in layers])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -25,11 +26,15 @@ def flush(path: Path) -> None:
     """Ask the system to have a file or folder on disk before anything that follows."""
     if os.name == "nt" and path.is_dir():  # Windows flushes folders itself, and cannot open them
         return
-    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:  # some network disks cannot flush a folder
+        if not path.is_dir() or error.errno in (errno.ENOSPC, errno.EIO):
+            raise
 
 
 def make_folder(folder: Path) -> None:
@@ -48,7 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: when it cannot be written.
     """
     make_folder(path.parent)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.{mine()}.", suffix=PARTIAL)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name[:100]}.{mine()}.", suffix=PARTIAL)
     os.close(handle)
     part = Path(name)
     try:

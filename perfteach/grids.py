@@ -55,6 +55,7 @@ class Study:
 
     def __post_init__(self) -> None:
         check.text("about", self.about)
+        check.a((tuple, list), "arms", self.arms, "the names of arms")
         for name in (*self.arms, *([self.claim] if self.claim is not None else [])):
             check.text("an arm", name, EVERY_ARM)
         check.wholes("seeds", self.seeds, 0, check.LARGEST_SEED)
@@ -293,5 +294,5 @@ def find(name: str) -> Study:
         ConfigError: when there is none; the message lists them.
     """
     if not isinstance(name, str) or name not in STUDIES:
-        raise ConfigError(f"there is no study called {name!r}; choose one of {', '.join(STUDIES)}")
+        raise ConfigError(f"there is no study called {check.said(name)}; choose one of {', '.join(STUDIES)}")
     return STUDIES[name]

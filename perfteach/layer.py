@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from perfteach import settings
 from perfteach.correlation import Rule
 from perfteach.errors import ConfigError
 from perfteach.phases import Phase
@@ -37,7 +38,7 @@ def known_activation(name: str) -> str:
         ConfigError: when there is none.
     """
     if not isinstance(name, str) or name not in ACTIVATIONS:
-        raise ConfigError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")
+        raise ConfigError(f"unknown activation {settings.said(name)}; choose one of {', '.join(ACTIVATIONS)}")
     return name
 
 

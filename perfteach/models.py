@@ -154,20 +154,18 @@ def _check_settings(
     settings.whole("num_classes", num_classes, 2, 100_000)
     for name, value in (("width", width), ("early_width", early)):
         settings.number(name, value, 0, 8, above=True)
-    if head not in ("task", "imagenet"):
-        raise ConfigError(f"head is {head!r}; use 'task' (num_classes outputs) or 'imagenet' (1000 outputs).")
+    settings.text("head", head, ("task", "imagenet"))
     if head == "imagenet" and num_classes > IMAGENET_CLASSES:
         raise ConfigError(f"head='imagenet' has 1000 outputs, too few for {num_classes} classes; use head='task'.")
     if hidden is not None:
         settings.whole("hidden", hidden, 0, 100_000)
     settings.number("bn_momentum", bn_momentum, 0, 1, above=True)
     if not isinstance(output_stride, (int, str)) or output_stride not in UNREDUCED:
-        raise ConfigError(f"output_stride is {output_stride!r}; use 32 (as published), 16 or 8.")
+        raise ConfigError(f"output_stride is {settings.said(output_stride)}; use 32 (as published), 16 or 8.")
 
 
 def _check_weights(weights: str, published: bool) -> None:
-    if weights != "imagenet":
-        raise ConfigError(f"weights is {weights!r}; use 'imagenet' or None.")
+    settings.text("weights", weights, ("imagenet",))
     if not published:
         raise ConfigError("ImageNet weights exist for width 1.0 only, with the published head; use weights=None.")
 

@@ -103,7 +103,7 @@ class Result(_Fields):
     @property
     def total(self) -> int:
         """Parameters in all, every dendrite counted."""
-        return self.parameters["total"]
+        return self.parameters.get("total", sum(self.parameters.values()))
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,13 @@ def checked(line: L) -> L:
     """
     for name, declared in type(line).__annotations__.items():
         value = getattr(line, name)
-        inner = value.values() if isinstance(value, dict) else ()
-        if not isinstance(value, _KINDS[declared]) or not all(isinstance(item, (int, float)) for item in inner):
+        inner = value.values() if isinstance(value, dict) else [value]
+        numbers = [item for item in inner if item is not None and not isinstance(item, str)]
+        fits = all(isinstance(item, float) or (isinstance(item, int) and abs(item) < 2**63) for item in numbers)
+        if (
+            not isinstance(value, _KINDS[declared])
+            or not fits
+            or (isinstance(value, dict) and len(numbers) < len(value))
+        ):
             raise ValueError(f"{name} is {said(value)}")
     return line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,18 @@ class Resumable:
         parts = {"optimizer": self.optimizer, "schedule": self.schedule, "average": self.average}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def _alone(self) -> AbstractContextManager[None]:
-        """The claim on the folder; a finished run is only read, which needs none."""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The claim on the folder; a finished run is only read, which needs none. Says what an interrupt leaves."""
         done = self.folder and checkpoint.record(self.folder)
-        return files.alone(self.folder) if self.folder and not (done and done.finished) else nullcontext()
+        with files.alone(self.folder) if self.folder and not (done and done.finished) else nullcontext():
+            try:
+                yield
+            except KeyboardInterrupt as stopped:
+                count = len(self.run.epochs)
+                kept = "1 epoch is" if count == 1 else f"{count} epochs are"
+                stopped.args = (f"{kept} kept, and training goes on from there when it is started again",)
+                raise
 
     def _resume(self) -> None:
         """Undo what is half done, and go on from the folder where that is further than memory."""
@@ -95,11 +103,9 @@ class Resumable:
             yield
         except NonFiniteLossError:  # the best weights are in place now; the next fit() undoes the epoch
             raise
-        except BaseException as error:
+        except BaseException:
             with self.interrupts.shield():
                 self._undo()
-            if isinstance(error, KeyboardInterrupt):
-                error.args = (f"{len(self.run.epochs)} epochs are kept; fit() again goes on from there",)
             raise
         self._start = None
 

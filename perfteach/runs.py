@@ -266,6 +266,11 @@ def _upgraded(header: dict[str, Any]) -> dict[str, Any]:
     for name, kinds in HEADER.items():
         if not isinstance(header.get(name), kinds):
             raise ValueError(f"{name} is {settings.said(header[name])}")
+    layers, sizes = header.get("layers") or [], header.get("data") or {}
+    if not all(isinstance(layer, dict) and "name" in layer for layer in layers):
+        raise ValueError(f"layers is {settings.said(layers)}")
+    if not all(isinstance(sizes.get(split, 0), int) for split in ("train", "validation", "test")):
+        raise ValueError(f"data is {settings.said(sizes)}")
     schema = header.pop("schema", 0)
     if schema > SCHEMA:
         raise ValueError(f"schema {schema} is newer than this version of perfteach reads, which is {SCHEMA}")

@@ -74,7 +74,7 @@ def read_images(
     with contextlib.suppress(DataError):  # not there yet, or damaged: decode (again)
         return Arrays(**read_arrays(kept, [field.name for field in fields(Arrays)]))
     with contextlib.nullcontext(path) if path.is_dir() else _unpacked(path, folder) as root:
-        arrays = _decode(root, path.name, image_size, progress)
+        arrays = _decode(root, called(path), image_size, progress)
     write_arrays(kept, vars(arrays))
     return arrays
 

@@ -162,7 +162,7 @@ class ImageData:
             DataError: for any other name.
         """
         if not isinstance(name, str) or name not in self.splits():
-            raise DataError(f"there is no split {name!r}; choose one of {', '.join(self.splits())}")
+            raise DataError(f"there is no split {settings.said(name)}; choose one of {', '.join(self.splits())}")
         found: Split = getattr(self, name)
         return found
 

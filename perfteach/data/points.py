@@ -50,7 +50,7 @@ class PointData:
             DataError: for an unknown split or a batch size below 1 or above the number of points.
         """
         if not isinstance(split, str) or split not in ("train", "validation", "test"):
-            raise DataError(f"unknown split {split!r}; choose train, validation or test")
+            raise DataError(f"unknown split {settings.said(split)}; choose train, validation or test")
         points: Points = getattr(self, split)
         batch_size = settings.whole("batch_size", batch_size, 1, len(points), error=DataError)
         seed = settings.whole("seed", seed, 0, 2**63 - 1, error=DataError)
