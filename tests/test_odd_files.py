@@ -65,14 +65,14 @@ def header(name: str, size: int, kind: bytes) -> bytes:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measures memory as Linux does")
-@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGLINK])
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
 def test_a_header_that_unpacks_to_gigabytes(tmp_path, kind):
     import gzip
 
     path = tmp_path / "bomb.tar.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
-        file.write(header("x", 700 * MB, kind))
-        for _ in range(700):
+        file.write(header("x", 300 * MB, kind))
+        for _ in range(300):
             file.write(bytes(MB))
     assert path.stat().st_size < 10 * MB
     said = in_little_memory(path, tmp_path / "cache")
@@ -80,22 +80,27 @@ def test_a_header_that_unpacks_to_gigabytes(tmp_path, kind):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measures memory as Linux does")
-@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_zip_member_that_is_longer_than_it_says(tmp_path, method):
+def test_a_zip_member_that_is_longer_than_it_says(tmp_path):
     path = tmp_path / "bomb.zip"
-    with zipfile.ZipFile(path, "w", method) as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, content in _files().items():
             archive.writestr(name, content)
-        with archive.open("train/ant/zz.png", "w", force_zip64=True) as member:
-            for _ in range(500):
+        with archive.open("train/ant/zz.png", "w") as member:
+            for _ in range(300):
                 member.write(bytes(MB))
     content = path.read_bytes()
-    for size in (500 * MB,):
-        content = content.replace(size.to_bytes(8, "little"), (1000).to_bytes(8, "little"))
-        content = content.replace(size.to_bytes(4, "little"), (1000).to_bytes(4, "little"))
-    path.write_bytes(content)
+    path.write_bytes(content.replace((300 * MB).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
     said = in_little_memory(path, tmp_path / "cache")
     assert said.startswith("DataError") and "\n" not in said, said
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_that_unpack_without_a_limit_are_refused(tmp_path, load, method):
+    with zipfile.ZipFile(tmp_path / "rare.zip", "w", method) as archive:
+        for name, content in _files().items():
+            archive.writestr(name, content)
+    with pytest.raises(DataError, match="compressed in a rare way"):
+        load(tmp_path / "rare.zip")
 
 
 def test_too_many_members(tmp_path, load, monkeypatch):
