@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from perfteach import checkpoint
+from perfteach import settings as check
 from perfteach.arms import EVERY_ARM, RECIPE
 from perfteach.cycle import Kept
 from perfteach.data import ImageData
@@ -76,6 +77,15 @@ def run_study(
         DataError: when any record of the study was made on other data or with other settings, or outside a checkout.
     """
     study, start = find(name), time.monotonic()
+    check.a(ImageData, "data", data, "what perfteach.data.load returns", error=DataError)
+    work = check.path("work", work)
+    seeds = seeds if seeds is None else check.wholes("seeds", seeds)
+    if arms is not None:
+        check.a((list, tuple), "arms", arms, "a list of arms")
+    for arm in arms or ():
+        check.text("an arm", arm)
+    if minutes is not None:
+        minutes = check.number("minutes", minutes, 0)
     unknown = [*(set(arms or ()) - set(study.arms)), *(set(seeds or ()) - set(study.seeds))]
     if unknown:
         there = f"arms {', '.join(study.arms)}; seeds {', '.join(map(str, study.seeds))}"
