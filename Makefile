@@ -7,6 +7,7 @@ PORT ?= 8888
 LAB_ARGS ?=
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+TORTURE_ARGS ?=
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.perfteach-setup
@@ -33,7 +34,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lab test check demo notebooks site bench clean
+.PHONY: help setup lab test check demo notebooks site bench torture clean
 
 help: ## list the targets
 	@echo "perfteach: make lab opens the course, make test runs every test. All targets:"
@@ -87,6 +88,9 @@ site: $(SITE_STAMP) ## build the pages of the course, with a search, in build/si
 
 bench: $(STAMP) ## time a training step in each phase and a redraw of each widget
 	"$(PY)" tools/bench.py
+
+torture: $(STAMP) ## try to lose something: interrupts, flipped bits, full disks, power cuts (TORTURE_ARGS=...)
+	OMP_NUM_THREADS=1 "$(PY)" tools/torture.py $(TORTURE_ARGS)
 
 clean: ## remove caches and build results; the environment and the data stay
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

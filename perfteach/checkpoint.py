@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from perfteach.dendrites import dendrite_counts, dendritic_layers
 from perfteach.errors import CheckpointError, ConfigError
+from perfteach.files import cannot_write, flush, make_folder
 from perfteach.runs import Run
 
 VERSION = 1
@@ -92,13 +93,13 @@ def save(folder: Path, run: Run, model: nn.Module, state: dict[str, Any]) -> Pat
     target = folder / f"checkpoint-{(max(found, default=0) + 1):06d}"
     part = folder / f"{target.name}.part{os.getpid()}"
     try:
-        part.mkdir(parents=True)
+        make_folder(part)
         _write(part, run, model, state)
         os.replace(part, target)
-        _flush(folder)
-    except OSError as error:
+        flush(folder)
+    except (OSError, ValueError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise CheckpointError(f"the checkpoint cannot be written to {folder} ({error.strerror or error})") from error
+        raise cannot_write(folder, error) from error
     for number in sorted(found)[:-1]:
         shutil.rmtree(found[number], ignore_errors=True)
     for left in folder.glob("checkpoint-*.part*"):  # of a process that was killed
@@ -162,7 +163,10 @@ def write_files(folder: Path, content: dict[str, bytes]) -> None:
 
 
 def _numbered(folder: Path) -> dict[int, Path]:
-    paths = folder.iterdir() if folder.is_dir() else ()
+    try:
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError:  # what writes there says why
+        return {}
     return {int(match[1]): path for path in paths if (match := NAME.fullmatch(path.name))}
 
 
@@ -181,8 +185,8 @@ def _write(part: Path, run: Run, model: nn.Module, state: dict[str, Any]) -> Non
     text = json.dumps(content)
     (part / JSON).write_text(f"{_sha256(text.encode())}\n{text}\n", encoding="utf-8")
     for name in (MODEL, STATE, JSON):
-        _flush(part / name)
-    _flush(part)
+        flush(part / name)
+    flush(part)
 
 
 def _read(path: Path, device: torch.device | str) -> Checkpoint:
@@ -247,14 +251,3 @@ def _with_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
     if _ITEMS in value:
         return {key: _with_tensors(item, tensors) for key, item in value[_ITEMS]}
     return {key: _with_tensors(item, tensors) for key, item in value.items()}
-
-
-def _flush(path: Path) -> None:
-    """Ask the system to have a file or folder on disk before anything that follows."""
-    if os.name == "nt" and path.is_dir():  # Windows flushes folders itself, and cannot open them
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,31 +3,73 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from perfteach import __version__
+from perfteach import __version__, settings
 from perfteach.errors import ConfigError, DataError, PerfteachError
+from perfteach.interrupts import as_exceptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns 0 when it went well, 1 after an error that is explained, 130 after Ctrl-C."""
+    """Run one command. Returns 0 when it went well, 1 after an error that is explained, 130 after Ctrl-C, 143 after
+    SIGTERM and 129 after SIGHUP; argparse ends with 2 where the command is none.
+    """
     arguments = parser().parse_args(argv)
     try:
-        status = int(arguments.run(arguments) or 0)
-        sys.stdout.flush()
+        with as_exceptions():
+            status = int(arguments.run(arguments) or 0)
+            sys.stdout.flush()
         return status
     except PerfteachError as error:
-        print(f"perfteach: {error}", file=sys.stderr)
-        return 1
+        return _say(str(error), 1)
     except BrokenPipeError:  # `| head` has read enough; what Python still flushes at its end must find an open file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        print("\nperfteach: interrupted; nothing that was saved is lost", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:
+        number = getattr(stopped, "signal", signal.SIGINT)
+        where = f" ({stopped})" if " " in str(stopped) else ""
+        said = f"stopped by {signal.Signals(number).name}; nothing that was saved is lost, and the same command goes on"
+        return _say(f"{said}{where}", 128 + number)
+    except MemoryError as error:
+        return _say(f"the memory is full ({error}); use fewer or smaller images, or a smaller batch or network", 1)
+    except OSError as error:
+        return _say(f"{_reason(error)}; make room, or choose another place with the command's options", 1)
+
+
+def _say(text: str, status: int) -> int:
+    """One line on standard error, where there still is one; returns the status."""
+    line = " ".join(text.split())
+    with contextlib.suppress(OSError, ValueError):
+        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+        print(f"perfteach: {line.encode(encoding, 'backslashreplace').decode(encoding)}", file=sys.stderr, flush=True)
+    return status
+
+
+def _reason(error: OSError) -> str:
+    """What the system said, and of which file."""
+    said = error.strerror or str(error) or type(error).__name__
+    return f"{said}: {str(error.filename)!r}" if error.filename else said
+
+
+def folder(text: str) -> Path:
+    """A folder to write to, as an option names it: `--out ""` would be the folder one stands in."""
+    try:
+        return settings.path("the folder", text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def amount(text: str) -> float:
+    """A number of 0 or more, such as minutes."""
+    try:
+        return settings.number("the number", float(text), 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more") from None
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,7 +79,9 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="command")
     _add_train(_command(commands, "train", _train, "train a MobileNet in phases, resumably", TRAIN_EXAMPLE))
     demo = _command(commands, "demo", _demo, "the whole story in about two minutes", "perfteach demo --out figures")
-    demo.add_argument("--out", type=Path, default=Path("figures"), help="folder for figures and records (%(default)s)")
+    demo.add_argument(
+        "--out", type=folder, default=Path("figures"), help="folder for figures and records (%(default)s)"
+    )
     demo.add_argument("--quiet", action="store_true", help="no progress bars")
     _add_data(commands)
     _add_runs(commands)
@@ -88,7 +132,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     add("--dendrite-lr", type=float, help="peak learning rate of the dendrite phases (0.002)")
     add("--seed", type=int, default=0, help="seed of start weights, batches and dendrites (%(default)s)")
     add("--device", default="auto", help="cpu, cuda, or auto (%(default)s)")
-    add("--out", type=Path, default=Path("runs/train"), help="folder of this run; holds the checkpoint (%(default)s)")
+    add("--out", type=folder, default=Path("runs/train"), help="folder of this run; holds the checkpoint (%(default)s)")
     add("--quiet", action="store_true", help="no progress bars")
 
 
@@ -152,6 +196,7 @@ def _refuse_ignored(arguments: argparse.Namespace) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     from perfteach.course import demo
 
+    arguments.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is said now, not in two minutes
     demo.main(arguments.out, progress=not arguments.quiet)
 
 
@@ -166,7 +211,7 @@ def _add_data(commands) -> None:  # type: ignore[no-untyped-def]
     show = _command(data, "show", _show_data, "what a data set holds", "perfteach data show synthetic10")
     pack_text = "write data sets into one folder for a room without a network"
     packed = _command(data, "pack", _pack, pack_text, "perfteach data pack workshop --with cifar10")
-    packed.add_argument("out", type=Path, help="folder to write into")
+    packed.add_argument("out", type=folder, help="folder to write into")
     packed.add_argument("--with", dest="also", nargs="*", default=[], help="also cifar10, or a folder or archive")
     for command in (imported, show):
         command.add_argument("name", help="synthetic10, cifar10, or a folder or archive with train/ and test/")
@@ -184,10 +229,11 @@ def _show_data(arguments: argparse.Namespace) -> None:
     from perfteach import data
 
     images = data.load(arguments.name, label=arguments.label)
-    print(images.title())
+    print(_printable(images.title()))
     for split in ("train", "validation", "test"):
         print(f"  {split:<10} {len(images.split(split)):>7,} images, {tuple(images.split(split).images.shape[1:])}")
-    print(f"  classes    {', '.join(images.classes)}\n  checksum   {images.checksum}")
+    print(_printable(f"  classes    {', '.join(images.classes)}"))
+    print(f"  checksum   {images.checksum}")
 
 
 def _pack(arguments: argparse.Namespace) -> None:
@@ -195,9 +241,12 @@ def _pack(arguments: argparse.Namespace) -> None:
 
     everything = [data.load(name) for name in ("synthetic10", *arguments.also)]
     arguments.out.mkdir(parents=True, exist_ok=True)
+    taken: set[str] = set()
     for images in everything:
-        safe = "".join(c if c.isalnum() else "-" for c in images.name.lower()).strip("-")
-        path = data.pack(images, arguments.out / f"{safe}.npz")
+        safe = "".join(c if c.isalnum() else "-" for c in images.name.lower()).strip("-")[:100] or "images"
+        name = next(name for name in (safe, *(f"{safe}-{k}" for k in range(2, 1000))) if name not in taken)
+        taken.add(name)
+        path = data.pack(images, arguments.out / f"{name}.npz")
         print(f"{images.title()}: {path} ({path.stat().st_size / 1e6:.0f} MB); load it with data.load({str(path)!r})")
 
 
@@ -205,22 +254,36 @@ def _add_runs(commands) -> None:  # type: ignore[no-untyped-def]
     group = commands.add_parser("runs", help="list and show recorded runs", description="Recorded runs.")
     runs = group.add_subparsers(required=True, metavar="what")
     listed = _command(runs, "list", _list_runs, "one line per recorded run", "perfteach runs list runs")
-    listed.add_argument("folder", nargs="?", type=Path, help="where to look (default: the runs that come along)")
+    listed.add_argument("folder", nargs="?", type=folder, help="where to look (default: the runs that come along)")
     show = _command(runs, "show", _show_run, "every epoch of a run", "perfteach runs show runs/first")
-    show.add_argument("path", type=Path, help="a run's folder, or its .jsonl file")
+    show.add_argument("path", type=folder, help="a run's folder, or its .jsonl file")
 
 
-def _list_runs(arguments: argparse.Namespace) -> None:
+def _list_runs(arguments: argparse.Namespace) -> int:
     from perfteach import runs
 
-    folders = [arguments.folder] if arguments.folder else list(runs.RECORDS)
-    paths = sorted(path for folder in folders for path in folder.rglob("*.jsonl"))
+    places = [arguments.folder] if arguments.folder else list(runs.RECORDS)
+    paths = sorted(path for place in places for path in place.rglob("*.jsonl"))
     if not paths:
-        raise DataError(f"there are no run records in {', '.join(map(str, folders))}; `perfteach train` makes one")
+        raise DataError(f"there are no run records in {', '.join(map(str, places))}; `perfteach train` makes one")
+    damaged = 0
     for path in paths:
-        run = runs.Run.load(path)
+        try:
+            run = runs.Run.load(path)
+        except DataError as error:
+            damaged = _say(str(error), 1)
+            continue
         result = f"test {run.result.test_accuracy:.2f} %" if run.result else "not finished"
-        print(f"{run.name:<40} {len(run.epochs):>4} epochs  {result:<14} {run.data.get('name', ''):<28} {path}")
+        line = f"{run.name:<40} {len(run.epochs):>4} epochs  {result:<14} {run.data.get('name', '')!s:<28} {path}"
+        print(_printable(line))
+    return damaged
+
+
+def _printable(line: str) -> str:
+    """A line with names in it, on one line and in the letters that standard output has."""
+    encoding = sys.stdout.encoding or "utf-8"
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _show_run(arguments: argparse.Namespace) -> None:
@@ -228,7 +291,7 @@ def _show_run(arguments: argparse.Namespace) -> None:
     from perfteach.runs import Run
 
     path = arguments.path / "run.jsonl" if arguments.path.is_dir() else arguments.path
-    print(report(Run.load(path)))
+    print("\n".join(map(_printable, report(Run.load(path)).split("\n"))))
 
 
 def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
@@ -243,9 +306,9 @@ def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
     study.add_argument("--arms", nargs="+", help="only these arms")
     study.add_argument("--jobs", type=int, default=1, help="runs at once on this machine, one core each (%(default)s)")
     study.add_argument("--scheduler", metavar="ADDRESS", help="train on the workers of this Dask scheduler instead")
-    study.add_argument("--minutes", type=float, help="start no new run after this many minutes")
+    study.add_argument("--minutes", type=amount, help="start no new run after this many minutes")
     study.add_argument("--report", action="store_true", help="run nothing; print the table of what is recorded")
-    study.add_argument("--work", type=Path, help="folder for checkpoints under way (runs/studies)")
+    study.add_argument("--work", type=folder, help="folder for checkpoints under way (runs/studies)")
 
 
 def _study(arguments: argparse.Namespace) -> None:

@@ -13,8 +13,9 @@ from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
+from perfteach import settings
 from perfteach.errors import ConfigError
-from perfteach.phases import FixedSwitch, Phase, SwitchRule
+from perfteach.phases import FixedSwitch, Phase, PhaseMachine, SwitchRule
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamw": partial(torch.optim.AdamW, fused=True),
@@ -58,7 +59,8 @@ class TrainConfig:
         loss: function of (outputs, labels); the mean over the batch.
 
     Raises:
-        ConfigError: for a batch size below 1, a negative number of dendrites or a learning rate that is not positive.
+        ConfigError: for a value of another type or out of range, such as a batch size below 1 or a rate that is no
+            finite number above 0, and for settings that contradict each other.
     """
 
     switch: SwitchRule = field(default_factory=FixedSwitch)
@@ -84,22 +86,35 @@ class TrainConfig:
     thawed_lr: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
-        if self.cycles < 0:
-            raise ConfigError(f"cycles must be 0 or more, got {self.cycles}")
-        if min(self.lr, self.dendrite_lr, self.thawed_lr) <= 0:
-            raise ConfigError(f"learning rates must be above 0, got lr={self.lr}, dendrite_lr={self.dendrite_lr}")
-        if isinstance(self.optimizer, str) and self.optimizer not in OPTIMIZERS:
-            known = " or ".join(map(repr, OPTIMIZERS))
-            raise ConfigError(f"optimizer is {self.optimizer!r}; use {known}, or a function that builds one")
+        for name in ("grow", "thaw", "roll_back", "augment", "decay_norms"):
+            self._set(name, settings.flag(name, getattr(self, name)))
+        for name, low in (("cycles", 0), ("batch_size", 1), ("cutout", 0)):
+            self._set(name, settings.whole(name, getattr(self, name), low))
+        if self.size is not None:
+            self._set("size", settings.whole("size", self.size, 1, 1 << 14))
+        self._set("seed", settings.seed("seed", self.seed))
+        for name in ("lr", "dendrite_lr", "thawed_lr"):
+            self._set(name, settings.number(name, getattr(self, name), 0, above=True))
+        self._set("weight_decay", settings.number("weight_decay", self.weight_decay, 0))
         for name in ("average", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
-        if self.cutout < 0 or (self.cutout and not self.augment):
-            raise ConfigError(f"cutout is {self.cutout}; it must be 0 or more pixels, and needs augment=True")
+            self._set(name, settings.number(name, getattr(self, name), 0, 1, below=True))
+        self._set(
+            "device",
+            settings.text("device", str(self.device) if isinstance(self.device, torch.device) else self.device),
+        )
+        if self.optimizer is not None and not callable(self.optimizer):
+            settings.text("optimizer", self.optimizer, OPTIMIZERS)
+        for name in ("schedule", "loss"):
+            if not callable(getattr(self, name)):
+                raise ConfigError(f"{name} is {settings.said(getattr(self, name))}; use a function")
+        PhaseMachine(self.switch)  # which refuses what is no rule
+        if self.cutout and not self.augment:
+            raise ConfigError(f"cutout is {self.cutout}, and needs augment=True")
         if self.label_smoothing and self.loss is not functional.cross_entropy:
             raise ConfigError("label_smoothing goes with the default loss; put it into your own, or leave it out")
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
 
     def build_optimizer(
         self, parameters: list[nn.Parameter], phase: Phase, dendritic: Container[nn.Parameter] = ()
@@ -123,20 +138,27 @@ class TrainConfig:
         return build([{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()])
 
     def training_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """The loss to train on: `loss`, with the targets smoothed where that is set."""
+        """The loss to train on: `loss`, with the targets smoothed where that is set.
+
+        Raises:
+            ConfigError: when it is not one number.
+        """
         if self.label_smoothing:
             return functional.cross_entropy(outputs, labels, label_smoothing=self.label_smoothing)
-        return self.loss(outputs, labels)
+        loss = self.loss(outputs, labels)
+        if not isinstance(loss, Tensor) or loss.dim() or not loss.is_floating_point():
+            raise ConfigError(f"the loss is {settings.said(loss)}; use a function whose result is one number, a mean")
+        return loss
 
     def describe(self) -> dict[str, Any]:
         """The settings as plain values for the record; functions by their names."""
         rule: Any = self.switch
-        described = {type(rule).__name__: vars(rule)}
+        described = {type(rule).__name__: getattr(rule, "__dict__", {})}
         # What came later is left out where it has no effect, so that earlier records say the same.
         later = ("cutout", "decay_norms", "average", "label_smoothing", "thawed_lr")
         unset = {item.name for item in fields(self) if item.name in later and getattr(self, item.name) == item.default}
-        settings = {name: _plain(value) for name, value in vars(self).items() if name not in unset}
-        return settings | {"switch": _plain(described)}
+        plain = {name: _plain(value) for name, value in vars(self).items() if name not in unset}
+        return plain | {"switch": _plain(described)}
 
 
 def _plain(value: Any) -> Any:
@@ -147,3 +169,21 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (str, int, float)):
         return value
     return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes a GPU where there is one.
+
+    Raises:
+        ConfigError: when there is no such device, or it cannot be used.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "meta":
+        raise ConfigError("device 'meta' holds shapes without numbers, which cannot be trained; use 'cpu' or 'auto'")
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigError(f"device {name!r} cannot be used here ({reason}); use 'cpu' or 'auto'") from error
+    return torch.device(name)

@@ -19,6 +19,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
+from perfteach import settings
 from perfteach.errors import ConfigError
 
 TINY = 1e-30  # keeps a neuron without error or a constant dendrite from dividing by zero
@@ -43,7 +44,7 @@ class Rule(StrEnum):
         try:
             return cls(name)
         except ValueError:
-            raise ConfigError(f"unknown rule {name!r}; choose one of {', '.join(cls)}") from None
+            raise ConfigError(f"unknown rule {settings.said(name)}; choose one of {', '.join(cls)}") from None
 
     @property
     def has_dendrite_phase(self) -> bool:
@@ -135,10 +136,8 @@ class Correlator:
     """
 
     def __init__(self, objective: str = "correlation", decay: float = 0.95, shuffled: bool = False) -> None:
-        if objective not in GRADIENTS:
-            raise ConfigError(f"unknown objective {objective!r}; choose one of {', '.join(GRADIENTS)}")
-        if not 0 <= decay < 1:
-            raise ConfigError(f"decay must be at least 0 and below 1, got {decay}")
+        settings.text("objective", objective, GRADIENTS)
+        decay = settings.number("decay", decay, 0, 1, below=True)
         self.objective, self.decay, self.shuffled = objective, decay, shuffled
         self.start_epoch()
 

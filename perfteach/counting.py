@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from perfteach import settings
 from perfteach.errors import ConfigError
 from perfteach.layer import DendriticLayer
 
@@ -96,6 +97,7 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     Raises:
         ConfigError: the model has lazy layers whose size is not known yet.
     """
+    settings.a(nn.Module, "model", model, "a torch.nn.Module")
     part_of = _part_finder(model)
     counts = dict.fromkeys(PARTS, 0)
     for name, parameter in model.named_parameters():
@@ -117,9 +119,12 @@ def count_macs(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Mac
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    if not isinstance(input_size, Sequence):
-        raise ConfigError(f"input_size is {input_size!r}; give the shape of one input, such as (3, 32, 32)")
-    size = tuple(int(n) for n in input_size)
+    settings.a(nn.Module, "model", model, "a torch.nn.Module")
+    if not isinstance(input_size, Sequence) or isinstance(input_size, (str, bytes)):
+        raise ConfigError(
+            f"input_size is {settings.said(input_size)}; give the shape of one input, such as (3, 32, 32)"
+        )
+    size = tuple(settings.whole("input_size", n, 0, 1 << 20) for n in input_size)
     ghost = _without_data(model).eval()
     dtype = next((p.dtype for p in ghost.parameters() if p.is_floating_point()), torch.float32)
     counter = FlopCounterMode(display=False)

@@ -19,7 +19,6 @@ of the phase, and each layer's best dendrites; it grows, restores and rolls back
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perfteach import dendrites
+from perfteach import dendrites, settings
 from perfteach.dendrites import add_dendrites, calibrate, dendritic_layers, follow_errors, set_training
 from perfteach.errors import ConfigError
 from perfteach.phases import Action, FixedSwitch, Phase, PhaseMachine, SwitchRule
@@ -75,7 +74,8 @@ class DendriteCycle:
         score_format: how a score reads in an event.
 
     Raises:
-        ConfigError: when dendrites are asked for and the model has no layers for them, or `cycles` is negative.
+        ConfigError: when dendrites are asked for and the model has no layers for them, or a setting has another type
+            or range.
     """
 
     def __init__(
@@ -91,6 +91,13 @@ class DendriteCycle:
         batches: Source | None = None,
         score_format: str = "score {:.4g}",
     ) -> None:
+        settings.a(nn.Module, "model", model, "a torch.nn.Module")
+        grow, thaw, roll_back = (
+            settings.flag(name, value) for name, value in (("grow", grow), ("thaw", thaw), ("roll_back", roll_back))
+        )
+        cycles, seed = settings.whole("cycles", cycles), settings.seed("seed", seed)
+        if batches is not None and not callable(batches):
+            raise ConfigError(f"batches is {settings.said(batches)}; use a function that returns pairs, or None")
         rules = {layer.rule for _, layer in dendritic_layers(model)}
         if grow and cycles and not rules:
             raise ConfigError(
@@ -99,7 +106,11 @@ class DendriteCycle:
             )
         phases = grow and all(rule.has_dendrite_phase for rule in rules)
         self.machine = PhaseMachine(
-            switch or FixedSwitch(), cycles, roll_back, dendrite_phase=phases, score_format=score_format
+            FixedSwitch() if switch is None else switch,
+            cycles,
+            roll_back,
+            dendrite_phase=phases,
+            score_format=score_format,
         )
         self.model, self.grow, self.thaw, self.seed, self.batches = model, grow, thaw, seed, batches
         self.epochs = 0  # that are over
@@ -200,8 +211,7 @@ class DendriteCycle:
         if self.phase is Phase.DENDRITE:
             self.epochs += 1
             return self._keep_best_dendrites()
-        if score is None or not math.isfinite(score):
-            raise ConfigError(f"a neuron phase needs a finite score, such as the validation accuracy, and not {score}")
+        score = settings.number("score of a neuron phase, which needs a finite score such as its accuracy,", score)
         self.epochs += 1
         if not self.phase_best or score > self.phase_best.score:
             self.phase_best = Kept(self.epochs, score, snapshot(model))
@@ -265,7 +275,10 @@ class DendriteCycle:
         self.epochs = state["epochs"]
         self.best, self.phase_best = (Kept(**state[name]) if state[name] else None for name in ("best", "phase_best"))
         self.layer_best = {name: (score, kept) for name, (score, kept) in state["layer_best"].items()}
-        self.train()
+        if self.finished:  # by hand in a dendrite phase, perhaps, and the best weights need not have its dendrites
+            set_training(self.model, Phase.NEURON, self.thaw)
+        else:
+            self.train()
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

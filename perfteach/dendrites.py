@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from perfteach import settings
 from perfteach.errors import ConfigError
 from perfteach.layer import DendriticLayer
 from perfteach.phases import Phase
@@ -25,6 +26,7 @@ def dendritic_layers(model: nn.Module) -> Iterator[tuple[str, DendriticLayer]]:
 
 
 def _require_layers(model: nn.Module) -> list[tuple[str, DendriticLayer]]:
+    settings.a(nn.Module, "model", model, "a torch.nn.Module")
     layers = list(dendritic_layers(model))
     if not layers:
         raise ConfigError("the model has no dendritic layers; call perforate(model) first")
@@ -41,6 +43,9 @@ def add_dendrites(model: M, only: str | None = None, *, weight: float = 0.0) -> 
     Raises:
         ConfigError: when the model has no dendritic layers, or none matches.
     """
+    if only is not None:
+        settings.text("only", only)
+    weight = settings.number("weight", weight)
     layers = [layer for name, layer in _require_layers(model) if only is None or fnmatch.fnmatchcase(name, only)]
     if not layers:
         raise ConfigError(f"no dendritic layer matches {only!r}; dendritic_layers(model) lists their names")
@@ -103,8 +108,8 @@ def set_phase(model: M, phase: Phase | str, *, thaw: bool = False) -> M:
     try:
         phase = Phase(phase)
     except ValueError:
-        raise ConfigError(f"unknown phase {phase!r}; choose 'neuron' or 'dendrite'") from None
-    layers = _require_layers(model)
+        raise ConfigError(f"unknown phase {settings.said(phase)}; choose 'neuron' or 'dendrite'") from None
+    layers, thaw = _require_layers(model), settings.flag("thaw", thaw)
     if phase is Phase.DENDRITE:
         _require_dendrite_phase(model, [layer for _, layer in layers])
     frozen = _frozen_before(model)
@@ -170,6 +175,7 @@ def follow_errors(model: nn.Module) -> None:
     Raises:
         ConfigError: as `correlate`.
     """
+    settings.a(nn.Module, "model", model, "a torch.nn.Module")
     pairs = [pair for _, layer in dendritic_layers(model) for pair in layer.objective_gradient()]
     if not pairs:
         raise ConfigError(
@@ -205,6 +211,7 @@ def fold(model: M) -> M:
     Norms without running statistics stay as they are. The copy computes the same function up to rounding, with fewer
     operations, and is not meant to be trained.
     """
+    settings.a(nn.Module, "model", model, "a torch.nn.Module")
     folded = copy.deepcopy(model).eval()
     for _, layer in dendritic_layers(folded):
         layer.neuron = _fused(layer.neuron)

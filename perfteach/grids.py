@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from perfteach import counting, models
+from perfteach import settings as check
 from perfteach.arms import EARLY, EVERY_ARM, FROM_THE_START, RECIPE, Settings
 from perfteach.config import TrainConfig
 from perfteach.cycle import seeded
 from perfteach.data import ImageData
 from perfteach.dendrites import add_dendrites
 from perfteach.errors import ConfigError
+from perfteach.layer import known_activation
 from perfteach.phases import FixedSwitch
 from perfteach.selection import perforate
 
@@ -27,6 +29,9 @@ class Study:
     `size` is the image edge in pixels (None: 32), `train` the number of training images (None: all of them), `fresh`
     how many training images are held out for a second test. `net` and `settings` go to `mobilenet_small` and
     `TrainConfig`. `claim` is the arm whose cost a wider network has; without it, one dendrite a neuron and cycle.
+
+    Raises:
+        ConfigError: for an unknown arm, or a field of another type or range.
     """
 
     about: str
@@ -48,6 +53,29 @@ class Study:
     claim: str | None = None
     net: Settings = field(default_factory=dict)
     settings: Settings = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check.text("about", self.about)
+        check.a((tuple, list), "arms", self.arms, "the names of arms")
+        for name in (*self.arms, *([self.claim] if self.claim is not None else [])):
+            check.text("an arm", name, EVERY_ARM)
+        check.wholes("seeds", self.seeds, 0, check.LARGEST_SEED)
+        check.number("width", self.width, 0, above=True)
+        for name, low in (
+            ("baseline", 1),
+            ("dendrite", 0),
+            ("neuron", 0),
+            ("cycles", 0),
+            ("fresh", 0),
+            ("batch_size", 1),
+        ):
+            check.whole(name, getattr(self, name), low)
+        for name in ("lr", "dendrite_lr"):
+            check.number(name, getattr(self, name), 0, above=True)
+        for name in ("size", "train"):
+            if getattr(self, name) is not None:
+                check.whole(name, getattr(self, name), 1)
+        known_activation(self.activation)
 
     def config(self, arm: str, seed: int) -> TrainConfig:
         """The settings of one run. All arms train the same number of epochs, overwritten ones included, unless
@@ -280,6 +308,6 @@ def find(name: str) -> Study:
     Raises:
         ConfigError: when there is none; the message lists them.
     """
-    if name not in STUDIES:
-        raise ConfigError(f"there is no study called {name!r}; choose one of {', '.join(STUDIES)}")
+    if not isinstance(name, str) or name not in STUDIES:
+        raise ConfigError(f"there is no study called {check.said(name)}; choose one of {', '.join(STUDIES)}")
     return STUDIES[name]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from perfteach import settings
 from perfteach.correlation import Rule
 from perfteach.errors import ConfigError
 from perfteach.phases import Phase
@@ -36,8 +37,8 @@ def known_activation(name: str) -> str:
     Raises:
         ConfigError: when there is none.
     """
-    if name not in ACTIVATIONS:
-        raise ConfigError(f"unknown activation {name!r}; choose one of {', '.join(ACTIVATIONS)}")
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise ConfigError(f"unknown activation {settings.said(name)}; choose one of {', '.join(ACTIVATIONS)}")
     return name
 
 
@@ -60,7 +61,7 @@ class DendriticLayer(nn.Module):
     def __init__(self, neuron: nn.Module, rule: str = "perforated", activation: str = "tanh") -> None:
         super().__init__()
         self.rule, self.activation = Rule.of(rule), known_activation(activation)
-        core = neuron[0] if isinstance(neuron, nn.Sequential) else neuron
+        core = neuron[0] if isinstance(neuron, nn.Sequential) and len(neuron) else neuron
         if not isinstance(core, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
             raise ConfigError(f"{type(core).__name__} cannot carry dendrites; Conv1d/2d/3d and Linear can")
         self.neuron = neuron

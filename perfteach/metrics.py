@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from perfteach.errors import ConfigError
+from perfteach import settings
+from perfteach.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from perfteach.data import ImageData
@@ -90,6 +91,11 @@ def _predict(
     size: int | None,
     device: str | torch.device | None,
 ) -> tuple[Tensor, Tensor]:
+    settings.a(nn.Module, "model", model, "a torch.nn.Module")
+    settings.text("split", split)
+    batch_size = settings.whole("batch_size", batch_size, 1, error=DataError)
+    if not callable(getattr(data, "batches", None)):
+        raise DataError(f"data is {settings.said(data)}; use what perfteach.data.load returns")
     if device is None:
         first = next(model.parameters(), None)
         device = "cpu" if first is None else first.device
@@ -172,6 +178,8 @@ def error_reduction(control_accuracy: float, accuracy: float) -> float:
     Raises:
         ConfigError: an accuracy outside 0 to 100, or a control that makes no error to reduce.
     """
+    control_accuracy = settings.number("control_accuracy", control_accuracy)
+    accuracy = settings.number("accuracy", accuracy)
     _check_percent(np.array([control_accuracy, accuracy], dtype=np.float64))
     if control_accuracy == 100:
         raise ConfigError("The control makes no error (100 %), so there is nothing to reduce relative to it.")
@@ -228,8 +236,7 @@ def paired_bootstrap(
     (BCa) interval of `scipy.stats.bootstrap`.
     """
     a, b = _pairs(control, treated, level)
-    if resamples < 100:
-        raise ConfigError(f"resamples is {resamples}; an interval needs at least 100, better 9999.")
+    resamples, seed = settings.whole("resamples", resamples, 100), settings.seed("seed", seed)
     if _constant(b - a):
         return _point(float(np.mean(b - a)), level)
     from scipy.stats import bootstrap
@@ -249,8 +256,7 @@ def paired_bootstrap(
 
 def _pairs(control: Values, treated: Values, level: float) -> tuple[_Floats, _Floats]:
     """Both as float64 [N], checked."""
-    if not 0 < level < 1:
-        raise ConfigError(f"level is {level}; use a fraction between 0 and 1, such as 0.95.")
+    settings.number("level", level, 0, 1, above=True, below=True)
     a, b = _floats(control, "control"), _floats(treated, "treated")
     if len(a) != len(b):
         raise ConfigError(f"control has {len(a)} values and treated {len(b)}; pairs need the same number of each.")
@@ -260,10 +266,14 @@ def _pairs(control: Values, treated: Values, level: float) -> tuple[_Floats, _Fl
 
 
 def _floats(values: Values, name: str) -> _Floats:
-    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    try:
+        array = values.detach().cpu().double().numpy() if isinstance(values, Tensor) else np.asarray(values)
+        kind = values.dtype == torch.bool if isinstance(values, Tensor) else array.dtype == np.bool_
+        floats: _Floats = array.astype(np.float64) * (100.0 if kind else 1.0)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise ConfigError(f"{name} is {settings.said(values)}; use one number per pair") from error
     if array.ndim != 1:
         raise ConfigError(f"{name} has shape {list(array.shape)}; use one value per pair, shape [N].")
-    floats: _Floats = array.astype(np.float64) * (100.0 if array.dtype == np.bool_ else 1.0)
     if not np.isfinite(floats).all():
         raise ConfigError(f"{name} has values that are infinite or not a number; leave failed runs out by name.")
     return floats

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Literal
@@ -12,7 +11,7 @@ from torch import nn
 from torchvision.models import MobileNet_V3_Small_Weights, MobileNetV3
 from torchvision.models.mobilenetv3 import InvertedResidualConfig
 
-from perfteach import shipped
+from perfteach import settings, shipped
 from perfteach.dendrites import add_dendrites
 from perfteach.errors import ConfigError
 from perfteach.selection import perforate
@@ -86,12 +85,14 @@ def mobilenet_small(
     Source: Howard et al. 2019, "Searching for MobileNetV3" (arXiv 1905.02244); the output stride as in Chen et al.
     2017, "Rethinking Atrous Convolution" (arXiv 1706.05587), by leaving strides out and not by dilation.
     """
-    if weights in TRAINED and head == "task":
+    if isinstance(weights, str) and weights in TRAINED and head == "task":
         own = {"width": width, "hidden": hidden, "output_stride": output_stride, "early_width": early_width}
         return _trained(TRAINED[weights], num_classes, own, bn_momentum, seed)
     output_stride = 32 if output_stride is None else output_stride
     early = width if early_width is None else early_width
     _check_settings(num_classes, width, early, head, hidden, bn_momentum, output_stride)
+    if seed is not None:
+        seed = settings.seed("seed", seed)
     published = (width, early, hidden) == (1.0, 1.0, None)
     if weights is not None:
         _check_weights(weights, published)
@@ -134,7 +135,7 @@ def mobilenet_extra_small(
         ConfigError: as `mobilenet_small`.
         CheckpointError: when the file of trained weights is damaged.
     """
-    if weights in TRAINED_EXTRA_SMALL:
+    if isinstance(weights, str) and weights in TRAINED_EXTRA_SMALL:
         own = {"width": width, "hidden": hidden, "output_stride": output_stride}
         return _trained(TRAINED_EXTRA_SMALL[weights], num_classes, own, **settings)
     if weights is not None:
@@ -205,26 +206,23 @@ def _check_settings(
     bn_momentum: float,
     output_stride: int | str,
 ) -> None:
-    if num_classes < 2:
-        raise ConfigError(f"num_classes is {num_classes}; a classifier needs at least 2.")
+    settings.whole("num_classes", num_classes, 2, 100_000)
     for name, value in (("width", width), ("early_width", early)):
-        if not (math.isfinite(value) and value > 0):
-            raise ConfigError(f"{name} is {value}; use a number above 0, such as 0.5 or 1.0.")
-    if head not in ("task", "imagenet"):
-        raise ConfigError(f"head is {head!r}; use 'task' (num_classes outputs) or 'imagenet' (1000 outputs).")
+        settings.number(name, value, 0, 8, above=True)
+    settings.text("head", head, ("task", "imagenet"))
     if head == "imagenet" and num_classes > IMAGENET_CLASSES:
         raise ConfigError(f"head='imagenet' has 1000 outputs, too few for {num_classes} classes; use head='task'.")
-    if hidden is not None and (not isinstance(hidden, int) or hidden < 0):
-        raise ConfigError(f"hidden is {hidden!r}; use a whole number, 0 for no hidden layer, or None as published.")
-    if not 0 < bn_momentum <= 1:
-        raise ConfigError(f"bn_momentum is {bn_momentum}; use a number above 0 and at most 1, such as 0.1.")
-    if output_stride not in UNREDUCED:
-        raise ConfigError(f"output_stride is {output_stride!r}; use 32 (as published), 16 or 8.")
+    if hidden is not None:
+        settings.whole("hidden", hidden, 0, 100_000)
+    settings.number("bn_momentum", bn_momentum, 0, 1, above=True)
+    if not isinstance(output_stride, (int, str)) or output_stride not in UNREDUCED:
+        raise ConfigError(f"output_stride is {settings.said(output_stride)}; use 32 (as published), 16 or 8.")
 
 
 def _check_weights(weights: str, published: bool) -> None:
-    if weights != "imagenet":
-        raise ConfigError(f"weights is {weights!r}; use 'cifar10', 'imagenet' or None.")
+    settings.text("weights", weights, ("cifar10", "imagenet"))
+    if weights == "cifar10":
+        raise ConfigError("the weights 'cifar10' have the task's outputs; use head='task', or weights='imagenet'.")
     if not published:
         raise ConfigError("ImageNet weights exist for width 1.0 only, with the published head; use weights=None.")
 

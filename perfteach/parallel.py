@@ -129,11 +129,9 @@ def workers(data: ImageData, jobs: int, scheduler: str | None, folder: Path) -> 
         folder: where the workers of this machine find the images.
 
     Raises:
-        ConfigError: for fewer than one job, or a scheduler that does not answer.
+        ConfigError: for jobs beside a scheduler, or a scheduler that does not answer.
         MissingExtraError: when a scheduler is named and Dask is not installed.
     """
-    if jobs < 1:
-        raise ConfigError(f"jobs is {jobs}; it must be at least 1")
     if scheduler is not None and jobs > 1:
         raise ConfigError("jobs are processes of this machine; with a scheduler its workers decide, so leave it out")
     pool = (

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from perfteach import settings
 from perfteach.errors import ConfigError
 
 
@@ -67,12 +68,8 @@ class FixedSwitch:
     dendrite: int = 3
 
     def __post_init__(self) -> None:
-        if not isinstance(self.neuron, tuple | list) or not self.neuron:
-            raise ConfigError(f"neuron is {self.neuron!r}; give the epochs of each neuron phase, such as (8, 4)")
-        if any(not isinstance(epochs, int) or epochs < 1 for epochs in self.neuron):
-            raise ConfigError(f"each neuron phase needs at least 1 epoch, as a whole number, got {self.neuron}")
-        if not isinstance(self.dendrite, int) or self.dendrite < 0:
-            raise ConfigError(f"a dendrite phase cannot have {self.dendrite} epochs; use a whole number, 0 or more")
+        object.__setattr__(self, "neuron", settings.wholes("neuron", self.neuron, 1))
+        object.__setattr__(self, "dendrite", settings.whole("dendrite", self.dendrite))
 
     def length(self, phase: Phase, cycle: int) -> int | None:
         return self.dendrite if phase is Phase.DENDRITE else self.neuron[min(cycle, len(self.neuron) - 1)]
@@ -105,10 +102,10 @@ class PlateauSwitch:
     max_epochs: int = 100
 
     def __post_init__(self) -> None:
-        if min(self.patience, self.dendrite_patience, self.max_epochs) < 1:
-            raise ConfigError("patience, dendrite_patience and max_epochs must each be at least 1 epoch")
-        if min(self.min_gain, self.dendrite_min_gain) < 0:
-            raise ConfigError("min_gain and dendrite_min_gain must not be negative")
+        for name in ("patience", "dendrite_patience", "max_epochs"):
+            object.__setattr__(self, name, settings.whole(name, getattr(self, name), 1))
+        for name in ("min_gain", "dendrite_min_gain"):
+            object.__setattr__(self, name, settings.number(name, getattr(self, name), 0))
 
     def length(self, phase: Phase, cycle: int) -> int | None:
         return None
@@ -135,8 +132,7 @@ class ManualSwitch:
     max_epochs: int = 1000
 
     def __post_init__(self) -> None:
-        if self.max_epochs < 1:
-            raise ConfigError(f"max_epochs must be at least 1, got {self.max_epochs}")
+        object.__setattr__(self, "max_epochs", settings.whole("max_epochs", self.max_epochs, 1))
 
     def length(self, phase: Phase, cycle: int) -> int | None:
         return None
@@ -174,8 +170,10 @@ class PhaseMachine:
     requested: str = ""
 
     def __post_init__(self) -> None:
-        if self.cycles < 0:
-            raise ConfigError(f"cycles must be 0 or more, got {self.cycles}")
+        self.cycles = settings.whole("cycles", self.cycles)
+        if not callable(getattr(self.rule, "ended", None)) or not callable(getattr(self.rule, "length", None)):
+            use = "FixedSwitch, PlateauSwitch, ManualSwitch, or an object with the methods ended and length"
+            raise ConfigError(f"switch is {settings.said(self.rule)}; use {use}")
 
     @property
     def best(self) -> float:
@@ -197,9 +195,7 @@ class PhaseMachine:
         """
         if self.finished:
             raise ConfigError("training has finished; start a new PhaseMachine to train on")
-        if not math.isfinite(score):
-            raise ConfigError(f"a score must be a finite number, got {score}")
-        self.scores.append(score)
+        self.scores.append(settings.number("score", score))
         reason = self.requested or self.rule.ended(self.phase, self.cycle, self.scores)
         self.requested = ""
         if not reason:

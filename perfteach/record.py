@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from perfteach.settings import said
+
+# What the header's fields may be; None stands for one that is not there.
+HEADER: dict[str, tuple[type, ...]] = {
+    "name": (str, type(None)), "arm": (str, type(None)), "seed": (int, type(None)), "config": (dict, type(None)),
+    "data": (dict, type(None)), "layers": (list, type(None)), "schema": (int, type(None)), "grown": (int, type(None)),
+}  # fmt: skip
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,), "float": (int, float), "str": (str,), "dict[str, float]": (dict,), "dict[str, int]": (dict,),
+    "float | None": (int, float, type(None)),
+}  # fmt: skip
 
 
 class _Fields:
@@ -91,7 +103,7 @@ class Result(_Fields):
     @property
     def total(self) -> int:
         """Parameters in all, every dendrite counted."""
-        return self.parameters["total"]
+        return self.parameters.get("total", sum(self.parameters.values()))
 
 
 @dataclass(frozen=True)
@@ -110,3 +122,26 @@ class Band:
 
     def __len__(self) -> int:
         return self.last - self.first + 1
+
+
+L = TypeVar("L", Epoch, Event, Result)
+
+
+def checked(line: L) -> L:
+    """The line of a record again, if its fields have the types they are declared with.
+
+    Raises:
+        ValueError: naming the field that has another.
+    """
+    for name, declared in type(line).__annotations__.items():
+        value = getattr(line, name)
+        inner = value.values() if isinstance(value, dict) else [value]
+        numbers = [item for item in inner if item is not None and not isinstance(item, str)]
+        fits = all(isinstance(item, float) or (isinstance(item, int) and abs(item) < 2**63) for item in numbers)
+        if (
+            not isinstance(value, _KINDS[declared])
+            or not fits
+            or (isinstance(value, dict) and len(numbers) < len(value))
+        ):
+            raise ValueError(f"{name} is {said(value)}")
+    return line

@@ -7,14 +7,16 @@ line says how old a record is. Everything that figures, widgets and tables read 
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perfteach import settings
 from perfteach.errors import ConfigError, DataError
-from perfteach.record import Band, Epoch, Event, Result
+from perfteach.files import replacing
+from perfteach.record import HEADER, Band, Epoch, Event, Result, checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +26,8 @@ __all__ = ["RECORDS", "Band", "Epoch", "Event", "Result", "Run", "marked", "reco
 ROOT = Path(__file__).resolve().parent
 RECORDS = (ROOT / "recorded", ROOT.parent / "data" / "runs")  # inside an installed package, or in a checkout
 SCHEMA = 1
+# What a line that is no record leads to; RecursionError: brackets nested thousands deep.
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 
 
 @dataclass
@@ -126,6 +130,10 @@ class Run:
         """Whether dendrites learn beside their neurons in the neuron phase: thawed, or by the gradient rule."""
         return bool(self.config.get("thaw")) or self.header.get("rule") == "gradient"
 
+    def is_further_than(self, other: Run) -> bool:
+        """Whether it has more epochs than another state of the same run, or has ended where that has not."""
+        return (len(self.epochs), self.finished) > (len(other.epochs), other.finished)
+
     def at(self, epoch: int) -> Epoch:
         """The epoch of that number (counted from 1).
 
@@ -143,7 +151,7 @@ class Run:
         Raises:
             ConfigError: when the number is negative.
         """
-        if epoch is not None and epoch < 0:
+        if epoch is not None and settings.whole("until", epoch, -settings.MOST) < 0:
             raise ConfigError(f"until is {epoch}; use the number of the last epoch to draw, or None for all")
         return [record for record in self.epochs if epoch is None or record.epoch <= epoch]
 
@@ -183,12 +191,18 @@ class Run:
         return [{"kind": "run", "schema": SCHEMA, **self.header}, *body, *end]
 
     def save(self, path: str | Path) -> Path:
-        """Write the record as JSON lines. The file is replaced as a whole, so an interruption leaves the old one."""
+        """Write the record as JSON lines. The file is replaced as a whole, so an interruption leaves the old one.
+
+        Raises:
+            DataError: when it cannot be written, or the header holds what JSON cannot.
+        """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in self.lines()), encoding="utf-8")
-        os.replace(part, path)
+        try:
+            text = "".join(json.dumps(line) + "\n" for line in self.lines())
+            with replacing(path) as part:
+                part.write_text(text, encoding="utf-8")
+        except (OSError, ValueError, TypeError) as error:
+            raise DataError(f"the record cannot be written to {str(path)!r}: {error}") from error
         return path
 
     @classmethod
@@ -198,15 +212,23 @@ class Run:
         Raises:
             DataError: when there is no such file, or a line of it is not a run record.
         """
-        path = Path(path)
+        path = settings.path("path", path, error=DataError)
         if not path.is_file():
-            raise DataError(f"there is no run record at {path}; `perfteach runs list` shows what is there")
+            raise DataError(f"there is no run record at {str(path)!r}; `perfteach runs list` shows what is there")
+        try:
+            lines = path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise DataError(f"{str(path)!r} cannot be read: {error}") from error
         run = cls()
-        for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, text in enumerate(lines, start=1):
             try:
-                run.take(json.loads(text))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise DataError(f"line {number} of {path} is not a run record ({error})") from error
+                if text.strip():
+                    run.take(json.loads(text))
+            except _MALFORMED as error:
+                what = settings.said(str(error) or type(error).__name__)
+                raise DataError(f"line {number} of {str(path)!r} is not a run record ({what})") from error
+        if not run.header:
+            raise DataError(f"{str(path)!r} is not a run record: it has no line that says what was run")
         return run
 
     @classmethod
@@ -218,23 +240,37 @@ class Run:
         return run
 
     def take(self, line: dict[str, Any]) -> None:
-        """Add one line of a record, as `lines` gives them."""
+        """Add one line of a record, as `lines` gives them.
+
+        Raises:
+            ValueError: when the line is none, or a field of it has another type; so may TypeError and KeyError.
+        """
+        if not isinstance(line, dict):
+            raise ValueError(f"it is {settings.said(line)}, and must be an object")
         fields = {key: value for key, value in line.items() if key != "kind"}
         match line["kind"]:
             case "run":
                 self.header = _upgraded(fields)
             case "epoch":
-                self.epochs.append(Epoch(**fields))
+                self.epochs.append(checked(Epoch(**fields)))
             case "event":
-                self.events.append(Event(**fields))
+                self.events.append(checked(Event(**fields)))
             case "result":
-                self.result = Result(**fields)
+                self.result = checked(Result(**fields))
             case other:
                 raise ValueError(f"unknown kind {other!r}")
 
 
 def _upgraded(header: dict[str, Any]) -> dict[str, Any]:
     """A header of any version by the names of today. Records without a number are of schema 0."""
+    for name, kinds in HEADER.items():
+        if not isinstance(header.get(name), kinds):
+            raise ValueError(f"{name} is {settings.said(header[name])}")
+    layers, sizes = header.get("layers") or [], header.get("data") or {}
+    if not all(isinstance(layer, dict) and "name" in layer for layer in layers):
+        raise ValueError(f"layers is {settings.said(layers)}")
+    if not all(isinstance(sizes.get(split, 0), int) for split in ("train", "validation", "test")):
+        raise ValueError(f"data is {settings.said(sizes)}")
     schema = header.pop("schema", 0)
     if schema > SCHEMA:
         raise ValueError(f"schema {schema} is newer than this version of perfteach reads, which is {SCHEMA}")
@@ -260,7 +296,8 @@ def recorded(name: str, **wanted: Any) -> list[Run]:
     Raises:
         DataError: when there is no study of that name, or no such run in it; the message lists what there is.
     """
-    for folder in RECORDS:
+    settings.text("name", name, error=DataError)
+    for folder in RECORDS if re.fullmatch(r"[\w .-]+", name) else ():
         paths = sorted((folder / name).glob("*.jsonl"))
         if paths:
             runs = [Run.load(path) for path in paths]

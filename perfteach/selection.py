@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import html
 import itertools
@@ -14,6 +15,7 @@ from torch import fx, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils.parametrize import is_parametrized
 
+from perfteach import settings
 from perfteach.correlation import Rule
 from perfteach.dendrites import dendritic_layers
 from perfteach.errors import ConfigError, SelectionError
@@ -87,11 +89,13 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
         ConfigError: for an unknown rule or activation, or a model that is perforated already.
         SelectionError: when nothing is selected, or a layer named in full cannot carry dendrites.
     """
+    settings.a(nn.Module, "model", model, "a torch.nn.Module")
     Rule.of(rule), known_activation(activation)  # before anything is changed
     if any(dendritic_layers(model)):
         raise ConfigError("the model is perforated already; add_dendrites(model) grows more dendrites")
     if isinstance(select, Iterable) and not isinstance(select, (str, type)):
-        select = list[Any](select)  # it is gone through more than once
+        with contextlib.suppress(TypeError):  # a tensor of one number
+            select = list[Any](select)  # it is gone through more than once
     names = [select] if isinstance(select, str) else select
     chosen = _chooser(select)
     graph = _Graph(model)
@@ -131,12 +135,14 @@ def _chooser(select: Select) -> Callable[[str, nn.Module], bool]:
         return lambda name, module: fnmatch.fnmatchcase(name, select)
     if callable(select):
         return select
-    items = list(select) if isinstance(select, Iterable) else []
+    items = select if isinstance(select, list) else []
     if items and all(isinstance(item, type) for item in items):
         return lambda name, module: isinstance(module, tuple(items))  # type: ignore[arg-type]
     if items and all(isinstance(item, str) for item in items):
         return lambda name, module: any(fnmatch.fnmatchcase(name, str(item)) for item in items)
-    raise SelectionError(f"select={select!r} is not a type, a name pattern, a list of these, or a function")
+    raise SelectionError(
+        f"select={settings.said(select)} is not a type, a name pattern, a list of these, or a function"
+    )
 
 
 def _require_matches(names: Any, rows: list[Row], norm_owner: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ start.
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from perfteach import checkpoint
+from perfteach import settings as check
 from perfteach.arms import EVERY_ARM, RECIPE
 from perfteach.cycle import Kept
 from perfteach.data import ImageData
@@ -91,6 +93,14 @@ def run_study(
         PerfteachError: when runs failed, after the others have ended. One failure is raised as it is.
     """
     study = find(name)
+    check.a(ImageData, "data", data, "what perfteach.data.load returns", error=DataError)
+    work, jobs = check.path("work", work), check.whole("jobs", jobs, 1)
+    seeds = seeds if seeds is None else check.wholes("seeds", seeds)
+    if arms is not None:
+        check.a((list, tuple), "arms", arms, "a list of arms")
+    for arm in arms or ():
+        check.text("an arm", arm)
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * check.number("minutes", minutes, 0)
     unknown = [*(set(arms or ()) - set(study.arms)), *(set(seeds or ()) - set(study.seeds))]
     if unknown:
         there = f"arms {', '.join(study.arms)}; seeds {', '.join(map(str, study.seeds))}"
@@ -98,7 +108,7 @@ def run_study(
     _refuse_foreign_records(name, study, study.images(data))
     grid = [(a, s) for a, s in study.grid() if s in (seeds or study.seeds) and a in (arms or study.arms)]
     with workers(data, jobs, scheduler, work) as pool, tqdm(total=len(grid), unit="run", disable=not progress) as bar:
-        _Runs(name, study, work, pool, bar, grid, time.monotonic() + 60 * (minutes or float("inf"))).finish()
+        _Runs(name, study, work, pool, bar, list(grid), deadline).finish()
     return [Run.load(path) for arm, seed in grid if (path := record_path(name, arm, seed)).is_file()]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import math
 import time
 import warnings
 from collections.abc import Iterable
@@ -14,8 +14,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from perfteach import checkpoint, dendrites
-from perfteach.config import TrainConfig
+from perfteach import dendrites, settings
+from perfteach.config import TrainConfig, find_device
 from perfteach.counting import count_parameters
 from perfteach.cycle import DendriteCycle, Kept, Step, epoch_seed, seeded
 from perfteach.data import Data, LabelledBatches
@@ -24,13 +24,18 @@ from perfteach.errors import ConfigError, NonFiniteLossError
 from perfteach.metrics import evaluate, require_logits
 from perfteach.phases import Phase, PhaseMachine
 from perfteach.provenance import anatomy, identity, provenance
+from perfteach.resumable import Resumable
 from perfteach.runs import Epoch, Event, Result, Run
 
 EVALUATED = 500  # images at a time when nothing is trained
+NAN_INSIDE = "look for values that are infinite or not a number in the data"
 
 
 class Callback:
-    """Base class: override what you need. The trainer is passed to every method."""
+    """Base class: override what you need. The trainer is passed to every method.
+
+    An epoch that an interrupt or an error undoes is repeated, and then its methods are called again.
+    """
 
     def on_fit_start(self, trainer: PerforatedTrainer) -> None: ...
 
@@ -43,7 +48,7 @@ class Callback:
     def on_fit_end(self, trainer: PerforatedTrainer, run: Run) -> None: ...
 
 
-class PerforatedTrainer:
+class PerforatedTrainer(Resumable):
     """Trains a model in alternating phases and keeps the record.
 
     A model without dendritic layers is trained in one neuron phase, so the same trainer makes the baselines.
@@ -58,7 +63,8 @@ class PerforatedTrainer:
         callbacks: objects derived from `Callback`.
 
     Raises:
-        ConfigError: when dendrites are asked for and the model has no layers for them, or the batch is too large.
+        ConfigError: when dendrites are asked for and the model has no layers for them, nothing in it can learn, its
+            weights are not in single precision, the batch is too large, or an argument has another type.
     """
 
     def __init__(
@@ -71,13 +77,18 @@ class PerforatedTrainer:
         folder: str | Path | None = None,
         callbacks: Iterable[Callback] = (),
     ) -> None:
+        super().__init__()
+        _check_arguments(model, data, config, name)
         self.config = config or TrainConfig()
         self.device = find_device(self.config.device)
         self.model = model.to(self.device)
-        if self.device.type != "meta" and {p.dim() for p in model.parameters()} & {4, 5} == {4}:
+        if {p.dim() for p in model.parameters()} & {4, 5} == {4}:
             model.to(memory_format=torch.channels_last)  # 3 times faster on CPU; refused where there are 3-D kernels
         self.data: Data = data
-        self.folder, self.callbacks = Path(folder) if folder else None, list(callbacks)
+        self.folder = None if folder is None else settings.path("folder", folder)
+        self.callbacks = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+        for callback in self.callbacks:
+            settings.a(Callback, "a callback", callback, "objects derived from perfteach.Callback")
         if self.config.batch_size > len(self.data.train):
             raise ConfigError(
                 f"batch_size {self.config.batch_size} is larger than the {len(self.data.train)} training images"
@@ -98,8 +109,10 @@ class PerforatedTrainer:
             | {"rule": min((layer.rule for _, layer in dendritic_layers(model)), default=None)}
             | {"data": identity(data), **provenance(), **anatomy(model)}
         )
-        self.interrupt = ""  # set by request_switch and request_stop: ends the epoch after the running batch
+        self.asked = ""  # set by request_switch and request_stop: ends the epoch after the running batch
         self.stopping = self.paused = False
+        if not self.cycle.parameters():
+            raise ConfigError("nothing in the model can learn: it has no parameters, or all of them are frozen")
         self._begin_phase()
 
     @property
@@ -108,44 +121,49 @@ class PerforatedTrainer:
         return self.cycle.machine
 
     def fit(self, *, progress: bool = True) -> Run:
-        """Train to the end (or on from where the folder's checkpoint stands) and return the record.
+        """Train to the end, or on from what memory or folder holds, whichever is further, and return the record.
 
         The test set is read once, at the end, with the weights of the best validation epoch.
 
+        An epoch is done as a whole, to its checkpoint, or not at all. Ctrl-C, a kernel's stop button, SIGTERM and
+        SIGHUP end training after the batch that is being trained, a second one at once; either way the epoch is
+        undone, `KeyboardInterrupt` is raised, and `fit()` again repeats it to the same result.
+
         Raises:
-            NonFiniteLossError: when the loss is infinite or not a number; the best weights so far are restored.
+            NonFiniteLossError: when a loss is infinite or not a number; the best weights so far are restored.
             ConfigError: when the folder holds a run with other settings or other data.
-            CheckpointError: when its checkpoint cannot be used, or a new one cannot be written.
+            CheckpointError: when its checkpoint cannot be used, a new one cannot be written, or another trainer is
+                writing there.
         """
-        self._resume()
-        if self.run.finished:
-            return self.run
-        self._tell("on_fit_start")
-        with tqdm(initial=len(self.run.epochs), unit="epoch", disable=not progress) as bar:
-            while not self.cycle.finished:
-                record = self._epoch(progress)
-                self.run.epochs.append(record)
-                self._tell("on_epoch_end", record)
-                self._follow(self._step(record))
+        with self.interrupts, self._alone(), torch.enable_grad():
+            self._resume()
+            if self.run.finished:
+                return self.run
+            self._tell("on_fit_start")
+            with tqdm(initial=len(self.run.epochs), unit="epoch", disable=not progress) as bar:
+                while not self.cycle.finished:
+                    with self._as_a_whole():
+                        record = self._epoch(progress)
+                        self.run.epochs.append(record)
+                        self._tell("on_epoch_end", record)
+                        self._follow(self._step(record))
+                        self.save()
+                    self.interrupts.check()
+                    bar.set_description(f"{record.phase} phase")
+                    bar.set_postfix_str(f"validation {record.validation_accuracy:.2f} %")
+                    bar.update()
+            with self._as_a_whole():
+                self._finish()
                 self.save()
-                bar.set_description(f"{record.phase} phase")
-                bar.set_postfix_str(f"validation {record.validation_accuracy:.2f} %")
-                bar.update()
-        return self._finish()
+            self._tell("on_fit_end", self.run)
+        return self.run
 
     def _epoch(self, progress: bool) -> Epoch:
         number, phase, start = len(self.run.epochs) + 1, self.cycle.phase, time.perf_counter()
         rate = self.optimizer.param_groups[0]["lr"]
         self.cycle.train()
-        parts = [self.model, *self._parts().values()]
-        states = [copy.deepcopy(part.state_dict()) for part in parts]
-        try:
-            with seeded(2 * epoch_seed(self.config.seed, number), self.device):
-                loss, accuracy = self._train(number, progress)
-        except KeyboardInterrupt:  # fit() can be called again, and then repeats this epoch
-            for part, state in zip(parts, states, strict=True):
-                part.load_state_dict(state)
-            raise
+        with seeded(2 * epoch_seed(self.config.seed, number), self.device):
+            loss, accuracy = self._train(number, progress)
         if phase is Phase.NEURON:
             validation = self.evaluate("validation")
         else:  # the network's function does not change in a dendrite phase, so its validation does not either
@@ -189,18 +207,20 @@ class PerforatedTrainer:
             hits += (output.detach().argmax(1) == y).sum()
             total += len(y)
             self._tell("on_batch_end", step, steps)
-            while self.paused and not self.interrupt:
+            self.interrupts.check()
+            while self.paused and not self.asked:
                 time.sleep(0.05)
-            if self.interrupt:
+                self.interrupts.check()
+            if self.asked:
                 break
         return float(loss_sum) / total, 100 * float(hits) / total
 
     def _step(self, record: Epoch) -> Step:
         """Tell the cycle that the epoch is over, and what was asked for by hand."""
         score = None if record.dendritic else record.validation_accuracy
-        if self.interrupt:
-            self.machine.request_switch(self.interrupt)
-            self.interrupt = ""
+        if self.asked:
+            self.machine.request_switch(self.asked)
+            self.asked = ""
         ended = self.cycle.stop if self.stopping else self.cycle.step
         return ended(score, self.evaluated)
 
@@ -223,7 +243,7 @@ class PerforatedTrainer:
         epochs = self.config.switch.length(phase, self.cycle.cycle)
         steps = epochs * len(self._training_batches()) if epochs else None
         self.schedule = self.config.schedule(self.optimizer, phase, steps)
-        self.average: AveragedModel | None = None
+        self.average = None
         if self.config.average and phase is Phase.NEURON:
             decay = get_ema_multi_avg_fn(self.config.average)
             self.average = AveragedModel(self.model, multi_avg_fn=decay, use_buffers=True)
@@ -235,17 +255,21 @@ class PerforatedTrainer:
 
     def request_switch(self) -> None:
         """End the running phase after the batch that is being trained. Safe to call from another thread."""
-        self.interrupt = "asked for by hand"
+        self.asked = "asked for by hand"
 
     def request_stop(self) -> None:
         """End training after the batch that is being trained; the best weights are kept."""
-        self.stopping, self.interrupt = True, "asked for by hand"
+        self.stopping, self.asked = True, "asked for by hand"
 
-    def _finish(self) -> Run:
+    def _finish(self) -> None:
         best, grown = self.cycle.best, dendrite_counts(self.model)
         assert best is not None
         self.average = None  # the model has the best weights now
         loss, accuracy = self.evaluate("test")
+        if not math.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the loss on the test split is {loss}, so its accuracy means nothing; {NAN_INSIDE}"
+            )
         if self.config.grow and self.config.cycles and not any(grown.values()):
             text = "dendrites were asked for, and none is installed: no cycle raised the best validation accuracy"
             self._event(Event(len(self.run.epochs), "warning", text, self.cycle.phase.value))
@@ -262,13 +286,10 @@ class PerforatedTrainer:
             fresh_accuracy=fresh,
         )
         self.model.eval()
-        self.save()
-        self._tell("on_fit_end", self.run)
-        return self.run
 
     def evaluate(self, split: str) -> tuple[float, float]:
         """Mean loss, and accuracy in percent, on a split ("train", "validation" or "test"), in eval mode."""
-        return evaluate(self.evaluated, self._batches(split), self.config.loss)
+        return evaluate(self.evaluated, self.interrupts.between(self._batches(split)), self.config.loss)
 
     def _training_batches(self, seed: int = 0) -> LabelledBatches:
         # A norm in training mode cannot work on a last batch of one image, so that one is left out.
@@ -290,7 +311,12 @@ class PerforatedTrainer:
         self._event(Event(len(self.run.epochs), "stop", reason, phase.value))
         if self.folder:
             self.run.save(self.folder / "run.jsonl")
-        raise NonFiniteLossError(f"{reason}; a lower learning rate usually helps (lr is {self.config.lr:g})")
+        advice = f"a lower learning rate usually helps (lr is {self.config.lr:g})"
+        raise NonFiniteLossError(f"{reason}; {advice if self._inputs_are_finite() else NAN_INSIDE}")
+
+    def _inputs_are_finite(self) -> bool:
+        batches = (x for split in ("train", "validation") for x, _ in self._batches(split))
+        return all(bool(torch.isfinite(x).all()) for x in batches)
 
     def _event(self, event: Event) -> None:
         self.run.events.append(event)
@@ -300,49 +326,22 @@ class PerforatedTrainer:
         for callback in self.callbacks:
             getattr(callback, method)(self, *what)
 
-    # ------------------------------------------------------------------ on disk
 
-    def save(self) -> None:
-        """Write a checkpoint to the folder, if the trainer has one, and beside it a copy of its record to read."""
-        if not self.folder:
-            return
-        state = {name: part.state_dict() for name, part in self._parts().items()}
-        checkpoint.save(self.folder, self.run, self.model, {"cycle": self.cycle.state_dict(), **state})
-        self.run.save(self.folder / "run.jsonl")
-
-    def _parts(self) -> dict[str, Any]:
-        """What has a state of its own beside the model and the cycle."""
-        parts = {"optimizer": self.optimizer, "schedule": self.schedule, "average": self.average}
-        return {name: part for name, part in parts.items() if part is not None}
-
-    def _resume(self) -> None:
-        saved = checkpoint.load(self.folder, self.device) if self.folder and not self.run.epochs else None
-        if not saved:
-            return
-        saved.refuse_other(self.run)
-        self.run = saved.run
-        saved.restore(self.model)
-        self.cycle.load_state_dict(saved.state["cycle"])
-        if self.run.finished:
-            self.model.eval()
-            return
-        self._begin_phase()
-        for name, part in self._parts().items():
-            part.load_state_dict(saved.state[name])
-        self._event(Event(len(self.run.epochs), "resume", "continued from the checkpoint", self.cycle.phase.value))
-
-
-def find_device(name: str) -> torch.device:
-    """The device of that name; "auto" takes a GPU where there is one.
-
-    Raises:
-        ConfigError: when there is no such device, or it cannot be used.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ConfigError(f"device {name!r} cannot be used here ({reason}); use 'cpu' or 'auto'") from error
-    return torch.device(name)
+def _check_arguments(model: object, data: object, config: object, name: object) -> None:
+    """Say no before anything is changed."""
+    settings.a(nn.Module, "model", model, "a torch.nn.Module")
+    assert isinstance(model, nn.Module)
+    if config is not None:
+        settings.a(TrainConfig, "config", config, "a TrainConfig, or None for its defaults")
+    settings.text("name", name)
+    needed = ("name", "classes", "checksum", "synthetic", "train", "validation", "test", "batches")
+    missing = [member for member in needed if not hasattr(data, member)]
+    if missing:
+        raise ConfigError(f"data is {settings.said(data)} without {missing[0]}; use what perfteach.data.load returns")
+    for part, tensor in model.named_parameters():
+        if nn.parameter.is_lazy(tensor):
+            raise ConfigError(f"{part} is lazy, its shape is not known yet; run one batch through the model first")
+        if tensor.device.type == "meta":
+            raise ConfigError(f"{part} is on the meta device, without numbers; build the model on the CPU")
+        if tensor.dtype != torch.float32:
+            raise ConfigError(f"{part} is {tensor.dtype}, and batches are torch.float32; call model.float() first")

@@ -120,7 +120,7 @@ def test_a_write_that_fails_leaves_the_earlier_checkpoint(tmp_path, monkeypatch)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.os, "replace", full)
-        with pytest.raises(CheckpointError, match=r"cannot be written to .*No space left"):
+        with pytest.raises(CheckpointError, match=r"cannot be saved in .*No space left"):
             saved(tmp_path, 2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import subprocess
 import sys
 
@@ -91,7 +94,7 @@ def test_train_options(folder, tmp_path, more):
         (["train", "--data", "no-such-folder"], "no-such-folder"),
         (["train", "--rule", "magic"], "unknown rule 'magic'"),
         (["train", "--batch-size", "0"], "batch_size"),
-        (["train", "--neuron", "0"], "at least 1 epoch"),
+        (["train", "--neuron", "0"], "neuron[0] is 0; use a whole number, 1 or more"),
         (["train", "--rule", "none", "--select", "features.*"], "--select has no effect with --rule none"),
         (["train", "--activation", "softplus"], "unknown activation 'softplus'; choose one of tanh, sigmoid, relu"),
         (["train", "--rule", "none", "--activation", "relu"], "--activation has no effect with --rule none"),
@@ -138,13 +141,77 @@ def test_data_show_and_pack(folder, tmp_path, capsys):
     assert "bright, dark" in capsys.readouterr().out
 
 
-def test_ctrl_c_ends_politely(monkeypatch, capsys):
-    def interrupted(*args, **how):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_signals_end_politely(monkeypatch, tmp_path, capsys, name, status):
+    monkeypatch.setattr(demo, "main", lambda *args, **how: signal.raise_signal(getattr(signal, name)))
+    assert cli.main(["demo", "--out", str(tmp_path)]) == status
+    said = capsys.readouterr().err
+    assert f"stopped by {name}" in said and said.count("\n") == 1
 
-    monkeypatch.setattr(demo, "main", interrupted)
-    assert cli.main(["demo"]) == 130
-    assert "interrupted" in capsys.readouterr().err
+
+def test_a_signal_within_training_says_what_is_kept(folder, tmp_path, monkeypatch, capsys):
+    class Stopping(PerforatedTrainer):
+        def save(self) -> None:
+            super().save()
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("perfteach.trainer.PerforatedTrainer", Stopping)
+    assert cli.main(train(folder, tmp_path / "run")) == 143
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("stopping after this step") and "1 epoch is kept" in said[1] and len(said) == 2
+    monkeypatch.undo()
+    assert cli.main(train(folder, tmp_path / "run")) == 0
+    assert len(Run.load(tmp_path / "run" / "run.jsonl").epochs) == 3
+
+
+ODD = [
+    ["train", "--out", ""], ["train", "--out", "nul\0"], ["train", "--lr", "nan"], ["train", "--lr", "inf"],
+    ["train", "--lr", "-1"], ["train", "--lr", "x"], ["train", "--dendrite-lr", "nan"], ["train", "--seed", "-1"],
+    ["train", "--seed", str(2**70)], ["train", "--size", "0"], ["train", "--size", "-5"], ["train", "--cycles", "-1"],
+    ["train", "--dendrite", "-3"], ["train", "--switch", "plateau", "--patience", "0"], ["train", "--device", "meta"],
+    ["train", "--device", ""], ["train", "--data", ""], ["train", "--data", "/dev"], ["train", "--data", "x" * 999],
+    ["train", "--data", "file"], ["train", "--data", "nul\0"], ["demo", "--out", ""], ["demo", "--out", "file"],
+    ["demo", "--out", "file/below"], ["runs", "list", ""], ["runs", "list", "file"], ["runs", "list", "nul\0"],
+    ["runs", "show", ""], ["runs", "show", "."], ["runs", "show", "file"], ["data", "pack", ""], ["data", "show", ""],
+    ["data", "import", "/dev/zero"], ["data", "show", "file.npz"], ["data", "download", "cifar10", "--mirror", "ftp://x"],
+    ["study", ""], ["study", "mini", "--minutes", "nan"], ["study", "mini", "--minutes", "-1"],
+    ["study", "mini", "--work", ""], ["study", "mini", "--data", "file"], ["study", "mini", "--seeds", "x"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("argv", ODD, ids=lambda argv: " ".join(argv)[:60].replace("\0", "NUL"))
+def test_odd_arguments_are_refused_and_nothing_is_written(argv, capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not what it should be")
+    (tmp_path / "file.npz").write_text("neither")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PERFTEACH_CACHE", str(tmp_path / "cache"))
+    try:
+        status = cli.main(argv)
+    except SystemExit as ended:  # argparse
+        status = ended.code
+    said = capsys.readouterr().err.splitlines()
+    assert status in (1, 2) and said[-1].startswith("perfteach") and (status == 2 or len(said) == 1), said
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", "file.npz", "cache"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO])
+def test_what_the_system_says_is_one_line(monkeypatch, capsys, tmp_path, number):
+    def failing(*args, **how):
+        raise OSError(number, os.strerror(number), "some/file")
+
+    monkeypatch.setattr(demo, "main", failing)
+    assert cli.main(["demo", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert os.strerror(number) in said and "some/file" in said and said.count("\n") == 1
+
+
+def test_a_damaged_record_does_not_end_the_list(tmp_path, capsys):
+    for number, text in enumerate((b"1", b"null", b'"a"', b"\xff\xfe", b"[" * 100_000)):
+        (tmp_path / f"{number}.jsonl").write_bytes(text)
+    Run({"name": "good\n\u202e$a_{$"}).save(tmp_path / "z.jsonl")
+    assert cli.main(["runs", "list", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 5 and said.out.count("\n") == 1 and "$a_{$" in said.out
 
 
 def test_installed_command_runs_and_names_its_version():

@@ -553,7 +553,7 @@ def test_settings_without_a_meaning(load: Callable[..., data.ImageData], tmp_pat
         load("synthetic10", image_size=64)
     with pytest.raises(DataError, match="image_size is 0"):
         load(_folder(tmp_path / "pets", _files()), image_size=0)
-    with pytest.raises(DataError, match="a seed must be 0 or more"):
+    with pytest.raises(DataError, match="seed is -1; use a whole number"):
         load(tmp_path / "pets", seed=-1)
 
 

@@ -23,6 +23,7 @@ SETTINGS = [
     ({"head": "small"}, "head"),
     ({"head": "imagenet", "num_classes": 1001}, "1000 outputs"),
     ({"weights": "cifar"}, "weights"),
+    ({"weights": "cifar10", "head": "imagenet"}, "head='task'"),
     ({"weights": "imagenet", "width": 0.5}, "width 1.0 only"),
     ({"bn_momentum": 0.0}, "bn_momentum"),
     ({"bn_momentum": 1.5}, "bn_momentum"),

@@ -74,7 +74,7 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(records, tiny_data, expe
 
 
 def test_after_the_minutes_no_run_begins(records, tiny_data) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
-    assert run_study("tiny", tiny_data, records / "work", minutes=1e-9, **SEED) == []
+    assert run_study("tiny", tiny_data, records / "work", minutes=0, **SEED) == []
 
 
 def test_gpus_are_dealt_out_in_turn(monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -90,7 +90,7 @@ def test_gpus_are_dealt_out_in_turn(monkeypatch) -> None:  # type: ignore[no-unt
 
 
 def test_workers_that_cannot_be_had_are_one_clear_line(records, tiny_data, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
-    for wrong, named in (({"jobs": 0}, "at least 1"), ({"jobs": 2, "scheduler": "tcp://x:1"}, "leave it out")):
+    for wrong, named in (({"jobs": 0}, "1 or more"), ({"jobs": 2, "scheduler": "tcp://x:1"}, "leave it out")):
         with pytest.raises(ConfigError, match=named):
             run_study("tiny", tiny_data, records / "work", progress=False, **wrong)  # type: ignore[arg-type]
     find_spec = importlib.util.find_spec

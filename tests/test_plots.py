@@ -26,6 +26,7 @@ from perfteach.errors import ConfigError, DataError
 from perfteach.metrics import paired_interval
 from perfteach.models import mobilenet_small
 from perfteach.phases import FixedSwitch
+from perfteach.plots import style
 from perfteach.plots.style import PALETTE
 from perfteach.runs import Epoch, Event, Result, Run, recorded
 from perfteach.selection import perforate
@@ -589,3 +590,12 @@ def test_importing_plots_starts_neither_pyplot_nor_seaborn():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_name_with_a_dollar_sign_is_no_formula():
+    figure = style.frame(200, "run $a_{$ and \\frac{")
+    axes = style.panel(figure, 50, 50, 600, 100)
+    axes.plot([0, 1], label="$b_{$")
+    axes.legend()
+    assert style.png(figure)
+    assert not any(words.get_parse_math() for words in figure.findobj(Text))

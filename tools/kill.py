@@ -25,7 +25,7 @@ from perfteach.selection import perforate
 from perfteach.trainer import PerforatedTrainer
 
 CHANGING = ("seconds", "started")
-WRITES = ("save_file", "_flush", "_sha256")  # what a checkpoint is made of, in perfteach.checkpoint
+WRITES = ("save_file", "flush", "_sha256")  # what a checkpoint is made of, in perfteach.checkpoint
 
 
 def train(folder: Path) -> None:

@@ -6,13 +6,17 @@ different training seeds are compared on the same images.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sized
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from perfteach import settings
 from perfteach.data import synthetic
-from perfteach.data.cache import Arrays, cache_folder, read_arrays, write_arrays
+from perfteach.data.cache import MAX_TOTAL, Arrays, cache_folder, read_arrays, write_arrays
 from perfteach.data.cifar10 import download_cifar10, read_cifar10
 from perfteach.data.folder import read_images
 from perfteach.errors import DataError
@@ -68,7 +72,7 @@ def load(
     *,
     seed: int = 0,
     validation: float = 0.1,
-    cache: Path | None = None,
+    cache: Path | str | None = None,
     download: bool = False,
     progress: bool = True,
     label: str | None = None,
@@ -89,10 +93,17 @@ def load(
         image_size: side in pixels for images read from a folder or archive; by default the size most of them have.
 
     Raises:
-        DataError: if the name or path is unknown, or the files are damaged, unsafe or laid out in another way.
+        DataError: if the name or path is unknown, the files are damaged, unsafe or laid out in another way, or a
+            setting has another type or range.
     """
-    if not 0 < validation < 1:
-        raise DataError(f"validation is {validation}; it must be a fraction above 0 and below 1")
+    validation = settings.number("validation", validation, 0, 1, above=True, below=True, error=DataError)
+    seed = settings.seed("seed", seed, error=DataError)
+    path = settings.path("name", name, error=DataError)
+    if label is not None:
+        settings.text("label", label, error=DataError)
+    if image_size is not None:
+        image_size = settings.whole("image_size", image_size, 1, 1 << 16, error=DataError)
+    name = str(name)
     if name in ("synthetic10", "cifar10") and (label is not None or image_size is not None):
         raise DataError(f"label and image_size are for images read from a path, not for {name!r}")
     if name == "synthetic10":
@@ -100,13 +111,14 @@ def load(
     elif name == "cifar10":
         arrays, title = read_cifar10(cache_folder(cache), download, progress), "CIFAR-10"
     else:
-        path = Path(name).expanduser()
         title = label or _stem(path)
-        if not path.exists():
+        if not settings.readable(path):
             raise DataError(
-                f"there is no data set and no file or folder called {str(name)!r}; use 'synthetic10', "
+                f"there is no data set and no file or folder called {name!r}; use 'synthetic10', "
                 "'cifar10', or the path of an image folder or archive"
             )
+        if not (path.is_file() or path.is_dir()):
+            raise DataError(f"{name!r} is neither a file nor a folder; use the path of an image folder or archive")
         if path.suffix.lower() == ".npz":
             return _unpack(path, label, image_size)
         arrays = read_images(path, image_size=image_size, cache=cache, progress=progress)
@@ -130,10 +142,12 @@ def pack(data: ImageData, path: Path | str) -> Path:
     """
     from perfteach.data.images import SPLITS
 
-    path = Path(path).expanduser()
+    path = settings.path("path", path, error=DataError)
     if path.suffix.lower() != ".npz":
         raise DataError(f"a packed file's name must end in .npz, not {path.name!r}")
-    arrays = {"name": data.name, "classes": data.classes, "synthetic": data.synthetic}
+    if not path.parent.is_dir():
+        raise DataError(f"{str(path)!r} cannot be written: there is no folder {str(path.parent)!r}")
+    arrays: dict[str, Any] = {"name": data.name, "classes": data.classes, "synthetic": data.synthetic}
     for name in SPLITS:
         split = data.split(name)
         arrays |= {f"{name}_images": split.images.numpy(), f"{name}_labels": split.labels.numpy()}
@@ -149,13 +163,38 @@ def _unpack(path: Path, label: str | None, image_size: int | None) -> ImageData:
     if image_size is not None:
         raise DataError("image_size is for folders and archives; use the size argument of batches() instead")
     names = [(f"{split}_images", f"{split}_labels") for split in SPLITS]
-    found = read_arrays(path, ["name", "classes", "synthetic", *(name for pair in names for name in pair)])
-    splits = [Split(*(torch.from_numpy(found[name]) for name in pair)) for pair in names]
+    known = ["name", "classes", "synthetic", *(name for pair in names for name in pair)]
+    found = read_arrays(path, known, sealed=False)
+    if problem := _problem(found, names):
+        raise DataError(f"{settings.called(path)} is not a file that pack() wrote: {problem}; pack the images again")
+    splits = []
+    for images, labels in names:
+        numbers = torch.from_numpy(found[labels].astype("int64"))
+        splits.append(Split(torch.from_numpy(np.ascontiguousarray(found[images])), numbers))
     return assemble(label or str(found["name"]), found["classes"], *splits, synthetic=bool(found["synthetic"]))
 
 
+def _problem(found: dict[str, Any], names: list[tuple[str, str]]) -> str:
+    """What is wrong with the arrays of a packed file; empty where nothing is."""
+    classes, name, synthetic = (found[key] for key in ("classes", "name", "synthetic"))
+    if len(classes) < 2 or len(set(classes)) < len(classes):
+        return f"it has {len(classes)} classes, and needs two or more different ones"
+    if name.shape or name.dtype.kind != "U" or synthetic.shape or synthetic.dtype.kind != "b":
+        return "name is no text, or synthetic is neither True nor False"
+    size = found[names[0][0]].shape[2:]
+    for key, labels in names:
+        images, numbers = found[key], found[labels]
+        if images.dtype != "uint8" or images.ndim != 4 or images.shape[1] != 3 or images.shape[2:] != size:
+            return f"{key} is {images.dtype} {list(images.shape)}, and must be uint8 [N, 3, H, W], alike in all splits"
+        if not images.size or numbers.shape != images.shape[:1] or numbers.dtype.kind not in "iu":
+            return f"{labels} is {numbers.dtype} {list(numbers.shape)} for {len(images)} images; one whole number each"
+        if int(numbers.min()) < 0 or int(numbers.max()) >= len(classes):
+            return f"{labels} has a label outside 0 to {len(classes) - 1}"
+    return "" if sum(found[key].nbytes for key, _ in names) <= MAX_TOTAL else f"it holds over {MAX_TOTAL >> 30} GB"
+
+
 def _stem(path: Path) -> str:
-    name = path.resolve().name
+    name = os.fsencode(path.resolve().name).decode("utf-8", "backslashreplace")
     while not path.is_dir() and name.lower().endswith(_FOLDER_SUFFIXES):
         name = name.rpartition(".")[0]
     return name

@@ -1,8 +1,8 @@
 """Read `train/<class>/*`, `test/<class>/*` image folders, tar and zip archives into arrays.
 
-torchvision finds the images and Pillow decodes them: torchvision's own loader would clip 16-bit images, leave
-photographs lying on their side, and try any format. The images of an archive are unpacked into the cache folder, each
-member checked before, and deleted when they have been read. The arrays are kept for the next load.
+Pillow decodes them; torchvision's own reader would clip 16-bit images, leave photographs lying on their side, try any
+format, and hang at a pipe. The images of an archive are unpacked into the cache folder, each member checked before, and
+deleted when they have been read. The arrays are kept for the next load.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import contextlib
 import hashlib
 import os
 import shutil
-import stat
-import tarfile
+import struct
 import tempfile
-import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from perfteach.data.cache import DAMAGE, Arrays, cache_folder, read_arrays, write_arrays
+from perfteach.data import archives
+from perfteach.data.cache import MAX_TOTAL, Arrays, cache_folder, read_arrays, write_arrays
 from perfteach.errors import DataError
+from perfteach.files import PARTIAL, mine
+from perfteach.settings import called
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # the decoders that may be tried
@@ -35,15 +35,22 @@ _HIDDEN = (".", "__MACOSX")  # how names begin that macOS and others add
 _LAYOUT = "images must lie in train/<class>/ and test/<class>/"
 _MAX_FILE = 64 * 2**20  # bytes of one encoded image
 _MAX_PIXELS = 60_000_000  # of one image, so that a tiny file cannot fill the memory
-_MAX_TOTAL = 4 * 2**30  # bytes of all decoded images
+_MAX_TOTAL = MAX_TOTAL  # bytes of all decoded images
+_ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values for a photograph that lies on its side
 _MAX_UNPACKED = 16 * 2**30  # bytes of an archive's images, so that a small archive cannot fill the disk
 
+# What Pillow raises for files that are no images, beside its DecompressionBombError.
+_UNREADABLE = (
+    OSError, ValueError, SyntaxError, zlib.error, EOFError, KeyError, IndexError, TypeError, AttributeError,
+    struct.error, OverflowError, MemoryError, RuntimeError, NotImplementedError,
+)  # fmt: skip
+
 Files = list[tuple[str, str]]  # image files of one split and their classes
-Member = tuple[str, int, bool, Callable[[], object]]  # name, bytes, neither file nor folder, how to unpack it
+Places = tuple[tuple[int, int], ...]  # folders by device and number
 
 
 def read_images(
-    path: Path, *, image_size: int | None = None, cache: Path | None = None, progress: bool = True
+    path: Path, *, image_size: int | None = None, cache: Path | str | None = None, progress: bool = True
 ) -> Arrays:
     """Read an image folder or archive, from the cache where it was read before.
 
@@ -67,7 +74,7 @@ def read_images(
     with contextlib.suppress(DataError):  # not there yet, or damaged: decode (again)
         return Arrays(**read_arrays(kept, [field.name for field in fields(Arrays)]))
     with contextlib.nullcontext(path) if path.is_dir() else _unpacked(path, folder) as root:
-        arrays = _decode(root, path.name, image_size, progress)
+        arrays = _decode(root, called(path), image_size, progress)
     write_arrays(kept, vars(arrays))
     return arrays
 
@@ -75,14 +82,32 @@ def read_images(
 def _identity(path: Path, image_size: int | None) -> str:
     """Names what is at `path` without reading it, by the size and time of every file."""
     seen = [f"1 {image_size} {path.resolve()}"]
-    inside = (os.path.join(where, file) for where, _, files in os.walk(path, followlinks=True) for file in files)
-    for file in sorted(inside) if path.is_dir() else [path]:
-        status = os.stat(file)
+    found = sorted(entry.path for entry in _entries(str(path))) if path.is_dir() else [str(path)]
+    for file in found:
+        status = os.lstat(file) if os.path.islink(file) and not os.path.exists(file) else os.stat(file)
         seen.append(f"{file} {status.st_size} {status.st_mtime_ns}")
-    return hashlib.sha256("\n".join(seen).encode()).hexdigest()[:20]
+    return hashlib.sha256(os.fsencode("\n".join(seen))).hexdigest()[:20]
 
 
-# --- archives ---------------------------------------------------------------------------------------------------------
+def _entries(folder: str, around: Places = ()) -> Iterator[os.DirEntry[str]]:
+    """Everything below a folder that is no folder itself; links are followed.
+
+    Raises:
+        DataError: if a folder cannot be read, or is a link to one around it.
+    """
+    try:
+        status = os.stat(folder)
+        here = (status.st_dev, status.st_ino)
+        if here in around:
+            raise DataError(f"{folder!r} is a link to a folder around it; remove it")
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    yield from _entries(entry.path, (*around, here))
+                else:
+                    yield entry
+    except (OSError, RecursionError) as error:
+        raise DataError(f"{folder!r} cannot be read: {error}") from error
 
 
 @contextlib.contextmanager
@@ -92,74 +117,20 @@ def _unpacked(path: Path, place: Path) -> Iterator[Path]:
     Raises:
         DataError: if the archive is damaged or too large, or has a link or a member outside itself.
     """
-    with tempfile.TemporaryDirectory(dir=place, prefix="unpacked-") as folder:
+    with tempfile.TemporaryDirectory(dir=place, prefix=f"unpacked.{mine()}.", suffix=PARTIAL) as folder:
         room = min(_MAX_UNPACKED, shutil.disk_usage(folder).free)
-        with _damage(path):
-            with path.open("rb") as file:
-                zipped = file.read(2) == b"PK" or path.suffix.lower() == ".zip"
-            for name, size, special, unpack in (_zip_members if zipped else _tar_members)(path, folder):
-                _refuse_unsafe(path, name, special)
-                if not _is_image(name.split("/")):
-                    continue
-                if size > _MAX_FILE:
-                    raise DataError(
-                        f"{name!r} in {path.name} is over {_MAX_FILE >> 20} MB; that is not an image for this course"
-                    )
-                room -= size
-                if room < 0:
-                    raise DataError(f"{path.name} is too large to unpack in {str(place)!r}; unpack it, load the folder")
-                unpack()
+        for name, size, unpack in archives.members(path, folder):
+            if not _is_image(name.split("/")):
+                continue
+            if size > _MAX_FILE:
+                raise DataError(
+                    f"{name!r} in {called(path)} is over {_MAX_FILE >> 20} MB; that is not an image for this course"
+                )
+            room -= size
+            if room < 0:
+                raise DataError(f"{called(path)} is too large to unpack in {str(place)!r}; unpack it, load the folder")
+            unpack()
         yield Path(folder)
-
-
-@contextlib.contextmanager
-def _damage(path: Path) -> Iterator[None]:
-    """Turn what the archive modules raise into one clear sentence."""
-    try:
-        yield
-    except DAMAGE as error:
-        reason = str(error).partition(":\n")[0] or type(error).__name__
-        raise DataError(
-            f"{path.name} cannot be read to its end ({reason}): it is cut short, "
-            "damaged or not an image folder, tar or zip archive; copy or download it again"
-        ) from error
-    except RuntimeError as error:  # how zipfile reports passwords and, by a subclass, unknown compressions
-        raise DataError(f"{path.name} cannot be unpacked: {error}; make the archive again without it") from error
-
-
-def _zip_members(path: Path, folder: str) -> Iterator[Member]:
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            link = stat.S_ISLNK(info.external_attr >> 16)
-            yield info.orig_filename, info.file_size, link, partial(archive.extract, info, folder)
-
-
-def _tar_members(path: Path, folder: str) -> Iterator[Member]:
-    with tarfile.open(path) as archive:
-        # The same as filter="data", which Python 3.11 has from 3.11.4 only; members are checked in any case.
-        archive.extraction_filter = getattr(tarfile, "data_filter", None)
-        for info in archive:
-            special = not (info.isfile() or info.isdir())
-            yield info.name, info.size, special, partial(archive.extract, info, folder)
-        _require_end(archive)
-
-
-def _require_end(archive: tarfile.TarFile) -> None:
-    """tarfile takes a missing or broken next header for the end; only a block of zeros is one."""
-    file: Any = archive.fileobj
-    file.seek(archive.offset)
-    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise EOFError("the end-of-archive mark is missing")
-    while file.read(1 << 20):  # lets the decompressor compare its checksum
-        pass
-
-
-def _refuse_unsafe(path: Path, name: str, special: bool) -> None:
-    parts = name.replace("\\", "/").split("/")
-    if name.startswith(("/", "\\")) or ".." in parts or (len(parts[0]) == 2 and parts[0][1] == ":"):
-        raise DataError(f"{path.name} has a member outside itself: {name!r}; do not use this archive")
-    if special:
-        raise DataError(f"{path.name} has a link or special file: {name!r}; make the archive again with plain files")
 
 
 def _is_image(parts: list[str]) -> bool:
@@ -192,17 +163,36 @@ def _survey(root: Path, name: str) -> tuple[tuple[str, ...], Files, Files]:
 
 
 def _files(split: Path) -> Files:
-    from torchvision.datasets import ImageFolder
+    """Every image of a split with its class, in the order of the paths.
 
-    def inner(file: str) -> list[str]:  # without pathlib, which is slow for 60,000 names
-        return file[len(str(split)) + 1 :].split(os.sep)
-
-    try:
-        found = ImageFolder(str(split), is_valid_file=lambda file: _is_image(inner(file)), allow_empty=True)
-    except (FileNotFoundError, NotADirectoryError):  # no such folder, or no class in it
+    Raises:
+        DataError: if a class has no images, or an image is no plain file.
+    """
+    found: list[tuple[list[str], str]] = []
+    if not split.is_dir():
         return []
-    # Sorted again, because torchvision takes the files of a class before those of its folders.
-    return sorted(((file, found.classes[k]) for file, k in found.samples), key=lambda item: inner(item[0]))
+    for one in sorted(split.iterdir()):
+        if one.name.startswith(_HIDDEN):
+            continue
+        if one.is_symlink() and not one.exists():
+            raise DataError(f"{_shown(one, split)} is a link to nothing; mend or remove it")
+        if not one.is_dir():
+            continue
+        before = len(found)
+        for entry in _entries(str(one)):
+            inner = entry.path[len(str(split)) + 1 :].split(os.sep)  # without pathlib, which is slow for 60,000 names
+            if _is_image(inner):
+                if not entry.is_file():
+                    what = "a link to nothing" if entry.is_symlink() else "no plain file"
+                    raise DataError(f"{_shown(Path(entry.path), split)} is {what}; replace or remove it")
+                found.append((inner, entry.path))
+        if len(found) == before and split.name == "train":
+            raise DataError(f"{_shown(one, split)} has no images; add some, or remove the folder")
+    return [(file, os.fsencode(inner[0]).decode("utf-8", "backslashreplace")) for inner, file in sorted(found)]
+
+
+def _shown(path: Path, split: Path) -> str:
+    return repr(path.relative_to(split.parent).as_posix())
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------------
@@ -221,13 +211,14 @@ def _decode(root: Path, name: str, image_size: int | None, progress: bool) -> Ar
             "give a smaller image_size, for example 64"
         )
     arrays: list[npt.NDArray[Any]] = []
+    number = {label: place for place, label in enumerate(classes)}
     with tqdm(total=count, unit=" images", desc=name, disable=not progress) as bar:
         for files in splits:
             images = np.empty((len(files), 3, height, width), np.uint8)
             for row, (file, _) in enumerate(files):
                 images[row] = _pixels(root, file, (width, height))
                 bar.update()
-            arrays += [images, np.array([classes.index(label) for _, label in files], dtype=np.int64)]
+            arrays += [images, np.array([number[label] for _, label in files], dtype=np.int64)]
     return Arrays(classes, *arrays)
 
 
@@ -236,7 +227,9 @@ def _most_common(root: Path, files: Files) -> tuple[int, int]:
     sizes: Counter[tuple[int, int]] = Counter()
     for file, _ in files:
         with _opened(root, file) as image:
-            sizes[image.size] += 1
+            width, height = image.size
+            lies = "exif" in image.info and image.getexif().get(_ORIENTATION) in _LYING
+            sizes[(height, width) if lies else (width, height)] += 1
     return min(sizes, key=lambda size: (-sizes[size], size[0] * size[1], size))
 
 
@@ -252,7 +245,7 @@ def _opened(root: Path, file: str) -> Iterator[Any]:
             if image.mode[0] in "IF":
                 raise DataError("has more than 8 bits a channel; save it as 8-bit RGB or grey")
             yield image
-    except (OSError, ValueError, SyntaxError, zlib.error, Image.DecompressionBombError) as error:
+    except (*_UNREADABLE, Image.DecompressionBombError) as error:
         name = Path(file).relative_to(root).as_posix()
         reason = str(error).replace(file, name)  # what was unpacked lies in a folder that nobody knows
         what = reason if isinstance(error, DataError) else f"is not a readable image ({reason}); replace or remove it"
@@ -265,7 +258,8 @@ def _pixels(root: Path, file: str, size: tuple[int, int]) -> npt.NDArray[np.uint
 
     with _opened(root, file) as image:
         upright = ImageOps.exif_transpose(image) if "exif" in image.info else image
-        colour = upright.convert("RGB")
+        colour = upright if upright.mode == "RGB" else upright.convert("RGB")
+        colour.load()
     if colour.size != size:
         colour = colour.resize(size, Image.Resampling.BILINEAR)
     return np.asarray(colour).transpose(2, 0, 1)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from perfteach import settings
 from perfteach.data.cache import Arrays
 from perfteach.errors import DataError
 
@@ -80,6 +81,13 @@ class Batches:
             if self.size is not None and x.shape[2:] != (self.size, self.size):
                 x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", antialias=False)
             yield x.contiguous(memory_format=layout), labels[index]
+
+
+def _known_device(device: object) -> torch.device:
+    try:
+        return torch.device(device)  # type: ignore[call-overload]
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise DataError(f"device is {settings.said(device)}; use 'cpu' or 'cuda'") from error
 
 
 def _crop_and_mirror(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -153,8 +161,8 @@ class ImageData:
         Raises:
             DataError: for any other name.
         """
-        if name not in self.splits():
-            raise DataError(f"there is no split {name!r}; choose one of {', '.join(self.splits())}")
+        if not isinstance(name, str) or name not in self.splits():
+            raise DataError(f"there is no split {settings.said(name)}; choose one of {', '.join(self.splits())}")
         found: Split = getattr(self, name)
         return found
 
@@ -192,17 +200,19 @@ class ImageData:
                 0, or augmentation of other than training images.
         """
         images = self.split(split)
+        batch_size = settings.whole("batch_size", batch_size, -settings.MOST, error=DataError)
+        cutout = settings.whole("cutout", cutout, error=DataError)
+        seed = settings.whole("seed", seed, 0, 2**63 - 1, error=DataError)
+        if size is not None:
+            size = settings.whole("size", size, 1, 1 << 14, error=DataError)
+        place = _known_device(device)
         if not 1 <= batch_size <= len(images):
             raise DataError(f"batch_size is {batch_size}; {split} has {len(images):,} images, so choose 1 to that many")
         if augment and split != "train":
             raise DataError(f"the {split} split is never augmented; use augment=True with 'train' only")
-        if cutout < 0:
-            raise DataError(f"cutout is {cutout}; it must be 0 or more pixels")
-        if size is not None and size < 1:
-            raise DataError(f"size is {size}; it must be at least 1 pixel")
         return Batches(
-            images, batch_size, self.mean, self.std, shuffle, augment, seed, size, torch.device(device),
-            drop_last, channels_last, cutout if augment else 0,
+            images, batch_size, self.mean, self.std, bool(shuffle), bool(augment), seed, size, place,
+            bool(drop_last), bool(channels_last), cutout if augment else 0,
         )  # fmt: skip
 
     def subset(self, train: int, validation: int | None = None, test: int | None = None, seed: int = 0) -> ImageData:
@@ -239,6 +249,8 @@ class ImageData:
         )
 
     def _balanced_rows(self, name: str, count: int, *seed: int) -> Labels:
+        count = settings.whole(f"the number of {name} images", count, -settings.MOST, error=DataError)
+        seed = tuple(settings.seed("seed", part, error=DataError) for part in seed)
         if count < len(self.classes):
             raise DataError(f"{count} {name} images are too few: there are {len(self.classes)} classes")
         each, rest = divmod(count, len(self.classes))
@@ -304,8 +316,8 @@ def _by_class(labels: Labels, count: int, *seed: int) -> list[Labels]:
 
     The sort keys come from numpy's raw PCG64 stream, which is the same in every version.
     """
-    if min(seed) < 0:
-        raise DataError(f"a seed must be 0 or more, not {min(seed)}")
+    for part in seed:
+        settings.seed("seed", part, error=DataError)
     order = np.argsort(np.random.PCG64(np.random.SeedSequence(seed)).random_raw(len(labels)), kind="stable")
     return [order[labels[order] == number] for number in range(count)]
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perfteach.errors import ConfigError, DataError
+from perfteach import settings
+from perfteach.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,11 @@ class PointData:
         Raises:
             DataError: for an unknown split or a batch size below 1 or above the number of points.
         """
-        if split not in ("train", "validation", "test"):
-            raise DataError(f"unknown split {split!r}; choose train, validation or test")
+        if not isinstance(split, str) or split not in ("train", "validation", "test"):
+            raise DataError(f"unknown split {settings.said(split)}; choose train, validation or test")
         points: Points = getattr(self, split)
-        if not 1 <= batch_size <= len(points):
-            raise DataError(f"batch_size must lie between 1 and the split's {len(points)} points, got {batch_size}")
+        batch_size = settings.whole("batch_size", batch_size, 1, len(points), error=DataError)
+        seed = settings.whole("seed", seed, 0, 2**63 - 1, error=DataError)
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(points), generator=generator) if shuffle else torch.arange(len(points))
         return [(points.inputs[k].to(device), points.labels[k].to(device)) for k in order.split(batch_size)]
@@ -68,10 +69,10 @@ def two_spirals(points: int = 1000, *, turns: float = 1.5, noise: float = 0.02, 
         seed: every split is a fresh draw from this seed.
 
     Raises:
-        ConfigError: for fewer than 10 points or turns that are not positive.
+        ConfigError: for fewer than 10 points, turns that are not positive, or a seed or noise out of range.
     """
-    if points < 10 or turns <= 0:
-        raise ConfigError(f"two_spirals needs at least 10 points and turns above 0, got {points} and {turns}")
+    points, seed = settings.whole("points", points, 10, 10_000_000), settings.seed("seed", seed)
+    turns, noise = settings.number("turns", turns, 0, above=True), settings.number("noise", noise, 0)
     generator = torch.Generator().manual_seed(seed)
 
     def draw() -> Points:
@@ -88,10 +89,10 @@ def xor(points: int = 400, *, noise: float = 0.1, seed: int = 0) -> PointData:
     """Four clouds at the corners of a square, opposite corners of one class: no straight line parts them.
 
     Raises:
-        ConfigError: for fewer than 10 points.
+        ConfigError: for fewer than 10 points, or a seed or noise out of range.
     """
-    if points < 10:
-        raise ConfigError(f"xor needs at least 10 points, got {points}")
+    points, seed = settings.whole("points", points, 10, 10_000_000), settings.seed("seed", seed)
+    noise = settings.number("noise", noise, 0)
     generator = torch.Generator().manual_seed(seed)
 
     def draw() -> Points:
@@ -103,7 +104,12 @@ def xor(points: int = 400, *, noise: float = 0.1, seed: int = 0) -> PointData:
 
 
 def small_network(hidden: int = 5, *, seed: int = 0) -> nn.Sequential:
-    """Two inputs, one hidden layer of tanh neurons, two outputs: input [B, 2], output [B, 2]."""
+    """Two inputs, one hidden layer of tanh neurons, two outputs: input [B, 2], output [B, 2].
+
+    Raises:
+        ConfigError: for other than 1 or more hidden neurons, or a seed out of range.
+    """
+    hidden, seed = settings.whole("hidden", hidden, 1, 1_000_000), settings.seed("seed", seed)
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return nn.Sequential(nn.Linear(2, hidden), nn.Tanh(), nn.Linear(hidden, 2))

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import BboxImage
 from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox, ScaledTranslation, TransformedBbox
 
@@ -69,16 +70,29 @@ class Picture(Figure):
     def moving(self) -> list[Artist]:
         """The parts that were drawn after `keep`, in the order in which they lie on each other."""
         parts = [part for part in self._parts() if part not in self._kept and part.get_visible()]
+        for part in parts:
+            _as_written(part)
         return sorted(parts, key=lambda part: part.get_zorder())
 
     def _parts(self) -> list[Artist]:
         return [part for owner in (*self.axes, self) for part in owner.get_children() if part not in self.axes]
+
+    def draw(self, renderer: Any) -> None:
+        """Draw it; a name with a dollar sign is no formula."""
+        _as_written(self)
+        super().draw(renderer)
 
     def _repr_html_(self) -> str:
         return html(self)
 
     def _repr_png_(self) -> bytes:
         return png(self)
+
+
+def _as_written(part: Artist) -> None:
+    for words in part.findobj(Text):
+        if isinstance(words, Text):
+            words.set_parse_math(False)
 
 
 def frame(height: int, title: str, note: str = "", alt: str = "") -> Picture:

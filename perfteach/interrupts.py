@@ -1,0 +1,124 @@
+"""Interrupts that wait: while a block changes state a signal is noted, and raised where nothing is half done."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import Any, TypeVar
+
+from tqdm.auto import tqdm
+
+T = TypeVar("T")
+NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SAID = "stopping after this step; once more stops at once"
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, a kernel's stop button, or a signal that asks the process to end.
+
+    Attributes:
+        signal: its number.
+    """
+
+    def __init__(self, number: int = signal.SIGINT, said: str = "") -> None:
+        super().__init__(said or signal.Signals(number).name)
+        self.signal = int(number)
+
+
+class Interrupts:
+    """Holds SIGINT, SIGTERM and SIGHUP back within a `with` block until `check` is called, or the block ends.
+
+    The first one is said and noted, a second one is raised at once, except within `shield`. Signals reach the main
+    thread only, so nothing is held back in another one. A handler of somebody else's gets what was held back for it.
+    """
+
+    def __init__(self) -> None:
+        self.noted = 0
+        self._shielded = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        self.noted, self._shielded = 0, False
+        if threading.current_thread() is threading.main_thread():
+            for number in NUMBERS:
+                before = signal.getsignal(number)
+                if before in (None, signal.SIG_IGN):  # as under nohup
+                    continue
+                with contextlib.suppress(ValueError):  # the main thread of another interpreter than the main one
+                    self._before[number] = before
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        before, self._before = self._before, {}
+        for number, handler in before.items():
+            with contextlib.suppress(ValueError):
+                signal.signal(number, handler)
+        if not isinstance(error, KeyboardInterrupt):
+            self._deliver(before)
+
+    def check(self) -> None:
+        """Raise what was held back: called where nothing is half done.
+
+        Raises:
+            Interrupted: when a signal has come since the block began.
+        """
+        self._deliver(self._before)
+
+    def between(self, items: Iterable[T]) -> Iterator[T]:
+        """The items, with a `check` before each."""
+        for item in items:
+            self.check()
+            yield item
+
+    @contextlib.contextmanager
+    def shield(self) -> Iterator[None]:
+        """A block of a moment that not even a second signal ends."""
+        self._shielded = True
+        try:
+            yield
+        finally:
+            self._shielded = False
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.noted and not self._shielded:
+            self._pass_on(number, self._before.get(number))
+        elif not self.noted:
+            self.noted = number
+            with contextlib.suppress(RuntimeError, OSError):  # it came within another print, or the terminal is gone
+                tqdm.write(SAID, file=sys.stderr)
+
+    def _deliver(self, handlers: dict[int, Any]) -> None:
+        if self.noted:
+            number, self.noted = self.noted, 0
+            self._pass_on(number, handlers.get(number))
+
+    @staticmethod
+    def _pass_on(number: int, handler: Callable[[int, FrameType | None], Any] | int | None) -> None:
+        if callable(handler) and handler is not signal.default_int_handler:
+            handler(number, None)
+        else:
+            raise Interrupted(number)
+
+
+@contextlib.contextmanager
+def as_exceptions() -> Iterator[None]:
+    """Within the block SIGTERM and SIGHUP raise `Interrupted`, as Ctrl-C raises `KeyboardInterrupt`."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in NUMBERS[1:]:
+            if signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

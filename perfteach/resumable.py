@@ -1,0 +1,140 @@
+"""What lets a training be stopped anywhere and continued: undone to its last whole epoch, saved, and resumed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from perfteach import checkpoint, files
+from perfteach.cycle import DendriteCycle, snapshot
+from perfteach.errors import NonFiniteLossError
+from perfteach.interrupts import Interrupts
+from perfteach.runs import Event, Run
+
+
+class Resumable:
+    """The part of `PerforatedTrainer` that keeps and brings back what it changes."""
+
+    model: nn.Module
+    cycle: DendriteCycle
+    run: Run
+    folder: Path | None
+    device: torch.device
+    asked: str
+    stopping: bool
+    paused: bool
+
+    def __init__(self) -> None:
+        self.interrupts = Interrupts()
+        self.optimizer: Any = None
+        self.schedule: Any = None
+        self.average: Any = None
+        self._start: dict[str, Any] | None = None  # what the running epoch began with, until it is saved
+
+    def _begin_phase(self) -> None:
+        raise NotImplementedError
+
+    def _event(self, event: Event) -> None:
+        raise NotImplementedError
+
+    def save(self) -> None:
+        """Write a checkpoint to the folder, if the trainer has one, and beside it a copy of its record to read."""
+        if not self.folder:
+            return
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        checkpoint.save(self.folder, self.run, self.model, {"cycle": self.cycle.state_dict(), **state})
+        self.run.save(self.folder / "run.jsonl")
+
+    def _parts(self) -> dict[str, Any]:
+        """What has a state of its own beside the model and the cycle."""
+        parts = {"optimizer": self.optimizer, "schedule": self.schedule, "average": self.average}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The claim on the folder; a finished run is only read, which needs none. Says what an interrupt leaves."""
+        done = self.folder and checkpoint.record(self.folder)
+        with files.alone(self.folder) if self.folder and not (done and done.finished) else nullcontext():
+            try:
+                yield
+            except KeyboardInterrupt as stopped:
+                count = len(self.run.epochs)
+                kept = "1 epoch is" if count == 1 else f"{count} epochs are"
+                stopped.args = (f"{kept} kept, and training goes on from there when it is started again",)
+                raise
+
+    def _resume(self) -> None:
+        """Undo what is half done, and go on from the folder where that is further than memory."""
+        with self.interrupts.shield():
+            self._undo()
+            saved = self._further()
+            if not saved:
+                return
+            saved.restore(self.model)
+            self._load({"model": saved.weights, **saved.state})
+            self.run = saved.run  # last, so that a resume that breaks off is done again
+            if not self.run.finished:
+                reason = "continued from the checkpoint"
+                self._event(Event(len(self.run.epochs), "resume", reason, self.cycle.phase.value))
+
+    def _further(self) -> checkpoint.Checkpoint | None:
+        """The folder's checkpoint, if it goes further than what is in memory."""
+        newest = checkpoint.record(self.folder) if self.folder and self.run.epochs else None
+        if not self.folder or (self.run.epochs and not (newest and newest.is_further_than(self.run))):
+            return None
+        saved = checkpoint.load(self.folder, self.device)
+        if saved:
+            saved.refuse_other(self.run)
+        return saved if saved and saved.run.is_further_than(self.run) else None
+
+    # ------------------------------------------------------------------ done or undone
+
+    @contextmanager
+    def _as_a_whole(self) -> Iterator[None]:
+        """A block that is done to its end, or undone."""
+        self._start = self._state()
+        try:
+            yield
+        except NonFiniteLossError:  # the best weights are in place now; the next fit() undoes the epoch
+            raise
+        except BaseException:
+            with self.interrupts.shield():
+                self._undo()
+            raise
+        self._start = None
+
+    def _state(self) -> dict[str, Any]:
+        """All that an epoch changes, as it is now."""
+        parts = {name: copy.deepcopy(part.state_dict()) for name, part in self._parts().items()}
+        about: dict[str, Any] = {"epochs": len(self.run.epochs), "events": len(self.run.events)}
+        about |= {"asked": self.asked, "stopping": self.stopping}
+        return {"model": snapshot(self.model), "cycle": self.cycle.state_dict(), **parts, "about": about}
+
+    def _undo(self) -> None:
+        """Go back to the start of the epoch that was not finished, if there is one."""
+        if self._start is None:
+            return
+        about = self._start["about"]
+        self._load(self._start)
+        del self.run.epochs[about["epochs"] :], self.run.events[about["events"] :]
+        self.run.result, self.paused = None, False
+        self.asked, self.stopping = about["asked"], about["stopping"]
+        self._start = None
+
+    def _load(self, state: dict[str, Any]) -> None:
+        """Bring model, cycle, optimiser, schedule and average to a state; its tensors are taken over."""
+        self.model.load_state_dict(state["model"])
+        self.cycle.load_state_dict(state["cycle"])
+        if self.cycle.finished:  # nothing will learn any more, and the model has its best weights
+            self.average = None
+            self.model.eval()
+            return
+        self._begin_phase()
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
