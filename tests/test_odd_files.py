@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import random
-import resource
 import subprocess
 import sys
 import tarfile
@@ -163,6 +162,7 @@ def test_pipes_devices_and_dangling_links_are_named(tmp_path, load):
         load(folder)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
 def test_class_folders_may_be_links_but_not_in_a_circle(tmp_path, load):
     plain = load(_folder(tmp_path / "plain", _files()))
     folder = _folder(tmp_path / "pets", {k: v for k, v in _files().items() if "/ant/" not in k})
@@ -285,6 +285,7 @@ def test_no_flipped_bit_of_a_cached_array_is_served(tmp_path, load):
             load(folder)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there are no such limits")
 def test_a_limit_on_file_sizes_is_one_line(tmp_path):
     said = load_tool("torture_disk").in_a_child(lambda: _limited(tmp_path))
     assert said.startswith("DataError") and "cannot be written" in said and "\n" not in said
@@ -292,5 +293,7 @@ def test_a_limit_on_file_sizes_is_one_line(tmp_path):
 
 
 def _limited(place: Path) -> None:
+    import resource
+
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     data.pack(torture.images(), place / "x.npz")

@@ -36,6 +36,7 @@ from perfteach import checkpoint  # noqa: E402
 from perfteach.data import load as load_data  # noqa: E402
 from perfteach.data import pack  # noqa: E402
 from perfteach.errors import PerfteachError  # noqa: E402
+from perfteach.interrupts import NUMBERS  # noqa: E402
 from perfteach.trainer import Callback  # noqa: E402
 
 __all__ = ["bits", "full", "images", "interrupts", "kernel", "network", "power", "trainer", "two"]
@@ -97,7 +98,7 @@ def interrupts(draw: random.Random, points: int = 200) -> list[str]:
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place, "run") if point % 2 else None
                 one = trainer(rule, folder, data, callbacks=[Counting()])
-                number = draw.choice([signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+                number = draw.choice([signal.SIGINT, *NUMBERS])
                 first = draw.randrange(1, lines.count)
                 at = {first: number}
                 if point % 4 >= 2:  # impatient

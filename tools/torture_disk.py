@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import shutil
 import subprocess
 import tempfile
@@ -227,6 +226,8 @@ class _Limit(Callback):
         self.limit, self.epoch = limit, epoch
 
     def on_batch_end(self, trainer: Any, batch: int, batches: int) -> None:
+        import resource  # which Windows has not
+
         if len(trainer.run.epochs) == self.epoch:
             resource.setrlimit(resource.RLIMIT_FSIZE, (self.limit, resource.RLIM_INFINITY))
 
