@@ -99,8 +99,8 @@ def test_constraints_pin_every_direct_dependency_within_its_bound() -> None:
 
 
 def test_the_extras_lie_in_each_other_and_no_package_is_listed_twice() -> None:
-    assert set(EXTRAS) == {"course", "export", "dev", "site"}
-    assert f"{PROJECT['name']}[course,export]" in EXTRAS["dev"]
+    assert set(EXTRAS) == {"course", "export", "hackathon", "dev", "site"}
+    assert f"{PROJECT['name']}[course,export,hackathon]" in EXTRAS["dev"]
     names = [name for lines in (PROJECT["dependencies"], *EXTRAS.values()) for name in lower_bounds(lines)]
     assert len(names) == len(set(names))
 
