@@ -135,7 +135,7 @@ def counts(store: Store) -> dict[str, int]:
     """How many submissions there are in each state."""
     with store.read() as session:
         found = session.execute(choose(Entry.state, func.count()).group_by(Entry.state))
-        return dict(found.tuples().all())
+        return {row[0]: row[1] for row in found}
 
 
 # --- as a table -------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
         said = {"refused": str(error)}
     except Exception as error:  # whatever onnxruntime raises for somebody's graph is the graph's fault
         reason = str(error).strip().split("\n")[0][:200]
-        short = isinstance(error, MemoryError) or "alloc" in reason.lower()
+        short = isinstance(error, MemoryError) or any(word in str(error).lower() for word in ("alloc", "arena"))
         said = {"refused": _too_much(limits) if short else f"onnxruntime cannot run it ({reason})"}
     print(json.dumps(said))
 
@@ -54,8 +54,9 @@ def _limit(limits: Limits) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, 128),
     ):
+        hard = most + 5 if what == resource.RLIMIT_CPU else most  # the first is a signal with a name of its own
         with suppress(ValueError, OSError):
-            resource.setrlimit(what, (most, most))
+            resource.setrlimit(what, (most, hard))
 
 
 def _end_with_parent() -> None:

@@ -27,6 +27,10 @@ class ScorerError(PerfteachError, RuntimeError):
     """The scorer itself failed, through no fault of the submission."""
 
 
+class Killed(ScorerError):
+    """The process was killed from outside: by an operator, or by a system that has no memory left."""
+
+
 def score(packed: bytes, event: Event, alive: Callable[[], object] = lambda: None) -> dict[str, Any]:
     """Measure one submission.
 
@@ -41,7 +45,7 @@ def score(packed: bytes, event: Event, alive: Callable[[], object] = lambda: Non
 
     Raises:
         SubmissionError: it is refused; the message is for the team.
-        ScorerError: the scorer could not do its work.
+        ScorerError: the scorer could not do its work; `Killed` where it may be tried again.
     """
     with tempfile.TemporaryDirectory(prefix="perfteach-score-") as folder:
         path = Path(folder, "submission.zip")
@@ -100,8 +104,10 @@ def _understood(said: bytes, code: int, limits: Limits) -> dict[str, Any]:
         if "refused" in found:
             raise SubmissionError(str(found["refused"]))
         return found
-    if -code in (signal.SIGXCPU, signal.SIGKILL):
-        raise SubmissionError(f"it took longer than {limits.seconds} seconds or was out of memory, so it was stopped")
+    if code == -signal.SIGKILL:
+        raise Killed("the measuring process was killed")
+    if code == -signal.SIGXCPU:
+        raise SubmissionError(f"it took longer than {limits.seconds} seconds, so it was stopped")
     if code < 0:
         raise SubmissionError(f"it brought its process down ({signal.Signals(-code).name}); export it again")
     raise ScorerError(f"the measuring process ended with {code}")

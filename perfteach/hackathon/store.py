@@ -22,7 +22,7 @@ from perfteach.errors import ConfigError
 from perfteach.hackathon.submission import NAME, About, SubmissionError, plain
 
 SILENT = 20.0  # seconds without a heartbeat after which a worker counts as dead
-ATTEMPTS = 3
+ATTEMPTS = 5
 OPEN = ("waiting", "running")
 
 
@@ -162,9 +162,7 @@ class Store:
         with self._write() as session:
             silent = choose(Entry).where(Entry.state == "running", Entry.heartbeat < now - SILENT)
             for entry in session.scalars(silent.with_for_update(skip_locked=True)):
-                given_up = entry.attempts >= ATTEMPTS
-                entry.state = "failed" if given_up else "waiting"
-                entry.reason = f"the scorer stopped while measuring it ({entry.attempts} of {ATTEMPTS} times)"
+                _again(entry)
             session.flush()
             waiting = choose(Entry).where(Entry.state == "waiting").order_by(Entry.id).limit(1)
             next_one = session.scalar(waiting.with_for_update(skip_locked=True))
@@ -192,6 +190,13 @@ class Store:
             entry.state, entry.reason, entry.result = state, reason[:1000], result
             return True
 
+    def give_back(self, number: int, worker: str) -> None:
+        """The measuring process was killed from outside: let the submission wait again."""
+        with self._write() as session:
+            entry = session.get_one(Entry, number)
+            if (entry.state, entry.worker) == ("running", worker):
+                _again(entry)
+
     def end_event(self) -> int:
         """Close the event and show the final part; returns how many submissions are not measured yet."""
         with self._write() as session:
@@ -203,6 +208,11 @@ class Store:
         """Whether the event has ended."""
         with self.read() as session:
             return session.get(Note, "finished") is not None
+
+
+def _again(entry: Entry) -> None:
+    entry.state = "failed" if entry.attempts >= ATTEMPTS else "waiting"
+    entry.reason = f"the scorer was stopped while measuring it ({entry.attempts} of {ATTEMPTS} times)"
 
 
 def _by_digest(team: int | None, packed: bytes) -> Any:

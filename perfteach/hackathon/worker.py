@@ -9,7 +9,7 @@ import sys
 import time
 
 from perfteach.hackathon.event import Event
-from perfteach.hackathon.scorer import score
+from perfteach.hackathon.scorer import Killed, score
 from perfteach.hackathon.store import SILENT, Store
 from perfteach.hackathon.submission import SubmissionError
 
@@ -55,6 +55,8 @@ def _measure(store: Store, event: Event, me: str, number: int, packed: bytes) ->
         result = score(packed, event, alive)
     except SubmissionError as error:
         store.finish(number, me, "refused", str(error))
+    except Killed:
+        store.give_back(number, me)
     except Exception as error:  # a full disk, say; the next submission may go well
         print(f"submission {number} could not be measured: {error!r}", file=sys.stderr)
         store.finish(number, me, "failed", f"the scorer failed ({type(error).__name__}); the organisers can see why")
