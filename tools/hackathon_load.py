@@ -2,18 +2,15 @@
 
 A board of its own is served; processes hand in small networks and repeat an upload until it is acknowledged; meanwhile
 the server, its scorers or their measuring processes are killed at random moments. In the end every acknowledged
-submission has to be there exactly once, measured as numpy computes it. Prints what it saw; ends with 1 where something is missing.
+submission has to be there exactly once, measured as numpy computes it. Prints what it saw; ends with 1 where something
+is missing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -35,33 +32,14 @@ from hackathon_parts import answers, make_event, submission, weights  # noqa: E4
 
 from perfteach.hackathon import board as boards  # noqa: E402
 from perfteach.hackathon.event import Event  # noqa: E402
+from perfteach.hackathon.server import Background  # noqa: E402
 from perfteach.hackathon.store import Store  # noqa: E402
 
 SCALE = 0.15  # noise on the weights, so that every submission has an accuracy of its own
 
 
-@dataclass
-class Server:
-    """A board in a process of its own, which can be killed and started again."""
-
-    event: Event
-    workers: int
-    port: int = 0
-    process: subprocess.Popen | None = None
-
-    def start(self) -> None:
-        if not self.port:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                self.port = free.getsockname()[1]
-        command = [sys.executable, "-m", "perfteach.cli", "hackathon", "serve", str(self.event.folder)]
-        command += ["--port", str(self.port), "--workers", str(self.workers)]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+class Server(Background):
+    """A board in a process of its own, parts of which can be killed."""
 
     def below(self, word: str) -> list[psutil.Process]:
         """The processes under the server whose command has that word."""
@@ -76,20 +54,12 @@ class Server:
         if what == "server":
             self.process.kill()
             self.process.wait()
-            self.start()
+            self.start(wait=False)
             return what
         for process in self.below("work" if what == "worker" else "perfteach.hackathon.measure")[:1]:
             process.kill()
             return what
         return None
-
-    def stop(self) -> None:
-        below = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(30)
-        for process in below:
-            if process.is_running():
-                process.kill()
 
 
 @dataclass
@@ -158,7 +128,8 @@ def _kill(server: Server, kills: int, gap: float, ended: threading.Event, report
 def trial(folder: Path, submissions: int, processes: int, kills: int, *, workers: int = 1, gap: float = 2.0) -> Report:
     """Serve, hand in, kill, and compare; `gap` is the mean time in seconds between two kills."""
     event = make_event(folder)
-    store, server, report = Store(event.database), Server(event, workers), Report()
+    server, report = Server(event, workers), Report()
+    store = server.store
     jobs = []
     for team in range(processes):
         own = range(team, submissions, processes)
@@ -183,8 +154,8 @@ def trial(folder: Path, submissions: int, processes: int, kills: int, *, workers
     report.measured_after = time.monotonic() - start
     ended.set()
     [thread.join() for thread in threads]
-    server.stop()
     report.problems += _differences(store, event, report.acknowledged)
+    server.stop()
     return report
 
 

@@ -45,8 +45,10 @@ def _too_much(limits: Limits) -> str:
 
 def _limit(limits: Limits) -> None:
     """No more memory, processor time, files and cores than this; Linux keeps all of it, macOS not the memory."""
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # Windows has none of these; there the clock alone stops a submission
+        return
     for what, most in (
         (resource.RLIMIT_AS, limits.memory),
         (resource.RLIMIT_CPU, limits.seconds),

@@ -104,12 +104,13 @@ def _understood(said: bytes, code: int, limits: Limits) -> dict[str, Any]:
         if "refused" in found:
             raise SubmissionError(str(found["refused"]))
         return found
-    if code == -signal.SIGKILL:
+    name = signal.Signals(-code).name if code < 0 else ""
+    if name == "SIGKILL":
         raise Killed("the measuring process was killed")
-    if code == -signal.SIGXCPU:
+    if name == "SIGXCPU":
         raise SubmissionError(f"it took longer than {limits.seconds} seconds, so it was stopped")
-    if code < 0:
-        raise SubmissionError(f"it brought its process down ({signal.Signals(-code).name}); export it again")
+    if name:
+        raise SubmissionError(f"it brought its process down ({name}); export it again")
     raise ScorerError(f"the measuring process ended with {code}")
 
 
