@@ -118,11 +118,17 @@ def _look(address: str, ended: threading.Event, report: Report) -> None:
 
 
 def _kill(server: Server, kills: int, gap: float, ended: threading.Event, report: Report) -> None:
+    """As many of each kind, in random order, at random moments; what is not there right now is waited for."""
     draw = random.Random(0)
-    while sum(report.kills.values()) < kills and not ended.wait(draw.uniform(0.2, 2 * gap)):
-        done = server.kill(draw.choice(("server", "worker", "measure")))
-        if done:
-            report.kills[done] += 1
+    kinds = [("server", "worker", "measure")[number % 3] for number in range(kills)]
+    draw.shuffle(kinds)
+    for kind in kinds:
+        if ended.wait(draw.uniform(0, 2 * gap)):
+            return
+        while not server.kill(kind):
+            if ended.wait(0.02):
+                return
+        report.kills[kind] += 1
 
 
 def trial(folder: Path, submissions: int, processes: int, kills: int, *, workers: int = 1, gap: float = 2.0) -> Report:
@@ -181,8 +187,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for option, usual in (("--submissions", 200), ("--processes", 50), ("--kills", 20), ("--workers", 1)):
         parser.add_argument(option, type=int, default=usual, help="(%(default)s)")
+    parser.add_argument("--gap", type=float, default=10.0, help="mean seconds between two kills (%(default)s)")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        seen = trial(Path(place), chosen.submissions, chosen.processes, chosen.kills, workers=chosen.workers)
+        seen = trial(
+            Path(place), chosen.submissions, chosen.processes, chosen.kills, workers=chosen.workers, gap=chosen.gap
+        )
     print(seen)
     sys.exit(bool(seen.problems))
