@@ -1,4 +1,4 @@
-"""The command line: `perfteach train`, `demo`, `data`, `runs`, `study`, `predict` and `check-env`."""
+"""The command line: `perfteach train`, `data`, `runs`, `study`, `predict`, `hackathon` and the others."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from perfteach import __version__, settings
 from perfteach.errors import ConfigError, DataError, PerfteachError
+from perfteach.hackathon import commands as hackathon
 from perfteach.interrupts import as_exceptions
 
 
@@ -87,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     _add_runs(commands)
     _add_study(commands)
     _add_predict(commands)
+    hackathon.add_commands(commands, _command)
     _command(commands, "check-env", _check_env, "is everything installed? what to do if not", "perfteach check-env")
     return top
 
@@ -133,6 +135,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="seed of start weights, batches and dendrites (%(default)s)")
     add("--device", default="auto", help="cpu, cuda, or auto (%(default)s)")
     add("--out", type=folder, default=Path("runs/train"), help="folder of this run; holds the checkpoint (%(default)s)")
+    add("--onnx", action="store_true", help="also write model.onnx, which `perfteach submit` hands in")
     add("--quiet", action="store_true", help="no progress bars")
 
 
@@ -175,6 +178,10 @@ def _train(arguments: argparse.Namespace) -> None:
     run = trainer.fit(progress=not arguments.quiet)
     print(report(run))
     print(f"\nrecord: {arguments.out / 'run.jsonl'}")
+    if arguments.onnx:
+        from perfteach.hackathon.client import export
+
+        print(f"network: {export(model, images, arguments.out, size=arguments.size)}")
 
 
 def _refuse_ignored(arguments: argparse.Namespace) -> None:

@@ -100,7 +100,8 @@ def test_runtime_bounds_come_from_metadata_or_the_clone(monkeypatch: pytest.Monk
     assert bounds["torch"] == ">=2.10"
     assert not {"pytest", "jupyterlab", "onnx"} & set(bounds)
     assert [bound.name for bound in env.extra_bounds()["course"]] == ["ipywidgets", "jupyterlab"]
-    assert set(env.extra_bounds()) == {"course", "export"}
+    assert set(env.extra_bounds()) == {"course", "export", "hackathon"}
+    assert "perfteach" not in [bound.name for bound in env.extra_bounds()["hackathon"]]
 
 
 def test_a_missing_extra_is_one_warning_with_the_command_that_installs_it() -> None:
@@ -301,3 +302,43 @@ def test_without_torch_the_module_runs_prints_the_table_and_exits_1(tmp_path: Pa
     assert "No module named 'torch'" in done.stdout
     assert "Not ready: " in done.stdout
     assert "Traceback" not in done.stderr
+
+
+# --- what a container of a hub really has -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "50000 100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "150000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1.5),
+    ],
+)
+def test_the_quota_is_read_in_both_versions_of_control_groups(tmp_path, files, quota):
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert env.cpu_quota(tmp_path) == quota
+
+
+@pytest.mark.parametrize(
+    ("seen", "quota", "threads", "status"),
+    [(4, None, "", "ok"), (4, 8.0, "", "ok"), (4, 1.0, "", "warn"), (4, 1.0, "1", "ok"), (4, 2.5, "4", "warn"),
+     (4, 2.5, "2", "ok"), (4, 0.5, "1", "ok"), (4, 1.0, "many", "warn")],
+)  # fmt: skip
+def test_more_threads_than_the_quota_are_warned_of(seen, quota, threads, status):
+    check = env.check_cpus(seen, quota, threads)
+    assert check.status == status
+    assert ("OMP_NUM_THREADS=" in check.remedy) is (status == "warn")
+
+
+def test_the_first_version_of_control_groups_limits_memory_too(tmp_path):
+    (tmp_path / "memory").mkdir()
+    for name, value in (("limit_in_bytes", 2 * 2**30), ("usage_in_bytes", 2**30)):
+        (tmp_path / "memory" / f"memory.{name}").write_text(f"{value}\n")
+    (tmp_path / "memory" / "memory.stat").write_text(f"cache 5\ntotal_inactive_file {2**28}\n")
+    (tmp_path / "meminfo").write_text("MemAvailable: 99999999 kB\n")
+    assert env.free_memory(tmp_path / "meminfo", tmp_path) == 2**30 + 2**28

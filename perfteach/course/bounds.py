@@ -15,7 +15,7 @@ from typing import NamedTuple
 from perfteach.errors import ConfigError
 
 # The extras that somebody may want beside the library, and what for; the other ones are for its developers.
-EXTRAS = {"course": "the notebooks and widgets", "export": "notebook 06"}
+EXTRAS = {"course": "the notebooks and widgets", "export": "notebook 06", "hackathon": "notebook 07"}
 
 
 class Bound(NamedTuple):
@@ -34,7 +34,9 @@ def runtime_bounds() -> list[Bound]:
 def extra_bounds() -> dict[str, list[Bound]]:
     """The packages of each extra in `EXTRAS`, from the same place as the runtime dependencies."""
     _, lines = _declared()
-    return {extra: [parse_bound(line) for line in lines[extra]] for extra in EXTRAS if lines.get(extra)}
+    bounds = {extra: [parse_bound(line) for line in lines.get(extra, ())] for extra in EXTRAS}
+    # An extra that brings another one names perfteach itself.
+    return {extra: [bound for bound in of if bound.name != "perfteach"] for extra, of in bounds.items() if of}
 
 
 def _declared() -> tuple[str, dict[str, list[str]]]:

@@ -69,7 +69,7 @@ def check_environment() -> list[Check]:
         check_widgets(),
         check_memory(free_memory()),
         check_disk(cache),
-        Check("CPUs", "ok", str(usable_cpus())),
+        check_cpus(usable_cpus(), cpu_quota(), os.environ.get("OMP_NUM_THREADS", "")),
         Check("GPU", "ok", str(probe.get("gpu") or "none"), "not needed"),
         check_cache(cache),
         check_cifar10(cache),
@@ -255,9 +255,13 @@ def free_memory(proc: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs
     elif hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
         candidates.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     limit, used = _read(cgroup / "memory.max").strip(), _read(cgroup / "memory.current").strip()
+    if not limit:  # the first version of control groups
+        cgroup /= "memory"
+        limit = _read(cgroup / "memory.limit_in_bytes").strip()
+        used = _read(cgroup / "memory.usage_in_bytes").strip()
     if limit.isdigit() and used.isdigit():
         # Page cache counts as used, but the kernel gives it back when a program needs it.
-        cached = re.search(r"^inactive_file (\d+)$", _read(cgroup / "memory.stat"), re.M)
+        cached = re.search(r"^(?:total_)?inactive_file (\d+)$", _read(cgroup / "memory.stat"), re.M)
         candidates.append(max(0, int(limit) - int(used) + (int(cached.group(1)) if cached else 0)))
     return min(candidates, default=None)
 
@@ -272,6 +276,34 @@ def _read(path: Path) -> str:
 def usable_cpus() -> int:
     """The CPUs this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_quota(cgroup: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """How many CPUs' worth of time a container may use, of either version of control groups; None: no limit."""
+    words = _read(cgroup / "cpu.max").split()
+    if not words:
+        words = [_read(cgroup / "cpu" / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+    if len(words) == 2 and all(word.isdigit() for word in words) and int(words[1]):
+        return int(words[0]) / int(words[1])
+    return None
+
+
+def check_cpus(seen: int, quota: float | None, threads: str) -> Check:
+    """Do the numerical libraries start no more threads than there is CPU time for?
+
+    Args:
+        seen: CPUs that this process may run on; without a setting the libraries start as many threads.
+        quota: CPUs' worth of time, None for no limit.
+        threads: the variable OMP_NUM_THREADS, empty where it is not set.
+    """
+    if quota is None or quota >= seen:
+        return Check("CPUs", "ok", str(seen))
+    started = int(threads) if threads.isdigit() and int(threads) else seen
+    found, most = f"{seen}, with a quota of {quota:g} and {started} threads", max(1, int(quota))
+    if started <= most:
+        return Check("CPUs", "ok", found)
+    remedy = f"Set OMP_NUM_THREADS={most} before Jupyter starts: more threads than the quota stop each other."
+    return Check("CPUs", "warn", found, f"{most} threads", remedy)
 
 
 def cache_folder() -> Path:

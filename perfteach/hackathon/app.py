@@ -1,0 +1,219 @@
+"""The board's web pages: upload with a team's token, the queue, the board, a view for the projector, CSV."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from perfteach.hackathon import board as boards
+from perfteach.hackathon.event import Event
+from perfteach.hackathon.store import Closed, Store, TooMany, UnknownToken
+from perfteach.hackathon.submission import SubmissionError, read_about
+
+FRESH = 1.0  # seconds for which a page is kept, so that a full hall costs no more than one reader
+PATIENCE = 120  # seconds that an upload may take
+FORM = 100_000  # bytes of an upload beside the zip
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+STATUS: dict[type[Exception], int] = {UnknownToken: 401, Closed: 403, TooMany: 429}
+
+
+def application(store: Store, event: Event) -> Starlette:
+    """The pages of one event."""
+    pages = Pages(store, event)
+    routes = [
+        Route("/", pages.board),
+        Route("/projector", pages.projector),
+        Route("/queue", pages.queue),
+        Route("/submit", pages.form),
+        Route("/submit", pages.upload, methods=["POST"]),
+        Route("/submissions/{number:int}", pages.submission),
+        Route("/board.csv", pages.csv),
+        Route("/rules", pages.rules),
+        Route("/pack.zip", pages.pack),
+        Route("/api/submissions", pages.api_upload, methods=["POST"]),
+        Route("/api/submissions/{number:int}", pages.api_submission),
+        Mount("/static", StaticFiles(packages=[("perfteach.hackathon", "static")])),
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: pages.problem})
+    app.add_middleware(SafeHeaders)
+    return app
+
+
+class SafeHeaders:
+    """Sends the headers that keep a page from running or loading what is not its own."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request with `HEADERS` added."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, sending)
+
+
+class Pages:
+    """One method a page. What only reads is a plain function, which Starlette runs in a thread."""
+
+    def __init__(self, store: Store, event: Event) -> None:
+        self.store, self.event = store, event
+        self.kept: dict[str, tuple[float, str]] = {}
+        templates = PackageLoader("perfteach.hackathon", "templates")
+        self.templates = Environment(loader=templates, autoescape=True, undefined=StrictUndefined)
+        self.templates.filters["clock"] = lambda seconds: time.strftime("%H:%M:%S", time.localtime(seconds))
+
+    # ------------------------------------------------------------------ pages
+
+    def board(self, request: Request) -> Response:
+        """Ranks and figure."""
+        return self._live("board.html")
+
+    def projector(self, request: Request) -> Response:
+        """The same, to be read from the last row."""
+        return self._live("projector.html")
+
+    def queue(self, request: Request) -> Response:
+        """The newest submissions and where they stand."""
+        return self._live("queue.html", lambda: {"entries": boards.queue(self.store)})
+
+    def submission(self, request: Request) -> Response:
+        """One submission, with the reason where it was refused."""
+        number = request.path_params["number"]
+        entry, row = self._find(number)
+        return self._page("submission.html", entry=entry, row=row, board=boards.board(self.store))
+
+    def form(self, request: Request) -> Response:
+        """The form to upload with."""
+        return self._page("submit.html", problem="", finished=self.store.finished())
+
+    def rules(self, request: Request) -> Response:
+        """The rules as the participants' pack has them."""
+        text = (self.event.folder / "pack" / "RULES.md").read_text(encoding="utf-8")
+        return self._page("rules.html", rules=text)
+
+    def csv(self, request: Request) -> Response:
+        """Every measured submission as a table."""
+        return Response(boards.as_csv(boards.board(self.store)), media_type="text/csv; charset=utf-8")
+
+    def pack(self, request: Request) -> Response:
+        """The participants' pack."""
+        if not self.event.pack_path.is_file():
+            raise HTTPException(404, "there is no pack; ask the organisers")
+        return FileResponse(self.event.pack_path, filename="pack.zip")
+
+    def problem(self, request: Request, error: Exception) -> Response:
+        """A page, or a line of JSON, for what went wrong."""
+        assert isinstance(error, HTTPException)
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"error": error.detail}, error.status_code)
+        return self._page("problem.html", error.status_code, problem=error.detail)
+
+    # ------------------------------------------------------------------ uploads
+
+    async def upload(self, request: Request) -> Response:
+        """Take in the form."""
+        try:
+            self._refuse_large(request)
+            async with asyncio.timeout(PATIENCE), request.form(max_files=1, max_fields=2) as form:
+                token, file = form.get("token"), form.get("file")
+                if not isinstance(token, str) or not isinstance(file, UploadFile):
+                    raise SubmissionError("choose a file and give your team's token")
+                packed = await file.read(self.event.limits.upload + 1)
+            number, _ = await run_in_threadpool(self._take, token, packed)
+        except (SubmissionError, TimeoutError) as error:
+            finished = await run_in_threadpool(self.store.finished)
+            return self._page("submit.html", _status(error), problem=_said(error), finished=finished)
+        return RedirectResponse(f"/submissions/{number}", 303)
+
+    async def api_upload(self, request: Request) -> Response:
+        """Take in a zip as the body, with the token in the header `Authorization: Bearer …`."""
+        try:
+            self._refuse_large(request)
+            token = request.headers.get("authorization", "").removeprefix("Bearer ")
+            async with asyncio.timeout(PATIENCE):
+                packed = await request.body()
+            number, new = await run_in_threadpool(self._take, token, packed)
+        except (SubmissionError, TimeoutError) as error:
+            return JSONResponse({"error": _said(error)}, _status(error))
+        return JSONResponse({"number": number, "page": f"/submissions/{number}"}, 201 if new else 200)
+
+    def api_submission(self, request: Request) -> Response:
+        """Where a submission stands, as JSON; the final part only when the event has ended."""
+        entry, row = self._find(request.path_params["number"])
+        said: dict[str, Any] = {"state": entry.state, "reason": entry.reason, "ahead": entry.ahead}
+        if row is not None:
+            hidden = () if row.final else ("final",)
+            said["result"] = {key: value for key, value in row.result.items() if key not in hidden}
+        return JSONResponse(said)
+
+    def _refuse_large(self, request: Request) -> None:
+        """Before a byte is read. uvicorn reads no more than the length that was announced."""
+        length = request.headers.get("content-length", "")
+        most = self.event.limits.upload + FORM
+        if not length.isdigit():
+            raise SubmissionError("the upload does not say how long it is")
+        if int(length) > most:
+            raise SubmissionError(f"the upload has {int(length) / 1e6:,.1f} MB; {most / 1e6:,.1f} MB are allowed")
+
+    def _take(self, token: str, packed: bytes) -> tuple[int, bool]:
+        limits = self.event.limits
+        return self.store.submit(token, packed, read_about(packed, limits), limits.per_hour)
+
+    # ------------------------------------------------------------------ helpers
+
+    def _find(self, number: int) -> tuple[boards.Waiting, boards.Row | None]:
+        entries = boards.queue(self.store, [number])
+        if not entries:
+            raise HTTPException(404, f"there is no submission {number}")
+        return entries[0], next((row for row in boards.board(self.store).every if row.number == number), None)
+
+    def _live(self, name: str, more: Callable[[], dict[str, Any]] = dict) -> Response:
+        """A page that everybody looks at, kept for a second."""
+        made, text = self.kept.get(name, (0.0, ""))
+        if time.monotonic() - made > FRESH:
+            shown = boards.board(self.store)
+            values = {"board": shown, "figure": boards.figure(shown), "counts": boards.counts(self.store), **more()}
+            text = self._render(name, values)
+            self.kept[name] = time.monotonic(), text
+        return HTMLResponse(text)
+
+    def _page(self, name: str, status: int = 200, **values: Any) -> Response:
+        return HTMLResponse(self._render(name, values), status)
+
+    def _render(self, name: str, values: dict[str, Any]) -> str:
+        return self.templates.get_template(name).render(event=self.event, **values)
+
+
+def _status(error: Exception) -> int:
+    return 408 if isinstance(error, TimeoutError) else STATUS.get(type(error), 400)
+
+
+def _said(error: Exception) -> str:
+    return "the upload took too long; try again" if isinstance(error, TimeoutError) else str(error)

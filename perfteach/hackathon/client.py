@@ -1,0 +1,196 @@
+"""What participants use: export a network to ONNX, pack it with its record, hand it in, wait for what was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perfteach.errors import ConfigError
+from perfteach.extras import need
+from perfteach.hackathon.submission import MODEL, NAME, NOTE, About, SubmissionError, pack_run, plain
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from perfteach.data import ImageData
+
+TOKEN = "PERFTEACH_TOKEN"  # the environment variable with the team's token
+WAIT = 900.0  # seconds
+
+
+def export(model: nn.Module, images: ImageData, folder: str | Path, *, size: int | None = None) -> Path:
+    """Write a network as `model.onnx`, which takes one image [1, 3, H, W] with values from 0 to 1 and gives logits.
+
+    The data's mean and deviation, resizing, and folded norms are part of the file.
+
+    Args:
+        model: any network from images [B, 3, H, W] to logits [B, classes]; it is not changed.
+        images: what it was trained on.
+        folder: where to; usually the run's folder, beside `run.jsonl`.
+        size: pixels that images were resized to in training (`TrainConfig.size`).
+
+    Raises:
+        MissingExtraError: ONNX is not installed.
+        SubmissionError: the network cannot be exported.
+    """
+    need("export", "onnx", "onnxscript")
+    import logging
+    import warnings
+
+    import torch
+
+    from perfteach.dendrites import fold
+
+    height, width = images.train.images.shape[2:]
+    whole = _with_normalisation(fold(model).to("cpu"), images, size)
+    path = Path(folder) / MODEL
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"], "dynamo": True, "verbose": False}
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own parts warn
+            program: Any = torch.onnx.export(whole, (torch.zeros(1, 3, height, width),), **options)
+        path.write_bytes(_without_traces(program.model_proto).SerializeToString())
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise SubmissionError(f"the network cannot be written as ONNX ({reason})") from error
+    finally:
+        logger.setLevel(level)
+    return path
+
+
+def _without_traces(proto: Any) -> Any:
+    """The exporter writes down where each line of code lay on this machine, which is nobody's business and large."""
+    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return proto
+
+
+def _with_normalisation(model: nn.Module, images: ImageData, size: int | None) -> nn.Module:
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+
+    class Whole(nn.Module):
+        """From values of 0 to 1 to logits."""
+
+        scale: Tensor
+        shift: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+            mean, std = torch.tensor((images.mean, images.std))[..., None, None]
+            self.register_buffer("scale", 1 / std)
+            self.register_buffer("shift", -mean / std)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x * self.scale + self.shift
+            if size is not None and x.shape[2:] != (size, size):
+                x = F.interpolate(x, size=(size, size), mode="bilinear", antialias=False)
+            logits: Tensor = self.model(x)
+            return logits
+
+    return Whole().eval()
+
+
+def submit(
+    run: str | Path,
+    name: str,
+    *,
+    note: str = "",
+    team: str = "",
+    model: str | Path | None = None,
+    to: str | None = None,
+    token: str | None = None,
+    out: str | Path | None = None,
+    wait: float = WAIT,
+) -> dict[str, Any] | None:
+    """Pack a run and hand it in.
+
+    Args:
+        run: the run's folder with `run.jsonl` and `model.onnx`, or a record.
+        name, note: words for the board.
+        team: the team's name; not needed where there is a token.
+        model: the ONNX file, where it lies elsewhere.
+        to: the board's address; without it the zip is only written.
+        token: the team's token; by default the environment variable PERFTEACH_TOKEN.
+        out: where to write the zip; by default beside the record.
+        wait: seconds to wait until it is measured; 0 returns at once.
+
+    Returns:
+        What the scorer measured; None without an address, or where it is not measured yet.
+
+    Raises:
+        SubmissionError: it is refused; the message says why.
+        ConfigError: no token, or no board answers at that address.
+    """
+    about = About(plain(name, "name", NAME), plain(team, "team", NAME), plain(note, "note", NOTE))
+    if not about.name:
+        raise SubmissionError("a submission needs a name")
+    run = Path(run)
+    packed = pack_run(run, about, Path(model) if model else None)
+    path = Path(out) if out else (run if run.is_dir() else run.parent) / "submission.zip"
+    path.write_bytes(packed)
+    print(f"{path} has {len(packed) / 1e6:.2f} MB")
+    if to is None:
+        print("Hand it in with --to ADDRESS and --token TOKEN, or in the browser on the board's page.")
+        return None
+    token = token or os.environ.get(TOKEN)
+    if not token:
+        raise ConfigError(f"a token is missing; give --token, or set {TOKEN}")
+    address = to.rstrip("/")
+    answer = _ask(f"{address}/api/submissions", packed, {"Authorization": f"Bearer {token}"})
+    print(f"Handed in: {address}{answer['page']}")
+    return _measured(f"{address}/api/submissions/{answer['number']}", wait) if wait else None
+
+
+def _measured(address: str, wait: float) -> dict[str, Any] | None:
+    end, shown = time.monotonic() + wait, ""
+    while True:
+        found = _ask(address)
+        if found["state"] == "done":
+            got: dict[str, Any] = found["result"]
+            size, time_each = f"{got['parameters']:,} parameters", f"{got['latency_ms']:.2f} ms an image"
+            print(f"Measured: {got['public']:.2f} % on the public part, {size}, {got['macs']:,} MACs, {time_each}")
+            for flag in got["flags"]:
+                print(f"Flagged: {flag}")
+            return got
+        if found["state"] in ("refused", "failed"):
+            raise SubmissionError(f"it was {found['state']}: {found['reason']}")
+        state = f"{found['state']}, {found['ahead']} before it"
+        if state != shown:
+            print(f"{state[0].upper()}{state[1:]} …")
+            shown = state
+        if time.monotonic() > end:
+            print(f"It is not measured yet; look at {address.replace('/api', '')}")
+            return None
+        time.sleep(1)
+
+
+def _ask(address: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    if not address.startswith(("http://", "https://")):
+        raise ConfigError(f"{address!r} is not a board's address; it begins with http:// or https://")
+    request = urllib.request.Request(address, data=body, headers=headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        with error:
+            try:
+                said = json.load(error)["error"]
+            except (ValueError, KeyError, TypeError):
+                said = f"the server answered {error.code}"
+        raise SubmissionError(str(said)) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no board answers at {address} ({error}); ask the organisers for its address") from error

@@ -1,0 +1,213 @@
+"""The organiser's folder: the hidden images, the settings, and the participants' pack.
+
+event.json        title, classes, limits, where the hidden images come from; secret
+hidden/           images, labels, and which of them are of the public part; secret
+board.sqlite      teams and submissions; secret
+pack/, pack.zip   what the participants get
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perfteach.errors import ConfigError
+from perfteach.hackathon.submission import Limits
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from perfteach.data import ImageData
+
+SETTINGS = "event.json"
+HIDDEN = 4000  # images at most; half of them are the public part
+OWN_TEST = 0.1  # of the training images: what the participants test on themselves
+
+
+@dataclass(frozen=True)
+class Event:
+    """A hackathon as its folder describes it; `checksum` is that of the images that the participants have."""
+
+    folder: Path
+    title: str
+    data: str
+    classes: tuple[str, ...]
+    checksum: str
+    hidden: str
+    limits: Limits
+
+    @classmethod
+    def load(cls, folder: Path) -> Event:
+        """Read the folder that `create` made.
+
+        Raises:
+            ConfigError: it is no such folder.
+        """
+        try:
+            found = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+            limits = Limits(**found.pop("limits"))
+            return cls(folder, classes=tuple(found.pop("classes")), limits=limits, **found)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            reason = f"{str(folder)!r} is not a hackathon's folder ({error}); make one with `perfteach hackathon init`"
+            raise ConfigError(reason) from error
+
+    @property
+    def images_path(self) -> Path:
+        """The hidden images, uint8 [N, 3, H, W]."""
+        return (self.folder / "hidden" / "images.npy").resolve()
+
+    @property
+    def pack_path(self) -> Path:
+        """The participants' pack."""
+        return self.folder / "pack.zip"
+
+    @property
+    def database(self) -> str:
+        """The address of the database in the folder, as SQLAlchemy writes it."""
+        return f"sqlite:///{(self.folder / 'board.sqlite').resolve()}"
+
+    def labels(self) -> list[int]:
+        """The labels of the hidden images."""
+        return self._array("labels")
+
+    def public(self) -> list[bool]:
+        """Which hidden images are of the public part; the others are the final part."""
+        return self._array("public")
+
+    def _array(self, name: str) -> list[Any]:
+        import numpy as np
+
+        found: list[Any] = np.load(self.folder / "hidden" / f"{name}.npy").tolist()
+        return found
+
+
+def create(
+    folder: Path,
+    source: str = "synthetic10",
+    *,
+    title: str = "Hackathon",
+    label: str | None = None,
+    hidden: int = HIDDEN,
+    limits: Limits | None = None,
+    progress: bool = True,
+) -> Event:
+    """Make the organiser's folder and the participants' pack.
+
+    Args:
+        folder: where; new or empty.
+        source: "synthetic10" (the hidden images are drawn from a secret seed, so nobody has ever seen them), the path
+            of an image folder or archive (its test images are hidden), or "cifar10" (whose test images are public).
+        title: the event's name.
+        label: what to call images read from a path.
+        hidden: hidden images at most, half of them public part, half final part.
+        limits: what a submission may cost; by default those of `Limits`.
+        progress: show progress bars.
+
+    Raises:
+        ConfigError: the folder is not empty, or there would be fewer than two hidden images a class.
+        DataError: the images cannot be read.
+    """
+    from perfteach import data
+
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(f"{str(folder)!r} is not empty; name a new folder, so that no event is overwritten")
+    whole = data.load(source, label=label, progress=progress)
+    images, labels, origin = _hidden_images(whole, source, hidden)
+    if len(labels) < 2 * len(whole.classes):
+        raise ConfigError(f"{len(labels)} hidden images are too few for {len(whole.classes)} classes")
+    pack = _for_participants(whole)
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    _write_hidden(folder / "hidden", images, labels)
+    event = Event(folder, title, whole.title(), whole.classes, pack.checksum, origin, limits or Limits())
+    _write_pack(event, pack)
+    shown = {key: value for key, value in vars(event).items() if key not in ("folder", "limits")}
+    _secret(folder / SETTINGS, json.dumps(shown | {"limits": asdict(event.limits)}, indent=2) + "\n")
+    return event
+
+
+def _hidden_images(whole: ImageData, source: str, most: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], str]:
+    if source == "synthetic10":
+        from perfteach.data import synthetic
+
+        images, labels = synthetic.draw(most, seed=secrets.randbits(62) + 1, stream="test")
+        return images, labels, "drawn from a secret seed that was not kept"
+    test = whole.test if len(whole.test) <= most else whole.subset(len(whole.train), test=most).test
+    return test.images.numpy(), test.labels.numpy(), f"the test images of {whole.name}"
+
+
+def _for_participants(whole: ImageData) -> ImageData:
+    """Training and validation images as they are, and as test images some of the training images."""
+    from perfteach.data.cache import Arrays
+    from perfteach.data.images import assemble, divide
+
+    train = whole.train
+    arrays = Arrays(
+        whole.classes, train.images.numpy(), train.labels.numpy(), train.images[:0].numpy(), train.labels[:0].numpy()
+    )
+    rest, test, _ = divide(arrays, OWN_TEST, seed=1)
+    return assemble(whole.name, whole.classes, rest, whole.validation, test, synthetic=whole.synthetic)
+
+
+def _write_hidden(place: Path, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
+    """In an order that nobody knows, and every second image of each class in the public part."""
+    import numpy as np
+
+    rng = np.random.default_rng(secrets.randbits(128))
+    order = rng.permutation(len(labels))
+    images, labels = images[order], labels[order]
+    public = np.zeros(len(labels), bool)
+    for number in np.unique(labels):
+        public[np.flatnonzero(labels == number)[::2]] = True
+    place.mkdir(mode=0o700)
+    for name, array in (("images", images), ("labels", labels), ("public", public)):
+        np.save(place / f"{name}.npy", array)
+
+
+def _write_pack(event: Event, images: ImageData) -> None:
+    from perfteach import data
+
+    place = event.folder / "pack"
+    place.mkdir()
+    data.pack(images, place / "images.npz")
+    kit = files("perfteach.hackathon") / "kit"
+    words = {"TITLE": event.title, "DATA": event.data, "CLASSES": ", ".join(event.classes)}
+    limits = event.limits
+    words |= {"PARAMETERS": f"{limits.parameters:,}", "PER_HOUR": str(limits.per_hour), "SECONDS": str(limits.seconds)}
+    words |= {"MEGABYTES": f"{limits.upload / 1e6:g}", "GIGABYTES": f"{limits.memory / 1e9:g}"}
+    rules = (kit / "RULES.md").read_text(encoding="utf-8")
+    for name, value in words.items():
+        rules = rules.replace(f"@{name}@", value)
+    (place / "RULES.md").write_text(rules, encoding="utf-8")
+    notebook = _notebook((kit / "baseline.py").read_text(encoding="utf-8"))
+    (place / "baseline.ipynb").write_text(json.dumps(notebook, indent=1) + "\n", encoding="utf-8")
+    shutil.make_archive(str(event.pack_path.with_suffix("")), "zip", place)
+
+
+def _notebook(source: str) -> dict[str, Any]:
+    """A notebook of a script in cells: "# %%" begins one of code, "# %% [markdown]" one of text."""
+    cells = []
+    for number, part in enumerate(source.split("# %%")[1:]):
+        head, _, body = part.partition("\n")
+        text = body.strip("\n")
+        cell: dict[str, Any] = {"id": f"cell-{number}", "metadata": {}, "cell_type": "code"}
+        if "[markdown]" in head:
+            text = "\n".join(line.removeprefix("#").removeprefix(" ") for line in text.split("\n"))
+            cell["cell_type"] = "markdown"
+        else:
+            cell |= {"execution_count": None, "outputs": []}
+        cells.append(cell | {"source": text})
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def _secret(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,112 @@
+"""Serve the board with scorers beside it. A scorer that ends is started again, and ends with the server."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+from perfteach.errors import ConfigError
+from perfteach.extras import need
+from perfteach.hackathon.commands import DATABASE, NEEDED
+from perfteach.hackathon.event import Event
+
+need("hackathon", *NEEDED)
+
+import uvicorn
+
+from perfteach.hackathon.app import application
+from perfteach.hackathon.store import Store
+
+PAUSE = 1.0  # seconds between two looks at the scorers
+START = 60.0  # seconds that a board may take to start
+
+
+def serve(store: Store, event: Event, host: str, port: int, workers: int) -> None:
+    """Serve until interrupted.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    ended = threading.Event()
+    keeper = threading.Thread(target=_keep_working, args=(store, event, workers, ended), daemon=True)
+    keeper.start()
+    beside = "1 scorer" if workers == 1 else f"{workers} scorers"
+    print(f"The board is at http://{host}:{port}/ with {beside}; Ctrl-C ends it.", flush=True)
+    settings = uvicorn.Config(application(store, event), host, port, log_level="warning", timeout_graceful_shutdown=5)
+    try:
+        uvicorn.Server(settings).run()
+    except SystemExit:  # uvicorn has said why
+        raise ConfigError(f"the board could not be served at {host}:{port}; choose another --port") from None
+    finally:
+        ended.set()
+        keeper.join(10)
+
+
+def _keep_working(store: Store, event: Event, workers: int, ended: threading.Event) -> None:
+    command = [sys.executable, "-m", "perfteach.cli", "hackathon", "work", str(event.folder)]
+    command += ["--parent", str(os.getpid())]
+    address = store.engine.url.render_as_string(hide_password=False)  # by the environment, which `ps` does not show
+    running: list[subprocess.Popen[bytes]] = []
+    while not ended.wait(PAUSE if running else 0):
+        running = [worker for worker in running if worker.poll() is None]
+        for _ in range(workers - len(running)):
+            running.append(subprocess.Popen(command, env=os.environ | {DATABASE: address}))
+    for worker in running:
+        worker.kill()  # what it was measuring waits again
+        worker.wait()
+
+
+class Background:
+    """A board in a process of its own on this machine, for a notebook or a test; it ends with the interpreter.
+
+    Attributes:
+        store: the event's database.
+        address: where the board is, once started.
+    """
+
+    def __init__(self, event: Event, workers: int = 1) -> None:
+        self.event, self.workers, self.store = event, workers, Store(event.database)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, wait: bool = True) -> Background:
+        """Start it, and return when it answers.
+
+        Raises:
+            ConfigError: it did not start.
+        """
+        command = [sys.executable, "-m", "perfteach.cli", "hackathon", "serve", str(self.event.folder)]
+        command += ["--port", str(self.port), "--workers", str(self.workers)]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        atexit.register(self.stop)
+        end = time.monotonic() + START
+        while wait:
+            try:
+                with urllib.request.urlopen(f"{self.address}/submit", timeout=5):
+                    break
+            except OSError as error:
+                if self.process.poll() is not None or time.monotonic() > end:
+                    raise ConfigError(f"the board did not start ({error})") from error
+                time.sleep(0.2)
+        return self
+
+    def stop(self) -> None:
+        """End it; a second time does nothing."""
+        atexit.unregister(self.stop)
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.store.engine.dispose()

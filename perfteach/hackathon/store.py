@@ -1,0 +1,258 @@
+"""Teams and submissions in a database: SQLite in the event's folder, or any that SQLAlchemy reaches by an address.
+
+The queue is a column. A submission is `waiting`, then `running` with a heartbeat, then `done`, `refused` (its own
+fault) or `failed` (the scorer's). What a dead worker had running waits again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import JSON, Engine, ForeignKey, LargeBinary, String, UniqueConstraint, create_engine, event, func
+from sqlalchemy import select as choose
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+
+from perfteach.errors import ConfigError
+from perfteach.hackathon.submission import NAME, About, SubmissionError, plain
+
+SILENT = 20.0  # seconds without a heartbeat after which a worker counts as dead
+ATTEMPTS = 5
+OPEN = ("waiting", "running")
+
+
+class Closed(SubmissionError):
+    """The event is over."""
+
+
+class TooMany(SubmissionError):
+    """The team has used up its submissions for this hour."""
+
+
+class UnknownToken(SubmissionError):
+    """No team has this token."""
+
+
+class Base(DeclarativeBase):
+    """The tables."""
+
+
+class Team(Base):
+    """A team; its token is kept as a checksum only."""
+
+    __tablename__ = "team"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), unique=True)
+    token: Mapped[str] = mapped_column(String(64), unique=True)
+
+
+class Entry(Base):
+    """A submission with its state; `result` is what the scorer measured. A reference has no team."""
+
+    __tablename__ = "entry"
+    __table_args__ = (UniqueConstraint("team_id", "digest"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    team_id: Mapped[int | None] = mapped_column(ForeignKey("team.id"), index=True)
+    name: Mapped[str] = mapped_column(String(100))
+    note: Mapped[str] = mapped_column(String(1000))
+    digest: Mapped[str] = mapped_column(String(64))
+    size: Mapped[int]
+    received: Mapped[float] = mapped_column(index=True)
+    state: Mapped[str] = mapped_column(String(10), index=True, default="waiting")
+    reason: Mapped[str] = mapped_column(String(1000), default="")
+    attempts: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str] = mapped_column(String(100), default="")
+    heartbeat: Mapped[float] = mapped_column(default=0.0)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+
+
+class Upload(Base):
+    """The zip of a submission, apart from its line so that the board never reads it."""
+
+    __tablename__ = "upload"
+    entry_id: Mapped[int] = mapped_column(ForeignKey("entry.id"), primary_key=True)
+    packed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Note(Base):
+    """A fact about the event, such as when it ended."""
+
+    __tablename__ = "note"
+    key: Mapped[str] = mapped_column(String(40), primary_key=True)
+    value: Mapped[str] = mapped_column(String(200))
+
+
+class Store:
+    """Everything that is asked of the database. Each method is one transaction, on disk when it returns."""
+
+    def __init__(self, address: str) -> None:
+        self.engine = _engine(address)
+        self._writing = self.engine.execution_options(writes=True)
+        with self._writing.begin() as connection:
+            Base.metadata.create_all(connection)
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session to read with."""
+        with Session(self.engine) as session:
+            yield session
+
+    def add_team(self, name: str) -> str:
+        """A new team's token, which is shown once; for a team that is there, a new token in place of the old.
+
+        Raises:
+            SubmissionError: the name is empty or too long.
+        """
+        name, token = plain(name, "team's name", NAME), secrets.token_urlsafe(24)
+        if not name:
+            raise SubmissionError("a team needs a name")
+        with self._write() as session:
+            team = session.scalar(choose(Team).where(Team.name == name))
+            if team is None:
+                session.add(Team(name=name, token=_hash(token)))
+            else:
+                team.token = _hash(token)
+        return token
+
+    def submit(self, token: str, packed: bytes, about: About, per_hour: int) -> tuple[int, bool]:
+        """Take in a team's submission; the same zip again is the same submission, so an upload can be repeated.
+
+        Returns:
+            Its number, and whether it is new.
+
+        Raises:
+            UnknownToken, Closed, TooMany, SubmissionError: it is not taken in.
+        """
+        with self._write() as session:
+            team = session.scalar(choose(Team).where(Team.token == _hash(token)).with_for_update())
+            if team is None:
+                raise UnknownToken("no team has this token; ask the organisers")
+            if about.team and about.team != team.name:
+                raise SubmissionError(f"the token is that of {team.name!r}, and the zip says {about.team!r}")
+            known = session.scalar(_by_digest(team.id, packed))
+            if known is not None:
+                return known, False
+            if session.get(Note, "finished"):
+                raise Closed("the event has ended; nothing more is taken in")
+            recent = Entry.team_id == team.id, Entry.received > time.time() - 3600
+            count = session.scalar(choose(func.count()).select_from(Entry).where(*recent)) or 0
+            if count >= per_hour:
+                raise TooMany(f"{team.name} has sent {count} submissions within the hour; {per_hour} are allowed")
+            return _insert(session, packed, about, team.id), True
+
+    def add_reference(self, packed: bytes, about: About) -> int:
+        """A submission of the organiser's own, which is a line on the board and takes no rank."""
+        with self._write() as session:
+            known = session.scalar(_by_digest(None, packed))
+            return known if known is not None else _insert(session, packed, about, None)
+
+    def claim(self, worker: str) -> tuple[int, bytes] | None:
+        """The submission that has waited longest, now that worker's, with its zip; None where nothing waits."""
+        now = time.time()
+        with self._write() as session:
+            silent = choose(Entry).where(Entry.state == "running", Entry.heartbeat < now - SILENT)
+            for entry in session.scalars(silent.with_for_update(skip_locked=True)):
+                _again(entry)
+            session.flush()
+            waiting = choose(Entry).where(Entry.state == "waiting").order_by(Entry.id).limit(1)
+            next_one = session.scalar(waiting.with_for_update(skip_locked=True))
+            if next_one is None:
+                return None
+            next_one.state, next_one.worker, next_one.heartbeat = "running", worker, now
+            next_one.attempts += 1
+            return next_one.id, session.get_one(Upload, next_one.id).packed
+
+    def beat(self, number: int, worker: str) -> None:
+        """Say that the worker is alive and still measuring."""
+        with self._write() as session:
+            entry = session.get_one(Entry, number)
+            if (entry.state, entry.worker) == ("running", worker):
+                entry.heartbeat = time.time()
+
+    def finish(
+        self, number: int, worker: str, state: str, reason: str = "", result: dict[str, Any] | None = None
+    ) -> bool:
+        """Write down how it went; False where the submission is no longer that worker's."""
+        with self._write() as session:
+            entry = session.get_one(Entry, number)
+            if (entry.state, entry.worker) != ("running", worker):
+                return False
+            entry.state, entry.reason, entry.result = state, reason[:1000], result
+            return True
+
+    def give_back(self, number: int, worker: str) -> None:
+        """The measuring process was killed from outside: let the submission wait again."""
+        with self._write() as session:
+            entry = session.get_one(Entry, number)
+            if (entry.state, entry.worker) == ("running", worker):
+                _again(entry)
+
+    def end_event(self) -> int:
+        """Close the event and show the final part; returns how many submissions are not measured yet."""
+        with self._write() as session:
+            if session.get(Note, "finished") is None:
+                session.add(Note(key="finished", value=str(time.time())))
+            return session.scalar(choose(func.count()).select_from(Entry).where(Entry.state.in_(OPEN))) or 0
+
+    def finished(self) -> bool:
+        """Whether the event has ended."""
+        with self.read() as session:
+            return session.get(Note, "finished") is not None
+
+
+def _again(entry: Entry) -> None:
+    entry.state = "failed" if entry.attempts >= ATTEMPTS else "waiting"
+    entry.reason = f"the scorer was stopped while measuring it ({entry.attempts} of {ATTEMPTS} times)"
+
+
+def _by_digest(team: int | None, packed: bytes) -> Any:
+    mine = Entry.team_id.is_(None) if team is None else Entry.team_id == team
+    return choose(Entry.id).where(mine, Entry.digest == hashlib.sha256(packed).hexdigest())
+
+
+def _insert(session: Session, packed: bytes, about: About, team: int | None) -> int:
+    digest = hashlib.sha256(packed).hexdigest()
+    entry = Entry(team_id=team, name=about.name, note=about.note, digest=digest, size=len(packed), received=time.time())
+    session.add(entry)
+    session.flush()
+    session.add(Upload(entry_id=entry.id, packed=packed))
+    return entry.id
+
+
+def _hash(token: str) -> str:
+    """A plain checksum is enough for a token, which is 24 random bytes and no password that could be guessed."""
+    return hashlib.sha256(token.strip().encode()).hexdigest()
+
+
+def _engine(address: str) -> Engine:
+    try:
+        url = make_url(address)
+        if url.get_backend_name() != "sqlite":
+            return create_engine(url, pool_pre_ping=True)
+    except Exception as error:  # an address that is none, or a driver that is not installed
+        raise ConfigError(f"the database {address.split('://')[0]}://… cannot be used ({error})") from error
+    engine = create_engine(url, connect_args={"timeout": 60}, pool_size=20, max_overflow=40)
+
+    @event.listens_for(engine, "connect")
+    def settings(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions begin where `begin` says so
+        for line in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {line}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        # A transaction that writes takes its turn at the start; one that becomes a writer later could fail.
+        writes = connection.get_execution_options().get("writes")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

@@ -1,0 +1,64 @@
+"""Works the queue off: claim a submission, measure it, write down how it went, again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+import time
+
+from perfteach.hackathon.event import Event
+from perfteach.hackathon.scorer import Killed, score
+from perfteach.hackathon.store import SILENT, Store
+from perfteach.hackathon.submission import SubmissionError
+
+PAUSE = 0.5  # seconds between two looks at an empty queue
+
+
+def work(store: Store, event: Event, *, until_empty: bool = False, parent: int | None = None) -> int:
+    """Measure what waits, for ever.
+
+    Args:
+        store: the database.
+        event: the hidden images and the limits.
+        until_empty: return when nothing waits.
+        parent: the process that started this one; return when it is gone.
+
+    Returns:
+        How many submissions were measured.
+    """
+    me = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
+    done = 0
+    while parent is None or os.getppid() == parent:
+        claimed = store.claim(me)
+        if claimed is None:
+            if until_empty:
+                break
+            time.sleep(PAUSE)
+            continue
+        _measure(store, event, me, *claimed)
+        done += 1
+    return done
+
+
+def _measure(store: Store, event: Event, me: str, number: int, packed: bytes) -> None:
+    said = time.monotonic()
+
+    def alive() -> None:
+        nonlocal said
+        if time.monotonic() - said > SILENT / 4:
+            said = time.monotonic()
+            store.beat(number, me)
+
+    try:
+        result = score(packed, event, alive)
+    except SubmissionError as error:
+        store.finish(number, me, "refused", str(error))
+    except Killed:
+        store.give_back(number, me)
+    except Exception as error:  # a full disk, say; the next submission may go well
+        print(f"submission {number} could not be measured: {error!r}", file=sys.stderr)
+        store.finish(number, me, "failed", f"the scorer failed ({type(error).__name__}); the organisers can see why")
+    else:
+        store.finish(number, me, "done", result=result)

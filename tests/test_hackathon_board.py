@@ -1,0 +1,363 @@
+"""The board: tokens, limits, the queue and its dead workers, ranks and the front, and that no page tells too much."""
+
+from __future__ import annotations
+
+import csv
+import io
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hackathon_parts import make_event, record, submission
+from starlette.testclient import TestClient
+
+from perfteach import cli
+from perfteach.errors import ConfigError
+from perfteach.hackathon import board as boards
+from perfteach.hackathon import store as stores
+from perfteach.hackathon.app import POLICY, application
+from perfteach.hackathon.store import Closed, Store, TooMany, UnknownToken
+from perfteach.hackathon.submission import About, SubmissionError, pack
+from perfteach.hackathon.worker import work
+
+
+@pytest.fixture(scope="module")
+def event(tmp_path_factory):
+    return make_event(tmp_path_factory.mktemp("board"))
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(f"sqlite:///{tmp_path / 'board.sqlite'}")
+    yield made
+    made.engine.dispose()
+
+
+@pytest.fixture
+def web(store, event):
+    return TestClient(application(store, event), follow_redirects=False)
+
+
+def put(store: Store, token: str, number: int, per_hour: int = 1000) -> int:
+    about = About(f"try {number}")
+    return store.submit(token, pack(b"model", b"record %d" % number, about), about, per_hour)[0]
+
+
+def measured(store: Store, number: int, public: float, final: float, parameters: int = 100, **more) -> None:
+    """As if the scorer had measured it."""
+    result = {"public": public, "final": final, "parameters": parameters, "macs": 1000, "bytes": 2000}
+    result |= {"latency_ms": 0.5, "claimed": {"accuracy": public, "parameters": parameters}, "flags": []} | more
+    while (claimed := store.claim("test")) is not None:
+        if claimed[0] == number:
+            assert store.finish(number, "test", "done", result=result)
+            return
+
+
+# --- teams, limits, tokens --------------------------------------------------------------------------------------------
+
+
+def test_a_token_is_kept_as_a_checksum_and_the_old_one_ends(store, tmp_path):
+    old = store.add_team("owls")
+    new = store.add_team("owls")
+    written = b"".join(path.read_bytes() for path in tmp_path.glob("board.sqlite*"))
+    assert old != new and old.encode() not in written and new.encode() not in written
+    assert put(store, new, 1) == 1
+    with pytest.raises(UnknownToken):
+        put(store, old, 2)
+
+
+def test_the_same_zip_twice_is_one_submission_and_another_team_may_send_it_too(store):
+    owls, newts = store.add_team("owls"), store.add_team("newts")
+    assert put(store, owls, 1) == put(store, owls, 1) == 1
+    assert put(store, newts, 1) == 2
+
+
+def test_an_hour_has_room_for_so_many_even_when_they_come_at_once(store):
+    token = store.add_team("owls")
+
+    def attempt(number: int) -> bool:
+        try:
+            put(store, token, number, per_hour=3)
+        except TooMany:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(12))) == 3
+    with pytest.raises(TooMany, match="3 submissions within the hour; 3 are allowed"):
+        put(store, token, 99, per_hour=3)
+    assert put(store, store.add_team("newts"), 1, per_hour=3), "the other team has its own hour"
+
+
+def test_the_zip_of_another_team_is_refused(store):
+    about = About("x", team="newts")
+    with pytest.raises(SubmissionError, match="the token is that of 'owls', and the zip says 'newts'"):
+        store.submit(store.add_team("owls"), pack(b"", b"", about), about, 10)
+
+
+def test_after_the_end_nothing_is_taken_in_but_a_repeated_upload_is_answered(store):
+    token = store.add_team("owls")
+    put(store, token, 1)
+    assert store.end_event() == 1
+    assert put(store, token, 1) == 1
+    with pytest.raises(Closed):
+        put(store, token, 2)
+
+
+# --- the queue --------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_dead_worker_had_waits_again_and_is_given_up_after_five(store, monkeypatch):
+    token = store.add_team("owls")
+    put(store, token, 1), put(store, token, 2)
+    clock = time.time()
+    monkeypatch.setattr(stores.time, "time", lambda: clock)
+    assert store.claim("one")[0] == 1
+    assert store.claim("two")[0] == 2
+    clock += stores.SILENT / 2
+    store.beat(2, "two")
+    clock += stores.SILENT / 2 + 1
+    assert store.claim("three")[0] == 1, "the second one's worker is alive"
+    assert not store.finish(1, "one", "done", result={}), "it came back too late"
+    assert "1 of 5 times" in boards.queue(store)[-1].reason
+    for _ in range(4):
+        clock += stores.SILENT + 1
+        store.beat(2, "two")
+        store.claim("next")
+    clock += stores.SILENT + 1
+    store.beat(2, "two")
+    assert store.claim("last") is None
+    first = boards.queue(store)[-1]
+    assert first.state == "failed" and "5 of 5 times" in first.reason
+
+
+def test_many_workers_never_get_the_same_submission(store):
+    token = store.add_team("owls")
+    wanted = {put(store, token, number) for number in range(40)}
+    got: list[int] = []
+
+    def take(worker: int) -> None:
+        while (claimed := store.claim(str(worker))) is not None:
+            got.append(claimed[0])
+
+    threads = [threading.Thread(target=take, args=(n,)) for n in range(8)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert sorted(got) == sorted(wanted)
+
+
+def test_a_worker_measures_refuses_and_goes_on(store, event):
+    token = store.add_team("owls")
+    good, bad = submission(event), pack(b"hello", record(), About("bad"))
+    for packed in (good, bad):
+        store.submit(token, packed, About("x"), 10)
+    store.add_reference(submission(event, name="baseline", seed=1), About("baseline"))
+    assert work(store, event, until_empty=True) == 3
+    assert [line.state for line in boards.queue(store)] == ["done", "refused", "done"]
+    assert "not an ONNX file" in boards.queue(store, [2])[0].reason
+    shown = boards.board(store)
+    assert [row.team for row in shown.ranks] == ["owls"] and [row.name for row in shown.references] == ["baseline"]
+
+
+def test_a_scorer_that_fails_says_so_and_blames_nobody(store, event, monkeypatch, capsys):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("perfteach.hackathon.worker.score", fail)
+    store.submit(store.add_team("owls"), submission(event), About("x"), 10)
+    work(store, event, until_empty=True)
+    (line,) = boards.queue(store)
+    assert line.state == "failed" and "the scorer failed" in line.reason
+    assert "No space left" in capsys.readouterr().err
+
+
+# --- ranks ------------------------------------------------------------------------------------------------------------
+
+
+def filled(store: Store) -> None:
+    """Owls climb the public part, newts are small, ants are beaten everywhere."""
+    tokens = {name: store.add_team(name) for name in ("owls", "newts", "ants")}
+    for number, (team, public, final, size) in enumerate(
+        [("owls", 80, 81, 900), ("owls", 82, 78, 900), ("newts", 75, 76, 100), ("ants", 74, 90, 950)], start=1
+    ):
+        measured(store, put(store, tokens[team], number), public, final, size)
+
+
+def test_ranks_and_front_are_of_the_public_part_until_the_end(store):
+    filled(store)
+    shown = boards.board(store)
+    assert [(row.rank, row.team, row.accuracy) for row in shown.ranks] == [
+        (1, "owls", 82), (2, "newts", 75), (3, "ants", 74),
+    ]  # fmt: skip
+    assert {row.team for row in shown.points if row.on_front} == {"owls", "newts"}
+
+
+def test_in_the_end_a_team_stands_with_what_did_best_on_the_public_part(store):
+    filled(store)
+    store.end_event()
+    shown = boards.board(store)
+    assert [(row.team, row.accuracy) for row in shown.ranks] == [("ants", 90), ("owls", 78), ("newts", 76)]
+    assert 81 not in [row.accuracy for row in shown.points], "chosen with the final part, it would have been the 81"
+
+
+def test_a_team_that_climbs_the_public_part_gains_nothing_on_the_final_part(store):
+    """200 random changes of one network, measured on 1,000 images each; the rule of the board picks one."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    token = store.add_team("climbers")
+    for number in range(200):
+        public, final = (100 * (rng.random(1000) < 0.70).mean() for _ in range(2))
+        measured(store, put(store, token, number), public, final)
+    (climbed,) = boards.board(store).ranks
+    assert climbed.accuracy > 72.5, "the public part is climbed"
+    store.end_event()
+    (ended,) = boards.board(store).ranks
+    assert ended.number == climbed.number and abs(ended.accuracy - 70) < 2 * 1.45
+
+
+def test_the_figure_has_every_point_inside_and_the_csv_every_submission(store):
+    filled(store)
+    shown = boards.board(store)
+    drawn = boards.figure(shown)
+    assert all(boards.LEFT <= d.x <= boards.RIGHT and boards.TOP <= d.y <= boards.BOTTOM for d in drawn.dots)
+    assert drawn.steps.count("H") == 2 and len(drawn.x_ticks) >= 2 and len(drawn.y_ticks) >= 2
+    rows = list(csv.DictReader(io.StringIO(boards.as_csv(shown))))
+    assert [row["rank"] for row in rows] == ["", "1", "2", "3"] and {row["final_accuracy"] for row in rows} == {""}
+    store.end_event()
+    rows = list(csv.DictReader(io.StringIO(boards.as_csv(boards.board(store)))))
+    assert [row["final_accuracy"] for row in rows] == ["81", "78", "76", "90"]
+
+
+def test_an_empty_board_and_one_with_a_single_reference_can_be_shown(store, web):
+    assert "Nothing is measured yet" in web.get("/").text
+    measured(store, store.add_reference(b"zip", About("baseline")), 70, 70)
+    time.sleep(1.1)  # the page is kept for a second
+    assert "baseline" in web.get("/").text and web.get("/projector").status_code == 200
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+NASTY = "<script>alert(1)</script>🦎"
+PAGES = ("/", "/projector", "/queue", "/submit", "/rules", "/submissions/1", "/static/style.css")
+
+
+def test_every_page_is_escaped_and_sends_the_headers(store, web):
+    token = store.add_team(NASTY)
+    packed = pack(b"m", b"r", About(NASTY, note=NASTY))
+    assert web.post("/api/submissions", content=packed, headers={"Authorization": f"Bearer {token}"}).status_code == 201
+    measured(store, 1, 70, 71, flags=[NASTY])
+    store.add_reference(b"zip", About(NASTY))
+    for page in (*PAGES, "/nothing", "/submissions/77"):
+        answer = web.get(page)
+        assert "<script>alert" not in answer.text, page
+        assert answer.headers["content-security-policy"] == POLICY and answer.headers["x-frame-options"] == "DENY"
+        assert ("&lt;script&gt;" in answer.text) is (page in ("/", "/projector", "/queue", "/submissions/1")), page
+    assert "'unsafe" not in POLICY and "style=" not in web.get("/").text, "what the policy forbids is not needed"
+
+
+def test_no_page_shows_the_final_part_before_the_end(store, web):
+    token = store.add_team("owls")
+    measured(store, put(store, token, 1), 70.5, 61.25)
+    pages = ("/", "/projector", "/queue", "/submissions/1", "/board.csv", "/api/submissions/1")
+    assert [page for page in pages if "61.25" in web.get(page).text] == []
+    store.end_event()
+    time.sleep(1.1)
+    assert "61.25" in web.get("/").text and web.get("/api/submissions/1").json()["result"]["final"] == 61.25
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "said"),
+    [
+        ({"token": "wrong"}, 401, "no team has this token"),
+        ({"packed": b"hello"}, 400, "not a zip"),
+        ({"packed": bytes(20_200_000)}, 400, "20.2 MB"),
+        ({"times": 3}, 429, "2 are allowed"),
+        ({"ended": True}, 403, "has ended"),
+    ],
+)
+def test_what_is_not_taken_in_is_said_in_the_form_and_by_the_api(store, tmp_path, how, status, said):
+    event = make_event(tmp_path, per_hour=2)
+    web = TestClient(application(store, event), follow_redirects=False)
+    token = how.get("token", store.add_team("owls"))
+    if how.get("ended"):
+        store.end_event()
+    for number in range(how.get("times", 1)):
+        packed = how.get("packed", pack(b"m", b"%d" % number, About("x")))
+        by_api = web.post("/api/submissions", content=packed, headers={"Authorization": f"Bearer {token}"})
+    assert by_api.status_code == status and said in by_api.json()["error"]
+    if len(packed) < 1000:
+        packed = how.get("packed", pack(b"m", b"other", About("x")))
+    in_form = web.post("/submit", data={"token": token}, files={"file": ("s.zip", packed)})
+    assert in_form.status_code == status and said in in_form.text
+
+
+def test_an_upload_of_unknown_length_and_a_form_without_a_file_are_refused(web):
+    parts = (b"x" * 10 for _ in range(3))
+    assert "how long" in web.post("/api/submissions", content=parts).json()["error"]
+    assert "choose a file" in web.post("/submit", data={"token": "x"}).text
+
+
+def test_the_form_leads_to_the_page_of_the_submission(store, web, event):
+    packed = submission(event)
+    answer = web.post("/submit", data={"token": store.add_team("owls")}, files={"file": ("s.zip", packed)})
+    assert answer.status_code == 303 and answer.headers["location"] == "/submissions/1"
+    assert "waiting" in web.get("/submissions/1").text
+    work(store, event, until_empty=True)
+    assert "done" in web.get("/submissions/1").text
+    assert web.get("/pack.zip").content == event.pack_path.read_bytes()
+
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+def test_the_commands_make_teams_take_references_and_end_the_event(event, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.jsonl").write_bytes(record())
+    folder, address = str(event.folder), ["--database", f"sqlite:///{tmp_path / 'b.sqlite'}"]
+    assert cli.main(["hackathon", "team", folder, "owls", "newts", *address]) == 0
+    assert len({line.split()[-1] for line in capsys.readouterr().out.splitlines()[:2]}) == 2
+    assert cli.main(["hackathon", "reference", folder, str(tmp_path / "run"), *address]) == 1
+    assert "--onnx" in capsys.readouterr().err
+    (tmp_path / "run" / "model.onnx").write_bytes(b"x")
+    assert cli.main(["hackathon", "reference", folder, str(tmp_path / "run"), "--name", "base", *address]) == 0
+    assert "submission 1" in capsys.readouterr().out
+    assert cli.main(["hackathon", "finish", folder, *address]) == 0
+    assert "1 submissions are still being measured" in capsys.readouterr().out
+    assert cli.main(["hackathon", "team", str(tmp_path), "owls"]) == 1
+    assert "perfteach hackathon init" in capsys.readouterr().err
+
+
+def test_submit_packs_without_an_address_and_asks_for_a_token(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("PERFTEACH_TOKEN", raising=False)
+    (tmp_path / "run.jsonl").write_bytes(record())
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    assert cli.main(["submit", str(tmp_path), "--name", "first"]) == 0
+    assert (tmp_path / "submission.zip").is_file()
+    assert cli.main(["submit", str(tmp_path), "--name", "first", "--to", "http://127.0.0.1:9"]) == 1
+    assert "a token is missing" in capsys.readouterr().err
+    assert cli.main(["submit", str(tmp_path), "--name", "x", "--to", "http://127.0.0.1:9", "--token", "t"]) == 1
+    assert "no board answers" in capsys.readouterr().err
+    assert cli.main(["submit", str(tmp_path), "--name", "x", "--to", "file:///etc/passwd", "--token", "t"]) == 1
+    assert "http://" in capsys.readouterr().err
+
+
+def test_without_the_extra_the_commands_name_it(event, monkeypatch, capsys):
+    monkeypatch.setattr("perfteach.extras.find_spec", lambda name: None if name == "starlette" else object())
+    assert cli.main(["hackathon", "serve", str(event.folder)]) == 1
+    assert 'perfteach[hackathon]"' in capsys.readouterr().err
+
+
+def test_an_address_that_is_none_is_refused_without_its_password():
+    with pytest.raises(ConfigError) as caught:
+        Store("nodatabase://user:secret@host/db")
+    assert "secret" not in str(caught.value)
+
+
+def test_help_needs_nothing_of_the_extra():
+    code = "import sys, perfteach.cli as c; c.parser(); print([m for m in ('torch', 'starlette', 'sqlalchemy', 'onnx') "
+    command = [sys.executable, "-c", f"{code}if m in sys.modules])"]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip() == "[]"

@@ -1,0 +1,105 @@
+"""A JupyterHub with three learners on this machine, and what the documents of the hub say."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import load_tool
+
+ROOT = Path(__file__).resolve().parent.parent
+VALUES = ROOT / "binder" / "hub-values.yaml"
+PAGE = (ROOT / "docs" / "workshop-hub.md").read_text(encoding="utf-8")
+
+# The kernel goes into a control group with 300 MB and asks for more, as in a container with a limit.
+GROUP = """
+import os, pathlib
+root = pathlib.Path("/sys/fs/cgroup")
+root = root / "memory" if (root / "memory").is_dir() else root
+group = root / f"perfteach-learner-{os.getpid()}"
+group.mkdir()
+limit = "memory.limit_in_bytes" if (root / "memory.limit_in_bytes").exists() else "memory.max"
+(group / limit).write_text("300000000")
+(group / "cgroup.procs").write_text(str(os.getpid()))
+"""
+FILL = "held = [bytearray(b'x') * 50_000_000 for _ in range(40)]"
+
+
+@pytest.fixture(scope="module")
+def load():
+    if importlib.util.find_spec("jupyterhub") is None:
+        pytest.skip("JupyterHub is not installed (pip install perfteach[dev]).")
+    tool = load_tool("workshop_load")
+    if tool.proxy_command() is None:
+        pytest.skip("configurable-http-proxy is not installed (npm install -g configurable-http-proxy).")
+    return tool
+
+
+@pytest.fixture(scope="module")
+def hub(load, tmp_path_factory):
+    base = tmp_path_factory.mktemp("hub")
+    with load.own_hub(base) as address:
+        yield address, base / "homes"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(580)
+def test_three_learners_work_at_once_and_one_without_memory_leaves_the_others_alone(load, hub):
+    address, homes = hub
+    learners = [load.Learner(f"learner-{n}") for n in range(3)]
+    ordinary = [["import time, os", "time.sleep(3)", "print(os.environ['OMP_NUM_THREADS'])"] * 4]
+    may_limit = os.access("/sys/fs/cgroup", os.W_OK) and hasattr(os, "getuid") and os.getuid() == 0
+    hungry = [[GROUP, FILL]] if may_limit else [["import os", "os.kill(os.getpid(), 9)"]]
+
+    async def all_three() -> None:
+        watch = asyncio.ensure_future(load._watch(learners, homes))
+        works = (ordinary, ordinary, hungry)
+        await asyncio.gather(*(load.learn(address, who, work, 0) for who, work in zip(learners, works, strict=True)))
+        watch.cancel()
+
+    asyncio.run(all_three())
+    for one in learners[:2]:
+        assert one.problems == [] and len(one.cells) == 12 and one.started > 0
+        assert one.memory > 2**24
+    assert learners[2].problems == ["the kernel died"]
+    again = load.Learner("learner-2")
+    asyncio.run(load.learn(address, again, [["1 + 1"]], 0))
+    assert again.problems == [], "the one who was out of memory can go on with a new kernel"
+
+
+@pytest.mark.slow
+def test_what_a_cell_raises_is_reported_and_ends_the_run_with_1(load, hub):
+    learner = load.Learner("learner-3")
+    asyncio.run(load.learn(hub[0], learner, [["1 / 0", "2"]], 0))
+    assert learner.problems == ["ZeroDivisionError: division by zero"] and len(learner.cells) == 2
+    assert "learner-3: ZeroDivisionError" in load.report([learner])
+
+
+def test_a_learner_gets_what_binder_gives(load):
+    start = (ROOT / "binder" / "start").read_text(encoding="utf-8")
+    for name, value in load.LEARNER.items():
+        assert re.search(rf"export {name}=\D*{value}", start), name
+
+
+def test_the_values_have_what_a_workshop_needs():
+    values = yaml.safe_load(VALUES.read_text(encoding="utf-8"))
+    user = values["singleuser"]
+    assert values["prePuller"]["hook"]["enabled"] and values["prePuller"]["continuous"]["enabled"]
+    for kind in ("memory", "cpu"):
+        assert user[kind]["guarantee"] and user[kind]["limit"]
+    assert user["extraEnv"]["OMP_NUM_THREADS"] == "1"
+    assert values["cull"]["enabled"] and values["cull"]["timeout"] >= 3600
+    assert len(user["profileList"]) >= 2 and sum(bool(p.get("default")) for p in user["profileList"]) == 1
+    assert values["scheduling"]["userScheduler"]["enabled"]
+    assert user["startTimeout"] >= 300
+
+
+def test_the_page_names_what_exists():
+    for name in ("binder/hub-values.yaml", "tools/workshop_load.py"):
+        assert name in PAGE and (ROOT / name).is_file()
+    assert "git-pull" in PAGE and "OMP_NUM_THREADS" in PAGE and "check-env" in PAGE
