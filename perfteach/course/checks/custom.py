@@ -1,0 +1,117 @@
+"""The checks that a table cannot hold: words, gradients, a grown model, and what an experiment has to reach."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from perfteach.arms import ARMS
+from perfteach.course.checks.core import Wrong, call, compare, exercise, require
+from perfteach.dendrites import dendrite_counts
+
+
+@exercise("02.4", "The sign of w")
+def check_sign_of_w(answer: Any) -> str:
+    """The learner's answer is "positive" or "negative"."""
+    require(isinstance(answer, str), answer, '"positive" or "negative"', "write the word, with the quotation marks.")
+    word = answer.strip().strip(".").lower()
+    require(word in ("positive", "negative"), answer, '"positive" or "negative"', "one of the two words.")
+    hint = "where r is positive, V is high where the neuron's h is too high. Should V then be added or taken away?"
+    require(word == "negative", answer, "the sign that makes h' smaller where E is positive", hint)
+    return "V is high where h is too high, so the neuron takes it away."
+
+
+@exercise("03.1", "A perforated layer")
+def check_perforated_forward(answer: Any) -> str:
+    """The learner's function takes (x, neuron, dendrite, w); returns neuron(x) + w · tanh(dendrite(x)), perforated."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(3)
+        neuron, dendrite = nn.Linear(3, 2), nn.Linear(3, 2)
+        w, x = nn.Parameter(torch.tensor([0.7, -1.2])), torch.randn(5, 3, requires_grad=True)
+    h = call(answer, x, neuron, dendrite, w, hint="neuron and dendrite are modules: call them on x.")
+    hint = "the values are those of neuron(x) + w · tanh(dendrite(x)); blocking a gradient changes no value."
+    compare(h, (neuron(x) + w * dendrite(x).tanh()).detach(), hint)
+    require(h.requires_grad, "an output without a gradient", "one that neuron and w can learn from", "detach x only.")
+    h.square().sum().backward()
+    if x.grad is None:
+        hint = "the neuron sees x itself, the dendrite x.detach()."
+        raise Wrong("no gradient for x", "the neuron's part of it", hint)
+    hint = "an error still flows through the dendrite: let it see x.detach()."
+    blocked = torch.allclose(x.grad, 2 * h.detach() @ neuron.weight.detach(), atol=1e-5)
+    require(blocked, "a gradient of x that the dendrite takes part in", "the neuron's part only", hint)
+    hint = "detach the dendrite's input and not its output, so that the dendrite itself can still learn."
+    require(dendrite.weight.grad is not None, "no gradient for the dendrite's weights", "a gradient", hint)
+    require(w.grad is not None, "no gradient for w", "a gradient", "w learns in the neuron phase; leave it as it is.")
+    return "the same values, and the error reaches x through the neuron alone."
+
+
+# A short name for each rival explanation, and the arm that rules it out.
+EXPLANATIONS = {
+    "it trained for more epochs": "same-epochs",
+    "it has more parameters": "wider",
+    "untrained dendrites would do as well": "random",
+    "the error signal taught the dendrites nothing": "shuffled",
+    "plain backpropagation would do as well": "gradient",
+}
+
+
+@exercise("04.1", "Which arm rules it out?")
+def check_rules_out(answer: Any) -> str:
+    """The learner's dictionary from a rival explanation to the name of the arm that rules it out."""
+    require(isinstance(answer, dict), answer, "a dictionary", "keep it, and put an arm's name beside each explanation.")
+    require(
+        set(answer) == set(EXPLANATIONS),
+        sorted(map(str, answer)),
+        "the five explanations",
+        "leave the keys as they are.",
+    )
+    for explanation, arm in answer.items():
+        require(arm in ARMS, f"{arm!r}", f"one of {', '.join(ARMS)}", "use the names in the table above.")
+        hint = f"that arm answers another question: {ARMS[arm].rules_out!r}."
+        require(arm == EXPLANATIONS[explanation], f"{arm!r} for {explanation!r}", "another arm", hint)
+    return "each rival explanation has an arm of its own."
+
+
+class TinyResNet(nn.Module):
+    """Two residual blocks on 8 channels and a Linear head; images [B, 3, H, W] to logits [B, classes]."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.stem = self._convolution(3)
+        self.first, self.second = self._convolution(8), self._convolution(8)
+        self.head = nn.Linear(8, classes)
+
+    @staticmethod
+    def _convolution(inputs: int) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(inputs, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.first(x)
+        x = x + self.second(x)
+        logits: Tensor = self.head(x.mean((2, 3)))
+        return logits
+
+
+@exercise("07.1", "Dendrites on the convolutions only")
+def check_perforate_convolutions(answer: Any) -> str:
+    """The learner's function of a model: one dendrite a neuron on every convolution and nowhere else."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        model = TinyResNet().eval()
+        images = torch.randn(2, 3, 8, 8)
+    before = model(images)
+    got = call(answer, model, hint="the argument is a network that has not been perforated yet; see your lines below.")
+    require(isinstance(got, nn.Module), got, "a model", "return the model itself.")
+    counts = dendrite_counts(got)
+    require(counts, "a model without dendritic layers", "dendritic layers", "begin with perforate(model, …).")
+    hint = "leave the Linear head out: use select=torch.nn.Conv2d."
+    require("head" not in counts, f"dendritic layers {list(counts)}", "convolutions only", hint)
+    compare(len(counts), 3, "every convolution of the network, whatever its name: select by type.")
+    hint = "perforate makes room for dendrites; add_dendrites(model) grows one, once."
+    require(set(counts.values()) == {1}, f"{max(counts.values())} dendrites a neuron", "1", hint)
+    hint = "add nothing but dendrites: no weight may be drawn again, and no w set."
+    require(torch.equal(before, got.eval()(images)), "other logits", "the same logits bit for bit", hint)
+    return "three convolutions carry dendrites, the head does not, and no logit has changed."
