@@ -44,7 +44,7 @@ def corr(v, e):
 
 def ascent_by_hand(x, v, e):
     cov = ((v - v.mean()) * e).sum()
-    total = torch.zeros(2, dtype=x.dtype)
+    total = torch.zeros_like(x[0])
     for p in range(len(v)):
         total = total + torch.sign(cov) * (e[p] - e.mean()) * (1 - v[p] ** 2) * x[p]
     return total

@@ -10,10 +10,13 @@ import html
 import json
 import os
 import sys
+import tomllib
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from perfteach.runs import Run
@@ -30,6 +33,13 @@ NOTEBOOKS = {
     "06": ("Shipping it", "What does it cost on the device?"),
     "07": ("Your own model", "How does it go with your network and your data?"),
 }
+
+
+@cache
+def questions() -> dict[str, Any]:
+    """The quizzes' questions, by number."""
+    text = (files("perfteach.course") / "quizzes.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
 
 
 def file() -> Path | None:
@@ -105,14 +115,13 @@ class Page:
 
 def show() -> Page:
     """The map of the course: every notebook with its question, and which of its exercises and questions are done."""
-    from perfteach.course.checks.core import TITLES
-    from perfteach.course.quiz import QUESTIONS
+    from perfteach.course.checks import TITLES
 
     kept, rows, words = load(), [], []
     for number, (title, question) in NOTEBOOKS.items():
         exercises = {key: TITLES[key] for key in sorted(TITLES) if key.startswith(number)}
         done = [key for key in exercises if key in kept.exercises]
-        asked = [key for key in QUESTIONS if key.startswith(number)]
+        asked = [key for key in questions() if key.startswith(number)]
         right = [key for key in asked if key in kept.questions]
         marks = " ".join(_mark(key, text, key in done) for key, text in exercises.items())
         name = f"{number}_{title.lower().replace(',', '').replace('-', '_').replace(' ', '_')}.ipynb"
@@ -154,7 +163,7 @@ def certificate(name: str, run: Run | None = None, folder: Path | str = ".") -> 
         run: a finished run of the learner's own network.
         folder: where to write the page.
     """
-    from perfteach.course.checks.core import TITLES
+    from perfteach.course.checks import TITLES
 
     kept = load()
     count = sum(key in kept.exercises for key in TITLES)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from perfteach.arms import ARMS
+from perfteach.config import TrainConfig
 from perfteach.course.checks.core import Wrong, call, compare, exercise, require
+from perfteach.data.points import small_network, two_spirals
 from perfteach.dendrites import dendrite_counts
+from perfteach.phases import FixedSwitch
+from perfteach.selection import perforate
+from perfteach.trainer import PerforatedTrainer
 
 
 @exercise("02.4", "The sign of w")
@@ -115,3 +121,44 @@ def check_perforate_convolutions(answer: Any) -> str:
     hint = "add nothing but dendrites: no weight may be drawn again, and no w set."
     require(torch.equal(before, got.eval()(images)), "other logits", "the same logits bit for bit", hint)
     return "three convolutions carry dendrites, the head does not, and no logit has changed."
+
+
+_PLAN = [("neuron", 12), ("dendrite", 4), ("neuron", 6)]
+
+
+@exercise("03.4", "The loop of phases")
+def check_train_in_phases(answer: Any) -> str:
+    """The learner's function of (model, plan) to each epoch's (loss, validation accuracy), on notebook 03's spirals."""
+    (first, dendrite, _), wanted = (epochs for _, epochs in _PLAN), _trainers_epochs()
+    model = perforate(small_network(5, seed=0))
+    got = call(answer, model, list(_PLAN), hint="the arguments are a perforated model and a list of (phase, epochs).")
+    hint = "return the history, with one (loss, accuracy) for each epoch."
+    require(isinstance(got, list) and len(got) == len(wanted), got, f"a list of {len(wanted)} epochs", hint)
+    counts = set(dendrite_counts(model).values())
+    hint = "call add_dendrites(model) once before each dendrite phase."
+    require(counts == {1}, f"{max(counts, default=0)} dendrites a neuron at the end", "1", hint)
+    measured = {round(float(accuracy), 6) for _, accuracy in got[first : first + dendrite]}
+    hint = "only the newest dendrites may learn there: set_phase(model, phase), and their parameters to the optimiser."
+    require(len(measured) == 1, "an accuracy that moves in the dendrite phase", "one that stands still", hint)
+    hint = "at the end of the neuron phase give the model its best state back: load_state_dict(state)."
+    best = max(accuracy for _, accuracy in wanted[:first])
+    require(abs(measured.pop() - best) < 1e-3, "another network than the best one so far", "the best one", hint)
+    gap = max(abs(a - b) for mine, theirs in zip(got, wanted, strict=True) for a, b in zip(mine, theirs, strict=True))
+    hint = "look at who learns, at the optimiser's parameters, and at the dendrites' best states in their phase."
+    require(gap < 1e-3, f"losses that differ by {gap:.2g} from the trainer's", "the same ones", hint)
+    return "the same losses and accuracies as the trainer's, epoch by epoch."
+
+
+@cache
+def _trainers_epochs() -> list[tuple[float, float]]:
+    settings = TrainConfig(
+        switch=FixedSwitch(neuron=(_PLAN[0][1], _PLAN[2][1]), dendrite=_PLAN[1][1]),
+        cycles=1,
+        roll_back=False,
+        batch_size=250,
+        optimizer=lambda parameters, phase: torch.optim.Adam(parameters, lr=0.05),
+        schedule=lambda optimizer, phase, steps: None,
+    )
+    model = perforate(small_network(5, seed=0))
+    run = PerforatedTrainer(model, two_spirals(1000, turns=1.4), settings, name="check").fit(progress=False)
+    return [(epoch["train_loss"], epoch["validation_accuracy"]) for epoch in run.epochs]

@@ -96,7 +96,9 @@ def ascent_cases() -> list[tuple[Tensor, Tensor, Tensor]]:
     """Covariances of either sign; twice the mean error is so large that the plain sum of v·e has the other sign."""
     x, noise = draw(5, 30, 2), draw(7, 30)
     v = (x @ torch.tensor([0.8, -0.5]).double() + 0.6).tanh()
-    return [(x, v, turn * (v + 0.3 * noise + mean)) for turn, mean in ((1.0, 0.5), (1.0, -4.0), (-1.0, -4.0))]
+    wide = torch.cat([x, torch.ones(30, 1).double()], 1)
+    cases = ((x, 1.0, 0.5), (wide, 1.0, -4.0), (x, -1.0, -4.0))
+    return [(inputs, v, turn * (v + 0.3 * noise + mean)) for inputs, turn, mean in cases]
 
 
 def ascent(x: Tensor, v: Tensor, e: Tensor, mean: bool = True, slope: bool = True, sign: Any = None) -> Tensor:
