@@ -21,7 +21,7 @@ NAMES = sorted(name.removeprefix("check_") for name in checks.CHECKS)
 TABLE: dict[str, dict[str, Any]] = tomllib.loads(
     (Path(checks.__file__).parent / "exercises.toml").read_text(encoding="utf-8")
 )
-STUBS = {"sign_of_w": ..., "rules_out": dict.fromkeys(ARMS, ...)}
+VALUES = {"sign_of_w": [...], "rules_out": [dict.fromkeys(ARMS, ...)], "spirals": [..., None], "own_experiment": [...]}
 
 
 def check(name: str, answer: Any) -> core.Result:
@@ -46,7 +46,7 @@ def _solutions() -> list[tuple[str, str, str]]:
 
 
 SOLUTIONS = _solutions()
-REACHED = {"train_in_phases"}  # needs what its notebook defines; see test_phase_loop.py
+REACHED = {"train_in_phases", "spirals", "own_experiment"}  # see test_phase_loop.py and test_experiments.py
 
 
 def test_every_exercise_has_its_check_and_enough_answers() -> None:
@@ -120,13 +120,13 @@ def test_every_reason_of_the_plateau_rule_can_be_the_hint() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_stub_is_not_attempted(name: str) -> None:
-    for stub in [STUBS[name]] if name in STUBS else [..., None, lambda *given: None, lambda *given: ...]:
+    for stub in VALUES.get(name, [..., None, lambda *given: None, lambda *given: ...]):
         result = check(name, stub)
         assert result.passed is None, result
         assert repr(result).startswith("Not attempted yet: ") and not result
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - REACHED - set(STUBS)))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - REACHED - set(VALUES)))
 def test_forgetting_return_is_said_and_an_error_shows_the_learners_line(name: str) -> None:
     def forgot(*given: Any) -> None:
         sum(range(3))

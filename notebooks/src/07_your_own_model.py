@@ -357,7 +357,41 @@ scoreboard(work / "board")
 #
 # A serious entry has five seeds and the interval of notebook 04 beside its mean. A well-measured "no gain" is a result
 # too; hand it in.
+
+# %% [markdown]
+# ### Exercise 4 · An experiment of your own · very hard · 60 minutes
 #
+# Do dendrites help *your* network on *your* images? Answer so that others can believe it: at least three seeds; for
+# each a run with dendrites and a control with the same seed, data and number of epochs that grows none; and the mean
+# gain in test accuracy with its 95 % interval. Hand over the two lists of runs and the three numbers. The check is
+# content with any outcome; it asks whether the comparison is fair. (`arm_config` writes the settings of both arms.)
+
+
+# %% tags=["exercise"]
+### BEGIN SOLUTION
+### STUB controls, treated, interval = ..., ..., ...
+def one(arm, seed):
+    torch.manual_seed(seed)
+    network = SmallResNet(len(mine.classes))
+    if arm != "same-epochs":
+        perforate(network, nn.Conv2d)
+    settings = arm_config(arm, (4, 3), 1, seed=seed, batch_size=45, lr=5e-3)
+    trainer = PerforatedTrainer(network, mine, settings, name=f"mine/{arm}-seed{seed}")
+    return trainer.fit(progress=False)
+
+
+controls = [one("same-epochs", seed) for seed in range(3)]
+treated = [one("perforated", seed) for seed in range(3)]
+accuracies = [[run.ended.test_accuracy for run in runs] for runs in (controls, treated)]
+found = metrics.paired_interval(*accuracies)
+interval = found.estimate, found.low, found.high
+### END SOLUTION
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_own_experiment((controls, treated, interval))
+
+# %% [markdown]
 # ## Where to go from here
 #
 # * **Switch when it has stopped improving:** `TrainConfig(switch=PlateauSwitch(patience=5))`.

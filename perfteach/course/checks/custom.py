@@ -13,7 +13,9 @@ from perfteach.config import TrainConfig
 from perfteach.course.checks.core import Wrong, call, compare, exercise, require
 from perfteach.data.points import small_network, two_spirals
 from perfteach.dendrites import dendrite_counts
+from perfteach.metrics import paired_interval
 from perfteach.phases import FixedSwitch
+from perfteach.runs import Run
 from perfteach.selection import perforate
 from perfteach.trainer import PerforatedTrainer
 
@@ -162,3 +164,62 @@ def _trainers_epochs() -> list[tuple[float, float]]:
     model = perforate(small_network(5, seed=0))
     run = PerforatedTrainer(model, two_spirals(1000, turns=1.4), settings, name="check").fit(progress=False)
     return [(epoch["train_loss"], epoch["validation_accuracy"]) for epoch in run.epochs]
+
+
+@exercise("03.5", "Two spirals in 300 epochs")
+def check_spirals(answer: Any) -> str:
+    """The learner's run on notebook 03's spirals: five hidden neurons, 150 parameters, 300 epochs, 98 % of the test."""
+    require(isinstance(answer, Run), answer, "a run", "hand over what the trainer's fit() returns.")
+    require(answer.finished, "a run that has not ended", "a finished one", "let fit() come to its end.")
+    hint = "train on `data`, two_spirals(1000, turns=1.4), as it is."
+    same = answer.data.get("checksum") == two_spirals(1000, turns=1.4).checksum
+    require(same, f"a run on {answer.data_title}", "one on the notebook's spirals", hint)
+    ended = answer.ended
+    neurons = ended.total - ended.parameters.get("dendrites", 0)
+    hint = "the network is small_network(5); what it lacks has to come from dendrites."
+    require(neurons == 27, f"{neurons} parameters without dendrites", "the 27 of five hidden neurons", hint)
+    hint = "three dendrites a neuron make 150, with their links."
+    require(ended.total <= 150, f"{ended.total} parameters", "at most 150", hint)
+    hint = "dendrite phases count too. Smaller batches give more steps in an epoch."
+    require(len(answer.epochs) <= 300, f"{len(answer.epochs)} epochs", "at most 300", hint)
+    hint = "look at which phase still improved when it ended, and give epochs to that one; then at batch_size and lr."
+    accuracy = ended.test_accuracy
+    require(accuracy >= 98, f"{accuracy:.1f} % of the test points right", "at least 98 %", hint)
+    return f"{accuracy:.1f} % with {ended.total} parameters after {len(answer.epochs)} epochs."
+
+
+@exercise("07.4", "An experiment of your own")
+def check_own_experiment(answer: Any) -> str:
+    """The learner's (control runs, runs with dendrites, (mean gain, low, high)): a comparison to believe in."""
+    hint = "hand over two lists of runs and the three numbers of the interval."
+    require(isinstance(answer, (tuple, list)) and len(answer) == 3, answer, "three things", hint)
+    controls, treated, interval = answer
+    runs = [*controls, *treated]
+    require(all(isinstance(run, Run) for run in runs), runs, "lists of runs", "a run is what fit() returns.")
+    hint = "one seed says nothing about the method: three pairs at least."
+    require(len(controls) == len(treated) >= 3, f"{len(controls)} and {len(treated)} runs", "three pairs or more", hint)
+    require(
+        all(run.finished for run in runs), "a run that has not ended", "finished runs", "let fit() come to its end."
+    )
+    seeds = [run.seed for run in controls]
+    hint = "each control has the seed of its partner, and no two pairs the same: TrainConfig(seed=…)."
+    fair = seeds == [run.seed for run in treated] and len(set(seeds)) == len(seeds)
+    require(fair, f"seeds {seeds} and {[run.seed for run in treated]}", "the same ones, each once", hint)
+    checksums = {run.data.get("checksum") for run in runs}
+    require(
+        len(checksums) == 1, f"{len(checksums)} data sets", "one", "all runs on the same images and the same split."
+    )
+    hint = "dendrite phases count: give the control their epochs."
+    epochs = [(len(a.epochs), len(b.epochs)) for a, b in zip(controls, treated, strict=True)]
+    require(all(a == b for a, b in epochs), f"epochs {epochs}", "as many in a control as in its partner", hint)
+    hint = "the controls grow none (grow=False), the others at least one a neuron."
+    grown = any(any(run.ended.dendrites.values()) for run in controls)
+    bare = not all(any(run.ended.dendrites.values()) for run in treated)
+    require(not grown and not bare, "dendrites in the wrong arm", "dendrites in the second list only", hint)
+    found = paired_interval([r.ended.test_accuracy for r in controls], [r.ended.test_accuracy for r in treated])
+    wanted = (found.estimate, found.low, found.high)
+    compare(
+        interval, wanted, "mean and 95 % interval of the paired differences in test accuracy: metrics.paired_interval."
+    )
+    said = "and tells the two apart" if found.excludes_zero else "and cannot tell the two apart: a result, too"
+    return f"{len(seeds)} pairs, a gain of {found}, {said}."
