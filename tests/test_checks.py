@@ -1,202 +1,208 @@
-"""Every check of notebooks 00 to 03 against the solution, the stub, and wrong answers that people give."""
+"""Every check against the notebook's solution, three other right answers, and at least five plausible wrong ones."""
 
 from __future__ import annotations
 
-from functools import partial
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
+import jupytext
 import pytest
 import torch
-from torch.nn import functional
+from check_answers import ARMS, RIGHT, WRONG
+from torch import nn
 
 from perfteach.course import checks
-from perfteach.course.checks import core
+from perfteach.course.checks import core, tables, values
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = sorted(name.removeprefix("check_") for name in checks.CHECKS)
+TABLE: dict[str, dict[str, Any]] = tomllib.loads(
+    (Path(checks.__file__).parent / "exercises.toml").read_text(encoding="utf-8")
+)
+VALUES = {"sign_of_w": [...], "rules_out": [dict.fromkeys(ARMS, ...)], "spirals": [..., None], "own_experiment": [...]}
 
 
-def late_best(records):
-    means = {record["epoch"]: sum(record["scores"].values()) for record in records}
-    return dict.fromkeys(records[0]["scores"], max(means, key=means.get))
+def check(name: str, answer: Any) -> core.Result:
+    return checks.CHECKS[f"check_{name}"](answer)
 
 
-def plateau(scores, patience, gain, *, beyond=False, last=False, any_gain=False):
-    best, since = float("-inf"), 0
-    for score in scores:
-        if score > best and (any_gain or score >= best + gain):
-            best, since = score, 0
-        else:
-            best, since = score if last else best, since + 1
-    return since > patience if beyond else since >= patience
+def ids(rows: list[Any]) -> list[str]:
+    return [f"{row[0]}-{i}" for i, row in enumerate(rows)]
 
 
-def squeezed(x, fc1, fc2, axes=(2, 3), gate=functional.hardsigmoid, scaled=True):
-    scale = gate(fc2(functional.relu(fc1(x.mean(axes, keepdim=True)))))
-    return x * scale if scaled else scale.expand_as(x)
+def _solutions() -> list[tuple[str, str, str]]:
+    """Name of the check, the line that calls it, and the exercise's code, of every notebook."""
+    found = []
+    for path in sorted((ROOT / "notebooks" / "src").glob("0*.py")):
+        cells = [cell for cell in jupytext.read(path, fmt="py:percent").cells if cell.cell_type == "code"]
+        for cell, after in pairwise(cells):
+            if "exercise" in cell.metadata.get("tags", []):
+                line = after.source.splitlines()[-1]
+                assert line.startswith("checks.check_"), f"{path.name}: an exercise without its check: {line}"
+                found.append((line.split("(")[0].removeprefix("checks.check_"), line, cell.source))
+    return found
 
 
-def perforated(x, neuron, dendrite, w, *, neuron_sees=None, dendrite_sees=torch.detach, blocked=False):
-    v = torch.tanh(dendrite(dendrite_sees(x)))
-    return neuron(neuron_sees(x) if neuron_sees else x) + w * (v.detach() if blocked else v)
+SOLUTIONS = _solutions()
+REACHED = {"train_in_phases", "spirals", "own_experiment"}  # see test_phase_loop.py and test_experiments.py
 
 
-def correlation(v, e, axis=0, above=True, below=True, correction=0):
-    dv, de = (v - v.mean(axis), e - e.mean(axis)) if above else (v, e)
-    cov = (dv * de).mean(axis)
-    return cov / (v.std(axis, correction=correction) * e.std(axis, correction=correction)) if below else cov
+def test_every_exercise_has_its_check_and_enough_answers() -> None:
+    assert sorted(name for name, _, _ in SOLUTIONS) == NAMES
+    assert sorted(RIGHT) == sorted({row[0] for row in WRONG}) == sorted(set(NAMES) - REACHED)
+    assert {name for name in RIGHT if len(RIGHT[name]) < 3} == set()
+    assert {name for name in RIGHT if sum(row[0] == name for row in WRONG) < 5} == set()
 
 
-def ascent(x, v, e, sign=True, mean=True, slope=True):
-    de = e - e.mean() if mean else e
-    turn = torch.sign(((v - v.mean()) * (e - e.mean())).sum()) if sign else 1.0
-    return (turn * de * (1 - v.square() if slope else 1.0)) @ x
+@pytest.mark.parametrize(
+    ("name", "line", "code"), [row for row in SOLUTIONS if row[0] not in REACHED], ids=lambda part: part[:20]
+)
+def test_the_solution_in_the_notebook_passes(name: str, line: str, code: str) -> None:
+    import perfteach
+    from perfteach.course.checks.helpers import total_parameters
+    from perfteach.dendrites import dendritic_layers
+
+    names = {"torch": torch, "nn": nn, "F": nn.functional, "size": total_parameters, "checks": checks}
+    names |= {"dendritic_layers": dendritic_layers, "metrics": perfteach.metrics, "perforate": perfteach.perforate}
+    exec(code, names)
+    result = eval(line, names)
+    assert result.passed is True, repr(result)
 
 
-SOLUTIONS = {
-    "first_dendrite_epoch": lambda run: next(e["epoch"] for e in run.epochs if e["phase"] == "dendrite"),
-    "dendrite_parameters": lambda inputs, neurons: inputs * neurons + neurons + neurons,
-    "error_reduction": lambda control, accuracy: 100 * (accuracy - control) / (100 - control),
-    "separable_weights": lambda c_in, c_out, k: k * k * c_in + c_in * c_out,
-    "convolution_macs": lambda i, o, k, side, stride: i * o * k * k * ((side + stride - 1) // stride) ** 2,
-    "hard_swish": lambda x: x * torch.clamp(x + 3, 0, 6) / 6,
-    "squeeze_excite": squeezed,
-    "neuron_error": lambda h, y: torch.sigmoid(h) - y,
-    "correlation": correlation,
-    "ascent": ascent,
-    "sign_of_w": "negative",
-    "perforated_forward": perforated,
-    "plateau_ended": plateau,
-    "best_epochs": lambda records: {
-        layer: max(records, key=lambda record: record["scores"][layer])["epoch"] for layer in records[0]["scores"]
-    },
-}
-
-# exercise, wrong answer, and a word of the hint that has to come
-WRONG = [
-    ("first_dendrite_epoch", lambda run: [e["phase"] for e in run.epochs].index("dendrite"), "first epoch is number 1"),
-    ("first_dendrite_epoch", lambda run: next(e for e in run.epochs if e["phase"] == "dendrite"), "whole number"),
-    ("first_dendrite_epoch", lambda run: 5, "then 1 dendrite epochs"),
-    ("dendrite_parameters", lambda inputs, neurons: inputs * neurons, "bias"),
-    ("dendrite_parameters", lambda inputs, neurons: inputs * neurons + neurons, "w of each neuron"),
-    ("dendrite_parameters", lambda inputs, neurons: float(inputs * neurons + 2 * neurons), "whole numbers only"),
-    ("error_reduction", lambda control, accuracy: accuracy - control, "which part of that"),
-    ("error_reduction", lambda control, accuracy: 100 * (accuracy - control) / control, "which part of that"),
-    ("error_reduction", lambda control, accuracy: (accuracy - control) / (100 - control), "which part of that"),
-    ("separable_weights", lambda c_in, c_out, k: k * k * c_in * c_out, "ordinary convolution"),
-    ("separable_weights", lambda c_in, c_out, k: k * k * c_out + c_in * c_out, "per *input* channel"),
-    ("separable_weights", lambda c_in, c_out, k: k * c_in + c_in * c_out, "for each input channel"),
-    ("convolution_macs", lambda i, o, k, side, stride: i * o * k * k, "number of weights"),
-    ("convolution_macs", lambda i, o, k, side, stride: i * o * k * k * side * side, "*output* map"),
-    ("convolution_macs", lambda i, o, k, side, stride: i * o * k * k * (side // stride) ** 2, "rounds up"),
-    ("hard_swish", lambda x: torch.clamp(x + 3, 0, 6) / 6, "multiply it by x"),
-    ("hard_swish", lambda x: x * torch.clamp(x + 3, 0, 6), "divide by 6"),
-    ("hard_swish", functional.silu, "clamp"),
-    ("hard_swish", lambda x: x.mul_(x.add(3).clamp(0, 6) / 6), "in place"),
-    ("squeeze_excite", partial(squeezed, axes=(0, 2, 3)), "last two axes"),
-    ("squeeze_excite", partial(squeezed, axes=(1,)), "[B, C, 1, 1]"),
-    ("squeeze_excite", partial(squeezed, gate=torch.sigmoid), "hardsigmoid"),
-    ("squeeze_excite", partial(squeezed, scaled=False), "multiply it by x"),
-    ("neuron_error", lambda h, y: y - torch.sigmoid(h), "sign"),
-    ("neuron_error", lambda h, y: h - y, "not a probability"),
-    ("neuron_error", lambda h, y: (torch.sigmoid(h) - y) / len(h), "not divided"),
-    ("neuron_error", lambda h, y: (torch.sigmoid(h) - y).mean(), "one error for each point"),
-    ("correlation", partial(correlation, axis=1), "each column is a neuron"),
-    ("correlation", partial(correlation, above=False), "above the line"),
-    (
-        "correlation",
-        lambda v, e: (v * e).mean(0) / (v.square().mean(0) * e.square().mean(0)).sqrt(),
-        "subtract the means",
-    ),
-    ("correlation", partial(correlation, below=False), "covariance"),
-    ("correlation", partial(correlation, correction=1), "divides by P − 1"),
-    ("ascent", partial(ascent, sign=False), "use its sign"),
-    ("ascent", partial(ascent, mean=False), "mean of e"),
-    ("ascent", partial(ascent, slope=False), "1 − V²"),
-    ("ascent", lambda x, v, e: -ascent(x, v, e), "sign is turned"),
-    ("sign_of_w", "positive", "added or taken away"),
-    ("sign_of_w", -1, "quotation marks"),
-    ("perforated_forward", partial(perforated, dendrite_sees=lambda x: x), "x.detach()"),
-    ("perforated_forward", partial(perforated, neuron_sees=torch.detach), "neuron sees x itself"),
-    ("perforated_forward", partial(perforated, blocked=True), "not its output"),
-    ("perforated_forward", lambda x, neuron, dendrite, w: neuron(x) + w * dendrite(x.detach()), "tanh"),
-    ("plateau_ended", partial(plateau, beyond=True), "patience is 2"),
-    ("plateau_ended", partial(plateau, last=True), "compare with the best"),
-    ("plateau_ended", partial(plateau, any_gain=True), "below min_gain"),
-    ("plateau_ended", lambda scores, patience, gain: len(scores) - scores.index(max(scores)) > patience, "min_gain"),
-    ("best_epochs", late_best, "do not average"),
-    (
-        "best_epochs",
-        lambda records: {
-            name: max(range(len(records)), key=lambda i: records[i]["scores"][name]) for name in records[0]["scores"]
-        },
-        "place in the list",
-    ),
-    ("best_epochs", lambda records: 11, "one entry for each layer"),
-]
+ROWS = [(name, answer) for name, answers in RIGHT.items() for answer in answers]
 
 
-def check(name):
-    return getattr(checks, f"check_{name}")
+@pytest.mark.parametrize(("name", "answer"), ROWS, ids=ids(ROWS))
+def test_another_right_answer_passes(name: str, answer: Any) -> None:
+    result = check(name, answer)
+    assert result.passed is True, repr(result)
+    assert result and repr(result).startswith("✓ ")
 
 
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_solution_passes(name):
-    result = check(name)(SOLUTIONS[name])
-    assert result, result
-    assert result.passed is True
-    assert repr(result).startswith("✓ ")
-
-
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_stub_is_not_attempted(name):
-    stubs = [..., None] if isinstance(SOLUTIONS[name], str) else [lambda *arguments: None, lambda *arguments: ..., ...]
-    for stub in stubs:
-        result = check(name)(stub)
-        assert result.passed is None, result
-        assert repr(result).startswith("Not attempted yet: ")
-        assert not result
-
-
-@pytest.mark.parametrize(("name", "answer", "hint"), WRONG, ids=[f"{row[0]}-{i}" for i, row in enumerate(WRONG)])
-def test_wrong_answer_gets_its_hint(name, answer, hint):
-    result = check(name)(answer)
+@pytest.mark.parametrize(("name", "answer", "word"), WRONG, ids=ids(WRONG))
+def test_a_wrong_answer_fails_with_its_hint(name: str, answer: Any, word: str) -> None:
+    result = check(name, answer)
     said = repr(result)
     assert result.passed is False, said
     got, expected, advice = said.index("Got "), said.index("; expected "), said.index("; hint: ")
     assert got < expected < advice
-    assert hint in said[advice:], said
+    assert word in said[advice:], said
+    assert "could not be used" not in said, said
 
 
-@pytest.mark.parametrize("name", SOLUTIONS)
-def test_no_answer_raises(name):
-    def raises(*arguments):
+MISTAKES = [(name, *row) for name, entry in TABLE.items() for row in entry.get("mistakes", [])]
+
+
+@pytest.mark.parametrize(("name", "expression", "hint"), MISTAKES, ids=ids(MISTAKES))
+def test_every_mistake_of_the_table_gets_the_hint_beside_it(name: str, expression: str, hint: str) -> None:
+    entry = TABLE[name]
+
+    def answer(*given: Any) -> Any:
+        value, right = tables.evaluate(entry, expression, given), tables.evaluate(entry, entry["right"], given)
+        if isinstance(value, tuple) and None in [part if not torch.is_tensor(part) else 0 for part in value]:
+            return tuple(b if a is None else a for a, b in zip(value, right, strict=True))
+        return value
+
+    result = check(name, answer)
+    assert result.passed is False
+    assert result.text.endswith(f"hint: {hint}"), result.text
+
+
+def test_every_reason_of_the_plateau_rule_can_be_the_hint() -> None:
+    entry = TABLE["plateau_ended"]
+    for index, why in enumerate(entry["whys"]):
+        count = iter(range(99))
+        answer = lambda *given: tables.evaluate(entry, entry["right"], given) != (next(count) == index)  # noqa: B023,E731
+        assert check("plateau_ended", answer).text.endswith(f"hint: {why}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stub_is_not_attempted(name: str) -> None:
+    for stub in VALUES.get(name, [..., None, lambda *given: None, lambda *given: ...]):
+        result = check(name, stub)
+        assert result.passed is None, result
+        assert repr(result).startswith("Not attempted yet: ") and not result
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - REACHED - set(VALUES)))
+def test_forgetting_return_is_said_and_an_error_shows_the_learners_line(name: str) -> None:
+    def forgot(*given: Any) -> None:
+        sum(range(3))
+
+    def inner() -> None:
         raise RuntimeError("the learner's mistake")
 
-    for answer in (raises, 3, "negative?", [], {}, object(), torch.zeros(2, 2), lambda *arguments: "text"):
-        result = check(name)(answer)
+    def raises(*given: Any) -> None:
+        inner()
+
+    assert "end it with `return" in repr(check(name, forgot))
+    result = check(name, raises)
+    assert result.passed is False and "RuntimeError: the learner's mistake" in result.text
+    lines = result.trace.splitlines()
+    assert len(lines) == 2 and "inner()" in lines[0] and "raise RuntimeError" in lines[1], result.trace
+    assert "<pre>line " in result._repr_html_()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_answer_raises(name: str) -> None:
+    for answer in (3, "negative?", {}, object(), torch.zeros(2, 2), lambda *given: "text", lambda: 1, [1, 2]):
+        result = check(name, answer)
         assert result.passed is False, (answer, result)
         assert "; hint: " in repr(result)
 
 
-def test_every_check_has_at_least_two_wrong_answers():
-    assert {name for name in SOLUTIONS if sum(row[0] == name for row in WRONG) < 2} == set()
+def test_a_blank_in_a_longer_function_is_not_an_attempt() -> None:
+    def half_done(inputs: int, neurons: int) -> Any:
+        weights = inputs * neurons
+        biases = ...
+        return weights + biases  # type: ignore[operator]
+
+    assert check("dendrite_parameters", half_done).passed is None
 
 
-def test_result_in_a_page_is_escaped_and_says_it_in_words():
-    result = core.Result("<b>", False, "Got <1>; expected 2; hint: count.")
-    page = result._repr_html_()
-    assert "<1>" not in page
-    assert "Got &lt;1&gt;" in page
+def test_an_answer_that_changes_its_input_in_place_is_told_so() -> None:
+    assert "in place" in check("hard_swish", lambda x: x.mul_((x + 3).clamp(0, 6) / 6)).text
+    assert "in place" not in check("hard_swish", nn.functional.hardswish).text
 
 
-def test_close_names_the_place_of_the_largest_difference():
+def test_what_the_texts_claim_is_so() -> None:
+    from perfteach import add_dendrites, count_parameters, perforate
+    from perfteach.course.checks.helpers import BUDGET, widest
+    from perfteach.data.points import small_network
+
+    assert count_parameters(add_dendrites(perforate(small_network(5)))).dendrites == 2 * 5 + 5 * 2 + 7 + 7 == 34
+    assert widest(1, BUDGET) == 0.5
+
+
+def test_result_in_a_page_is_escaped_and_says_it_in_words() -> None:
+    page = core.Result("<b>", False, "Got <1>; expected 2; hint: count.")._repr_html_()
+    assert "<1>" not in page and "Got &lt;1&gt;" in page
+
+
+def test_the_largest_difference_is_named_with_its_place() -> None:
     wanted = torch.zeros(2, 3)
     found = wanted.clone()
     found[1, 2] = 5
-    with pytest.raises(core.Wrong, match=r"Got 5.0 at position \[1, 2\]; expected 0.0; hint: look"):
-        core.require_close(found, wanted, "look")
+    with pytest.raises(core.Wrong, match=r"Got 5 at position \[1, 2\]; expected 0; hint: look"):
+        core.compare(found, wanted, "look")
     with pytest.raises(core.Wrong, match="nan"):
-        core.require_close(float("nan"), 1.0, "look")
+        core.compare(float("nan"), 1.0, "look")
 
 
-def test_bool_is_no_whole_number_but_a_whole_number_is_a_number():
-    core.require_type(3, float, "hint")
-    with pytest.raises(core.Wrong, match="a whole number"):
-        core.require_type(True, int, "hint")
+def test_bool_is_no_number_and_a_number_no_bool() -> None:
+    assert values.fit(3, 1.0) == 3 and values.fit(torch.tensor([True]), False) is True
+    for got, like in ((True, 1), (1, True), ("1", 1), (torch.ones(2), 1.0)):
+        with pytest.raises(values.Misfit):
+            values.fit(got, like)
+
+
+def test_the_demonstrations_in_the_instructors_guide_show_what_they_say(capsys: pytest.CaptureFixture[str]) -> None:
+    guide = (ROOT / "docs" / "instructor-guide.md").read_text(encoding="utf-8")
+    blocks = [part.split("```")[0] for part in guide.split("```python\n")[1:]]
+    assert len(blocks) == 2
+    exec(blocks[0], {})
+    assert capsys.readouterr().out == "True\n"
+    exec(blocks[1], {})
+    assert len(set(capsys.readouterr().out.splitlines())) == 4, "four seeds, four different results"

@@ -17,6 +17,7 @@ import hashlib
 import os
 import re
 import sys
+import tempfile
 import time
 import tomllib
 from collections import Counter
@@ -44,6 +45,7 @@ if "google.colab" in sys.modules:
     %pip install --quiet --no-deps "git+{REPOSITORY}"
     %pip install --quiet onnx onnxscript onnxruntime"""
 
+COMPARED, TAG = "# NBVAL_CHECK_OUTPUT\n", "nbval-check-output"  # in the source; in the notebook, out of sight
 BEGIN, END, STUB = "### BEGIN SOLUTION", "### END SOLUTION", "### STUB"
 EMPTY_STUB = "...  # your code here"
 FOLDED = "Solution (folded)"
@@ -82,13 +84,16 @@ def build(source: Path, edition: str) -> NotebookNode:
         if cell.cell_type == "markdown":
             cells.append(v4.new_markdown_cell(_links(cell.source, edition)))
             if len(cells) == 1:
-                cells.append(v4.new_code_cell(COLAB, metadata={"tags": ["colab"]}))
+                cells.append(v4.new_code_cell(COLAB, metadata={"tags": ["colab"], "jupyter": {"source_hidden": True}}))
             continue
+        compared = cell.source.startswith(COMPARED)
+        tags += [TAG] * compared
         metadata: dict[str, Any] = {"tags": tags} if tags else {}
         if "exercise" in tags and edition == "solutions":
             cells.append(v4.new_markdown_cell(FOLDED))
             metadata["jupyter"] = {"source_hidden": True}
-        code = _exercise(cell.source, edition, source.name) if "exercise" in tags else cell.source
+        code = cell.source.removeprefix(COMPARED)
+        code = _exercise(code, edition, source.name) if "exercise" in tags else code
         cells.append(v4.new_code_cell(code, metadata=metadata))
     _name_cells(cells)
     notebook = v4.new_notebook(cells=cells, metadata=METADATA)
@@ -156,6 +161,8 @@ def execute(notebook: NotebookNode, folder: Path) -> tuple[float, int]:
         CellExecutionError: when a cell raises.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    progress = Path(tempfile.mkdtemp(prefix="perfteach-progress-"), "progress.json")
+    os.environ["PERFTEACH_PROGRESS"] = str(progress)  # nobody's own: a built notebook shows its own exercises only
     client = NotebookClient(
         notebook,
         timeout=SECONDS_A_CELL,

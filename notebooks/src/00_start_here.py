@@ -5,7 +5,7 @@
 #       extension: .py
 #       format_name: percent
 # ---
-# ruff: noqa: E402, E501
+# ruff: noqa: E402
 
 # %% [markdown]
 # # 00 · Start here
@@ -22,6 +22,21 @@
 # | **You need** | to have written a PyTorch training loop once |
 #
 # Cells run with Shift + Enter, from the top. Nothing has to be downloaded.
+#
+# ## The map
+#
+# One question leads to the next. A circle is an exercise, and it is filled when its check has passed. What you have
+# done is kept in a file beside the notebooks, `perfteach-progress.json`, on your machine only.
+
+# %%
+from perfteach.course import progress
+
+progress.show()
+
+# %% [markdown]
+# A shorter way for people in a hurry: 00, 02, 03, the first half of 04, 07. Words that are new are in the
+# [glossary](../docs/glossary.md). How long the live runs train is set by the environment variable `PERFTEACH_TIER`:
+# `quick` (the default), `laptop` or `full`.
 
 # %% [markdown]
 # ## Is everything here?
@@ -134,6 +149,9 @@ Markdown(
 )
 
 # %% [markdown]
+# (These are **test** points, which were looked at once, at the end. The explorer below shows the errors on the
+# **validation** points, which were looked at after every epoch; so its numbers are a little different.)
+#
 # Do not believe this too fast. It is *one* run on a toy problem, and a wider network with as many parameters does as
 # well: `make demo` trains one of 30 neurons. What a fair comparison needs is the subject of [notebook
 # 04](04_perforated_fine_tuning.ipynb).
@@ -235,26 +253,15 @@ checks.check_error_reduction(error_reduction)
 # %% [markdown]
 # ## Quiz
 #
-# **In a dendrite phase the dendrites change at every step, and yet the network's error does not move. Why?**
-#
-# <details><summary>Answer</summary>
-#
-# The new dendrite enters its neuron's sum with `w = 0`, and in the dendrite phase `w` is frozen, with the neurons and
-# everything else but the dendrite. The network computes exactly the same function until the next neuron phase makes
-# use of what the dendrite has learned.
-#
-# </details>
+# Choose an answer: it is checked at once. (Where no buttons appear, the answer is folded below its question.)
 
-# %% [markdown]
-# **The run with dendrites got 600 epochs, and so did the control. Would it have been fair to give the control only the
-# 480 epochs of the neuron phases?**
-#
-# <details><summary>Answer</summary>
-#
-# No. Then a gain could simply come from more training. The control also gets the same restarts of the learning rate,
-# because a restart alone can help. That is what `grow=False` does above.
-#
-# </details>
+# %%
+from perfteach.course import quiz
+
+quiz.ask("00.1")
+
+# %%
+quiz.ask("00.2")
 
 # %% [markdown]
 # > **What could go wrong**
@@ -267,23 +274,6 @@ checks.check_error_reduction(error_reduction)
 # > * *An exercise changed nothing.* Run its cell again, then the check's.
 # >
 # > More in [troubleshooting](../docs/troubleshooting.md).
-#
-# ## The map
-#
-# | | Notebook | Its question |
-# |---|---|---|
-# | 00 | Start here | Can a network that is too small be helped without making it wider? |
-# | 01 | [MobileNet basics](01_mobilenet_basics.ipynb) | What makes a MobileNet small, and where do its parameters sit? |
-# | 02 | [One neuron, one dendrite](02_one_neuron_one_dendrite.ipynb) | What is the least that bends a straight border? |
-# | 03 | [Perforated backpropagation](03_perforated_backpropagation.ipynb) | How does a whole network learn in two phases? |
-# | 04 | [Perforated fine-tuning](04_perforated_fine_tuning.ipynb) | Do dendrites improve a MobileNet, measured fairly? |
-# | 05 | [Building Extra-Small](05_building_extra_small.ipynb) | What do dendrites cost, and where would they pay? |
-# | 06 | [Shipping it](06_shipping_it.ipynb) | What does it cost on the device? |
-# | 07 | [Your own model](07_your_own_model.ipynb) | How does it go with your network and your data? |
-#
-# A shorter way for people in a hurry: 00, 02, 03, the first half of 04, 07. Words that are new are in the
-# [glossary](../docs/glossary.md). How long the live runs train is set by the environment variable `PERFTEACH_TIER`:
-# `quick` (the default), `laptop` or `full`.
 #
 # **Take away.** A dendrite gives a neuron one more bend. It learns in a phase of its own, from the error that its
 # neuron still makes, and the network's function stands still meanwhile. So yes: this network was helped without more

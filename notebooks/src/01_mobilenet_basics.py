@@ -21,6 +21,22 @@
 # | **Minutes** | 30 |
 # | **You need** | [00 · Start here](00_start_here.ipynb); to know what a convolution does |
 
+# %% [markdown]
+# ## What it has to see
+#
+# Photographs of 32 × 32 pixels, ten kinds of things: a sample of CIFAR-10 that comes with the course, 500 images of
+# each class to learn from and 100 to test on. Some are hard for people, too.
+
+# %%
+from perfteach import course
+
+tier = course.tier()
+images = tier.load()
+course.photographs(images)
+
+# %% [markdown]
+# A MobileNet gets most of them right, at a size that fits into a phone. How?
+
 # %%
 import torch
 from torch import nn
@@ -343,15 +359,11 @@ _ = interact(beside_published, width=[0.25, 0.35, 0.5, 0.75, 1.0], outputs=[10, 
 #
 # ## 7. A baseline
 #
-# Last, train one: a narrow MobileNetV3-Small. In the quick tier the images are the course's own, ten kinds of shapes
-# drawn by a program. They are called *synthetic10* in every title, and a result on them says nothing about photographs.
+# Last, train one from the start: a narrow MobileNetV3-Small, on the photographs of the beginning. They are a tenth of
+# CIFAR-10, and in the quick tier fewer than half of them are used, so expect little.
 
 # %%
 # NBVAL_CHECK_OUTPUT
-from perfteach import course
-
-tier = course.tier()
-images = tier.load()
 print(images)
 print("classes:", ", ".join(images.classes))
 
@@ -374,9 +386,10 @@ Markdown(
 )
 
 # %% [markdown]
-# In the quick tier this is far from what the network can do: training stops early, so that it takes seconds. What
-# counts here is that there *is* a number. Every result of the later notebooks is read against a *control* that had the
-# same data and as many epochs.
+# In the quick tier this is far from what the network can do: it has seen few images, and training stops early, so
+# that it takes seconds. The picture above shows the error on the *validation* images, epoch by epoch; the sentence
+# below it gives the accuracy on the *test* images, once. What counts here is that there *is* a number. Every result
+# of the later notebooks is read against a *control* that had the same data and as many epochs.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -397,26 +410,15 @@ plots.example_predictions(*some, images.classes, title)
 # %% [markdown]
 # ## Quiz
 #
-# **You halve the width of a MobileNet. What happens to the parameters of the depthwise and of the pointwise
-# convolutions?**
-#
-# <details><summary>Answer</summary>
-#
-# A depthwise convolution has `k² · c` weights, so it halves. A pointwise one has `c_in · c_out`, so a quarter is left.
-# That is why the pointwise steps, where most of the weights of the convolutions are, decide how fast a network shrinks;
-# squeeze-and-excite shrinks with the square as well.
-#
-# </details>
+# Choose an answer: it is checked at once. (Where no buttons appear, the answer is folded below its question.)
 
-# %% [markdown]
-# **A depthwise convolution has few MACs. Why does it often take more time than its MACs suggest?**
-#
-# <details><summary>Answer</summary>
-#
-# Every number that it loads is used for few multiplications (`k²` of them), so it waits for memory more than it
-# computes. MACs are a good first guess of the cost; for a decision measure the time, as notebook 06 does.
-#
-# </details>
+# %%
+from perfteach.course import quiz
+
+quiz.ask("01.1")
+
+# %%
+quiz.ask("01.2")
 
 # %% [markdown]
 # > **What could go wrong**
@@ -441,3 +443,14 @@ plots.example_predictions(*some, images.classes, title)
 # * M. Sandler et al., *MobileNetV2* (2018), [arXiv 1801.04381](https://arxiv.org/abs/1801.04381): inverted residuals
 # * J. Hu et al., *Squeeze-and-Excitation Networks* (2018), [arXiv 1709.01507](https://arxiv.org/abs/1709.01507)
 # * A. Howard et al., *Searching for MobileNetV3* (2019), [arXiv 1905.02244](https://arxiv.org/abs/1905.02244)
+
+# %% [markdown]
+# ## How far you are
+#
+# A filled circle is an exercise whose check has passed. This is kept in `perfteach-progress.json` beside the notebooks,
+# on your machine only.
+
+# %%
+from perfteach.course import progress
+
+progress.show()

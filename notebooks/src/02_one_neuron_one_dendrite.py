@@ -155,8 +155,8 @@ checks.check_correlation(correlation)
 from perfteach.correlation import Moments
 
 _ = torch.manual_seed(1)
-weights, biases = torch.randn(2, 1000), torch.randn(1000)
-v = torch.tanh(x @ weights + biases)  # a thousand dendrites at once, [200, 1000]
+random, biases = torch.randn(2, 1000), torch.randn(1000)
+v = torch.tanh(x @ random + biases)  # a thousand dendrites at once, [200, 1000]
 sizes = Moments.of(v, error[:, None].expand_as(v)).r.abs()
 print(
     f"mean |r| of a thousand random dendrites: {sizes.mean():.2f}, "
@@ -181,7 +181,8 @@ print(
 #
 # ### Exercise 3 · Direction of ascent · medium · 8 minutes
 #
-# `x` is `[P, 2]`, `v` and `e` are `[P]`. Return `∂S/∂a`, of shape `[2]`.
+# `x` is `[P, D]`, points by inputs; `v` and `e` are `[P]`. Return `∂S/∂a`, of shape `[D]`. Your function climbs the
+# hill in the cell after the check.
 
 
 # %% tags=["exercise"]
@@ -199,24 +200,25 @@ def ascent(x, v, e):
 checks.check_ascent(ascent)
 
 # %% [markdown]
-# Now climb. This cell takes one dendrite up the hill with the formula for r, which is the one the course uses by
-# default because a step does not depend on how large the error is:
-#
-# $$\frac{\partial |r|}{\partial V_p} = \frac{\operatorname{sign}(\text{cov})}{P\,\sigma_V}
-# \left(\frac{E_p - \bar E}{\sigma_E} - r\,\frac{V_p - \bar V}{\sigma_V}\right)$$
+# Now climb, with *your* function. A third input that is always 1 turns the dendrite's bias c into one more weight, so
+# that it climbs, too. Each step goes along the mean over the points rather than the sum, so that its size does not
+# depend on how many there are.
 
 # %%
-a, c = torch.tensor([0.3, -0.2]), torch.tensor(0.1)
-path = []
+from perfteach.course.checks.helpers import ascent as library_ascent
+
+climb = ascent
+if not checks.check_ascent(ascent):
+    climb = library_ascent
+    print("Exercise 3 is open: the course's own function climbs in its place.")
+
+with_one = torch.cat([x, torch.ones(len(x), 1)], dim=1)  # [200, 3]
+weights, path = torch.tensor([0.3, -0.2, 0.1]), []
 for _ in range(150):
-    v = torch.tanh(x @ a + c)  # [200]
-    sigma_v, sigma_e = v.std(correction=0), error.std(correction=0)
-    dv, de = (v - v.mean()) / sigma_v, (error - error.mean()) / sigma_e
-    r = (dv * de).mean()
-    by_v = r.sign() * (de - r * dv) / (len(v) * sigma_v)  # ∂|r|/∂V of each point
-    by_sum = by_v * (1 - v.square())
-    a, c = a + 0.5 * by_sum @ x, c + 0.5 * by_sum.sum()
-    path.append(abs(float(r)))
+    v = torch.tanh(with_one @ weights)  # [200]
+    path.append(float(Moments.of(v[:, None], error[:, None]).r.abs()))
+    weights = weights + 2 * climb(with_one, v, error) / len(x)
+a, c = weights[:2], weights[2]
 
 # %%
 from matplotlib.figure import Figure
@@ -240,8 +242,20 @@ HTML(plots.html(figure, words) + f"<p>{words}</p>")
 # The luckiest of a thousand random dendrites was about as good. But luck needs a thousand tries, and more with more
 # inputs.
 #
-# Did we write the formulas down correctly? Autograd differentiates |r| and S themselves, without any formula of ours,
-# and the library's two rules give the same:
+# The covariance has a drawback: it grows with the size of the error and with the size of V, so a step is large where
+# the error is large, and the weights are driven outwards. The course therefore climbs |r| by default. Its slope follows
+# from yours in two lines: $r = \text{cov}/(\sigma_V\sigma_E)$ is a quotient, with
+# $\partial\,\text{cov}/\partial V_p = (E_p - \bar E)/P$ and
+# $\partial\sigma_V/\partial V_p = (V_p - \bar V)/(P\,\sigma_V)$, so
+#
+# $$\frac{\partial |r|}{\partial V_p} = \operatorname{sign}(\text{cov})
+# \left(\frac{\partial\,\text{cov}/\partial V_p}{\sigma_V\,\sigma_E}
+# - r\,\frac{\partial\sigma_V/\partial V_p}{\sigma_V}\right)
+# = \frac{\operatorname{sign}(\text{cov})}{P\,\sigma_V}
+# \left(\frac{E_p - \bar E}{\sigma_E} - r\,\frac{V_p - \bar V}{\sigma_V}\right).$$
+#
+# Did we write the two formulas down correctly? Autograd differentiates |r| and S themselves, without any formula of
+# ours, and the library's two rules give the same:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -384,28 +398,15 @@ CorrelationLab()
 #
 # ## Quiz
 #
-# **The neuron could also be replaced by two neurons and a third that combines them, trained as usual. What is
-# different about a dendrite?**
-#
-# <details><summary>Answer</summary>
-#
-# For this function, little: the result is the same kind of network. The difference is *how it learns*. The dendrite has
-# a goal of its own, which needs no error sent through it, and from other layers nothing but the error that
-# backpropagation brings to its neuron anyway. And it learns while everything else stands still. Whether that is an
-# advantage is a question for measurements, which begin in notebook 04.
-#
-# </details>
+# Choose an answer: it is checked at once. (Where no buttons appear, the answer is folded below its question.)
 
-# %% [markdown]
-# **You forget to subtract the means. When does it matter?**
-#
-# <details><summary>Answer</summary>
-#
-# For S: when the mean *error* Ē is not zero. Then a dendrite that is simply *high everywhere* scores well, although the
-# neuron's bias can already do that. (Subtracting one of the two means is enough there, since
-# Σ (V − V̄)(E − Ē) = Σ V (E − Ē).) For r: also when V̄ is not zero, because $\sigma_V$ then comes out too large.
-#
-# </details>
+# %%
+from perfteach.course import quiz
+
+quiz.ask("02.1")
+
+# %%
+quiz.ask("02.2")
 
 # %% [markdown]
 # > **What could go wrong**
@@ -431,3 +432,14 @@ CorrelationLab()
 # * R. Brenner and L. Itti, *Perforated Backpropagation*, [arXiv 2501.18018](https://arxiv.org/abs/2501.18018)
 # * P. Poirazi, T. Brannon and B. Mel, *Pyramidal neuron as two-layer neural network*,
 #   [Neuron 2003](https://doi.org/10.1016/S0896-6273(03)00149-1): what dendrites do in nerve cells
+
+# %% [markdown]
+# ## How far you are
+#
+# A filled circle is an exercise whose check has passed. This is kept in `perfteach-progress.json` beside the notebooks,
+# on your machine only.
+
+# %%
+from perfteach.course import progress
+
+progress.show()

@@ -245,7 +245,8 @@ checks.check_best_epochs(best_epochs)
 # %% [markdown]
 # ## 7. The phase loop, by hand
 #
-# Everything is there now. First one epoch, which is the training loop you know with one line more:
+# Everything is there now. First one epoch, which is the training loop you know with one line more, and the accuracy on
+# the validation points:
 
 # %%
 from perfteach.dendrites import scores, trainable
@@ -273,49 +274,63 @@ def validate(model):
 
 
 # %% [markdown]
-# Then the two phases. Each begins with a fresh optimiser, because the parameters that it has to train are others, and
-# each ends by bringing back its best.
+# Then what a phase keeps of its best. In a neuron phase the whole network is rated, by its accuracy; in a dendrite
+# phase every layer by itself, by its score. (The whole network is the part with the empty name.)
 
 
 # %%
-def neuron_phase(model, epochs, history):
-    set_phase(model, "neuron")
-    optimizer, best = torch.optim.Adam(trainable(model), lr=0.05), (-1.0, {})
-    for _ in range(epochs):
-        loss = train_epoch(model, "neuron", optimizer, len(history) + 1)
-        accuracy = validate(model)
-        if accuracy > best[0]:  # copied: a state_dict points to what goes on changing
-            best = (accuracy, copy.deepcopy(model.state_dict()))
-        history.append((loss, accuracy))
-    model.load_state_dict(best[1])
-
-
-def dendrite_phase(model, epochs, history):
-    set_phase(model, "dendrite")
-    optimizer, best = torch.optim.Adam(trainable(model), lr=0.05), {}
-    for _ in range(epochs):
-        loss = train_epoch(model, "dendrite", optimizer, len(history) + 1)
-        accuracy = validate(model)  # measured, although it must not move
-        for name, score in scores(model).items():
-            if name not in best or score > best[name][0]:
-                state = model.get_submodule(name).state_dict()
-                best[name] = (score, copy.deepcopy(state))
-        history.append((loss, accuracy))
-    for name, (_, state) in best.items():
-        model.get_submodule(name).load_state_dict(state)
+def keep_best(model, phase, best):
+    rated = {"": validate(model)} if phase == "neuron" else scores(model)
+    for name, score in rated.items():
+        if name not in best or score > best[name][0]:
+            # copied: a state_dict points to what goes on changing
+            state = copy.deepcopy(model.get_submodule(name).state_dict())
+            best[name] = (score, state)
 
 
 # %% [markdown]
-# And the whole algorithm:
+# ### Exercise 4 · The loop of phases · hard · 12 minutes
+#
+# A `plan` is a list of phases with their epochs, such as `[("neuron", 100), ("dendrite", 30), ("neuron", 100)]`. Fill
+# in the four places that make it *perforated backpropagation*: before a dendrite phase every neuron grows a dendrite;
+# the phase says who learns; a fresh optimiser gets the parameters that have to learn now (`trainable(model)` lists
+# them); and at the end of a phase every part that was rated gets its best state back. Your loop trains in the cell
+# after the check.
+
+
+# %% tags=["exercise"]
+def train_in_phases(model, plan):
+    history = []  # of every epoch its loss and its validation accuracy
+    for phase, epochs in plan:
+        if phase == "dendrite":
+            # the seed from which the trainer draws its new dendrites, so that both start alike
+            torch.manual_seed(2 * len(history) + 1)
+            ### BEGIN SOLUTION
+            ### STUB ...  # grow
+            add_dendrites(model)
+            ### END SOLUTION
+        ### BEGIN SOLUTION
+        ### STUB set_phase(model, ...)  # who learns?
+        ### STUB optimizer = torch.optim.Adam(..., lr=0.05)  # which parameters?
+        set_phase(model, phase)
+        optimizer = torch.optim.Adam(trainable(model), lr=0.05)
+        ### END SOLUTION
+        best = {}
+        for _ in range(epochs):
+            loss = train_epoch(model, phase, optimizer, len(history) + 1)
+            history.append((loss, validate(model)))
+            keep_best(model, phase, best)
+        for name, (_, state) in best.items():
+            ### BEGIN SOLUTION
+            ### STUB ...  # give this part of the model its best state back
+            model.get_submodule(name).load_state_dict(state)
+            ### END SOLUTION
+    return history
+
 
 # %%
-by_hand, history = perforate(small_network(5, seed=0)), []
-neuron_phase(by_hand, 100, history)
-# The seed from which the trainer draws its new dendrites too, so that both start alike.
-_ = torch.manual_seed(2 * len(history) + 1)
-add_dendrites(by_hand)
-dendrite_phase(by_hand, 30, history)
-neuron_phase(by_hand, 100, history)
+# NBVAL_CHECK_OUTPUT
+checks.check_train_in_phases(train_in_phases)
 
 # %% [markdown]
 # The trainer does the same, with a progress bar, a record, checkpoints, and a test at the end. Is it *really* the
@@ -335,11 +350,23 @@ settings = TrainConfig(
 trained = perforate(small_network(5, seed=0))
 trainer = PerforatedTrainer(trained, data, settings, name="spirals, one dendrite")
 run = trainer.fit(progress=False)
+theirs = [(epoch["train_loss"], epoch["validation_accuracy"]) for epoch in run.epochs]
 plots.training_curves(run)
+
+# %% [markdown]
+# Now yours, on the same network.
 
 # %%
 # NBVAL_CHECK_OUTPUT
-theirs = [(epoch["train_loss"], epoch["validation_accuracy"]) for epoch in run.epochs]
+history = theirs
+if checks.check_train_in_phases(train_in_phases):
+    plan = [("neuron", 100), ("dendrite", 30), ("neuron", 100)]
+    history = train_in_phases(perforate(small_network(5, seed=0)), plan)
+else:
+    print("Exercise 4 is open: the trainer's own epochs stand in for your loop's.")
+
+# %%
+# NBVAL_CHECK_OUTPUT
 gaps = [
     max(abs(a - b), abs(c - d)) for (a, c), (b, d) in zip(history, theirs, strict=True)
 ]
@@ -357,6 +384,36 @@ for event in run.events:
         f"after epoch {event['epoch']:3}, {event['phase']} phase: "
         f"{event['event']}: {event['reason']}"
     )
+
+# %% [markdown]
+# ### Exercise 5 · Two spirals in 300 epochs · very hard · 60 minutes
+#
+# An experiment of your own. The five neurons of notebook 00 needed 600 epochs. Train them, `small_network(5)`, on
+# this notebook's `data` so that they get at least **98 %** of the test points right, within **300 epochs** in all and
+# with at most **150 parameters**, every dendrite counted. Anything in `TrainConfig` may be changed: phases, cycles,
+# batch size, learning rates, thawing, the seed. Hand over the run. (Before you try settings at random, look at a
+# run's curves: which phase was still improving when it ended?)
+
+
+# %% tags=["exercise"]
+### BEGIN SOLUTION
+### STUB my_run = ...  # what your trainer's fit() returns
+recipe = TrainConfig(
+    switch=FixedSwitch((60, 50, 50, 50), 30),
+    cycles=3,
+    roll_back=False,
+    batch_size=50,
+    lr=0.03,
+    dendrite_lr=0.05,
+    weight_decay=0.0,
+)
+five = perforate(small_network(5, seed=0))
+my_run = PerforatedTrainer(five, data, recipe, name="mine").fit(progress=False)
+### END SOLUTION
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_spirals(my_run)
 
 # %% [markdown]
 # ## 8. A recorded run
@@ -397,27 +454,15 @@ plots.score_heatmap(shown)
 #
 # ## Quiz
 #
-# **Somebody trains the dendrites together with everything else, by plain backpropagation, from `w = 0`. What is the
-# gradient of the dendrites' weights in the very first step?**
-#
-# <details><summary>Answer</summary>
-#
-# Exactly zero. The dendrite reaches the loss only through `w · V`, so its gradient has the factor `w`. Of the
-# dendrite's own numbers and w, only w moves in the first step; from the second on the dendrite does, too. In the
-# library that is `rule="gradient"`, one of the controls.
-#
-# </details>
+# Choose an answer: it is checked at once. (Where no buttons appear, the answer is folded below its question.)
 
-# %% [markdown]
-# **Why does a dendrite phase freeze BatchNorm's running statistics as well as the weights?**
-#
-# <details><summary>Answer</summary>
-#
-# They are not parameters, so no optimiser moves them, but every forward pass in training mode does. The network's
-# function would drift during a phase in which it is supposed to stand still, and with it the errors that the
-# dendrites follow.
-#
-# </details>
+# %%
+from perfteach.course import quiz
+
+quiz.ask("03.1")
+
+# %%
+quiz.ask("03.2")
 
 # %% [markdown]
 # > **What could go wrong**
@@ -444,3 +489,14 @@ plots.score_heatmap(shown)
 #   [NeurIPS 1989](https://proceedings.neurips.cc/paper/1989/hash/69adc1e107f7f7d035d7baf04342e1ca-Abstract.html)
 # * The loop in full: [`perfteach/trainer.py`](../perfteach/trainer.py), and the rules:
 #   [`perfteach/phases.py`](../perfteach/phases.py)
+
+# %% [markdown]
+# ## How far you are
+#
+# A filled circle is an exercise whose check has passed. This is kept in `perfteach-progress.json` beside the notebooks,
+# on your machine only.
+
+# %%
+from perfteach.course import progress
+
+progress.show()

@@ -411,25 +411,15 @@ Markdown(
 #
 # ## Quiz
 #
-# **After the export 3 of 10,000 labels differ from PyTorch's. Is the export broken?**
-#
-# <details><summary>Answer</summary>
-#
-# Probably not: where two logits are almost equal, rounding decides. Look at those three images' logits. If their two
-# highest differ by less than *twice* the largest difference you measured, rounding can explain it; if not, something is
-# converted wrongly. (Twice, because the two logits can move in opposite directions.)
-#
-# </details>
+# Choose an answer: it is checked at once. (Where no buttons appear, the answer is folded below its question.)
 
-# %% [markdown]
-# **Why may a dendrite's norm be folded, but not the dendrite into its neuron?**
-#
-# <details><summary>Answer</summary>
-#
-# Folding needs linearity: two linear maps in a row are one linear map. Between the dendrite and its neuron stands φ
-# (`tanh`), which is not linear. Without it a dendrite could be folded away, and would have been of no use.
-#
-# </details>
+# %%
+from perfteach.course import quiz
+
+quiz.ask("06.1")
+
+# %%
+quiz.ask("06.2")
 
 # %% [markdown]
 # > **What could go wrong**
@@ -455,3 +445,14 @@ Markdown(
 #   guide](https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html)
 # * B. Jacob et al., *Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference*,
 #   [arXiv 1712.05877](https://arxiv.org/abs/1712.05877)
+
+# %% [markdown]
+# ## How far you are
+#
+# A filled circle is an exercise whose check has passed. This is kept in `perfteach-progress.json` beside the notebooks,
+# on your machine only.
+
+# %%
+from perfteach.course import progress
+
+progress.show()

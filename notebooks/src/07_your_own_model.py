@@ -150,7 +150,7 @@ plots.decision_boundary(mlp, spirals)
 #     my-images/train/cat/0001.jpg      my-images/test/cat/0001.jpg
 #     my-images/train/dog/0001.jpg      my-images/test/dog/0001.jpg
 #
-# Here a stand-in for your folder: 250 of the embedded images of each of three classes, written out as PNG files.
+# Here a stand-in for your folder: 250 photographs of each of three classes of the sample, written out as PNG files.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -162,7 +162,7 @@ from torchvision.io import write_png
 from perfteach import data
 
 work = Path(tempfile.mkdtemp(prefix="perfteach-07-"))
-source = data.load("synthetic10", progress=False)
+source = data.load("cifar10-sample")
 for split in ("train", "test"):
     part = source.split(split)
     for label, name in enumerate(source.classes[:3]):
@@ -173,7 +173,7 @@ for split in ("train", "test"):
             write_png(image, str(folder / f"{number:04}.png"))
 mine = data.load(
     work / "my-images",
-    label="my images (synthetic)",
+    label="my images",
     cache=work / "cache",
     progress=False,
 )
@@ -389,7 +389,41 @@ board.stop()
 #
 # A serious entry has five seeds and the interval of notebook 04 beside its mean. A well-measured "no gain" is a result
 # too; hand it in.
+
+# %% [markdown]
+# ### Exercise 4 · An experiment of your own · very hard · 60 minutes
 #
+# Do dendrites help *your* network on *your* images? Answer so that others can believe it: at least three seeds; for
+# each a run with dendrites and a control with the same seed, data and number of epochs that grows none; and the mean
+# gain in test accuracy with its 95 % interval. Hand over the two lists of runs and the three numbers. The check is
+# content with any outcome; it asks whether the comparison is fair. (`arm_config` writes the settings of both arms.)
+
+
+# %% tags=["exercise"]
+### BEGIN SOLUTION
+### STUB controls, treated, interval = ..., ..., ...
+def one(arm, seed):
+    torch.manual_seed(seed)
+    network = SmallResNet(len(mine.classes))
+    if arm != "same-epochs":
+        perforate(network, nn.Conv2d)
+    settings = arm_config(arm, (4, 3), 1, seed=seed, batch_size=45, lr=5e-3)
+    trainer = PerforatedTrainer(network, mine, settings, name=f"mine/{arm}-seed{seed}")
+    return trainer.fit(progress=False)
+
+
+controls = [one("same-epochs", seed) for seed in range(3)]
+treated = [one("perforated", seed) for seed in range(3)]
+accuracies = [[run.ended.test_accuracy for run in runs] for runs in (controls, treated)]
+found = metrics.paired_interval(*accuracies)
+interval = found.estimate, found.low, found.high
+### END SOLUTION
+
+# %%
+# NBVAL_CHECK_OUTPUT
+checks.check_own_experiment((controls, treated, interval))
+
+# %% [markdown]
 # ## Where to go from here
 #
 # * **Switch when it has stopped improving:** `TrainConfig(switch=PlateauSwitch(patience=5))`.
@@ -401,25 +435,15 @@ board.stop()
 #
 # ## Quiz
 #
-# **A team reports 12 % error reduction. Its control has a validation curve that was still falling steeply when it
-# ended. What do you think?**
-#
-# <details><summary>Answer</summary>
-#
-# That the control had not finished, and neither had the other run. Then the comparison measures who learns faster with
-# this recipe. Both should be trained until they stop improving, by a rule that was fixed before.
-#
-# </details>
+# Choose an answer: it is checked at once. (Where no buttons appear, the answer is folded below its question.)
 
-# %% [markdown]
-# **Why does a claim about dendrites rank by error reduction against the team's own control, and not by accuracy?**
-#
-# <details><summary>Answer</summary>
-#
-# Accuracy ranks data, networks and patience. The question here is what the dendrites added, and only a team's own
-# control can answer that.
-#
-# </details>
+# %%
+from perfteach.course import quiz
+
+quiz.ask("07.1")
+
+# %%
+quiz.ask("07.2")
 
 # %% [markdown]
 # > **What could go wrong**
@@ -444,3 +468,18 @@ board.stop()
 # * R. Brenner and L. Itti, *Perforated Backpropagation*, [arXiv 2501.18018](https://arxiv.org/abs/2501.18018)
 # * X. Bouthillier et al., *Accounting for Variance in Machine Learning Benchmarks*,
 #   [arXiv 2103.03098](https://arxiv.org/abs/2103.03098)
+
+# %% [markdown]
+# ## How far you are, and a page to print
+#
+# A filled circle is an exercise whose check has passed. Put your name in place of the words, and the run of which you
+# are proudest in place of `my_run`: the last cell writes `certificate.html`, a page to print, beside this notebook.
+
+# %%
+from perfteach.course import progress
+
+progress.show()
+
+# %%
+my_name = "Your name"
+progress.certificate(my_name, my_run)

@@ -77,8 +77,8 @@ class Tier:
 
 
 TIERS = {
-    "quick": Tier("quick", "synthetic10", 2000, 500, (5, 3), 2, (0,), 0.35, 64, "under a minute on one CPU"),
-    "laptop": Tier("laptop", "synthetic10", None, None, (15, 10), 4, (0, 1, 2), 0.35, 64, "about ten minutes"),
+    "quick": Tier("quick", "cifar10-sample", 2000, None, (5, 3), 2, (0,), 0.35, 64, "under a minute on one CPU"),
+    "laptop": Tier("laptop", "cifar10-sample", None, None, (15, 10), 4, (0, 1, 2), 0.35, 64, "about ten minutes"),
     "full": Tier("full", "cifar10", None, None, (60, 40), 10, (0, 1, 2, 3, 4), 1.0, 128, "hours on one GPU"),
 }
 

@@ -19,6 +19,7 @@ from perfteach.data import synthetic
 from perfteach.data.cache import MAX_TOTAL, Arrays, cache_folder, read_arrays, write_arrays
 from perfteach.data.cifar10 import download_cifar10, read_cifar10
 from perfteach.data.folder import read_images
+from perfteach.data.sample import load_sample
 from perfteach.errors import DataError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["SPLITS", "Batches", "ImageData", "Split", "cache_folder", "download_cifar10", "load", "pack"]
 
 _FOLDER_SUFFIXES = (".tar", ".gz", ".bz2", ".xz", ".tgz", ".txz", ".tbz2", ".zip", ".npz")
+_NAMED = ("synthetic10", "cifar10-sample", "cifar10")
 _DRAWING_SEED = 0  # synthetic10 is one fixed data set; the seed of `load` only splits it
 
 
@@ -81,10 +83,11 @@ def load(
     """Load a data set by name or path.
 
     Args:
-        name: "synthetic10" (drawn here: 10,000 images to train and validate, 2,000 to test, 32x32), "cifar10", the path
-            of an image folder, tar or zip in `train/<class>/*`, `test/<class>/*` form, or of a file written by `pack`.
-        seed: chooses the validation images, by class; independent of any training seed. A packed file keeps its own
-            split, so seed and validation have no effect on it.
+        name: "synthetic10" (drawn here: 10,000 images to train and validate, 2,000 to test, 32x32), "cifar10-sample"
+            (the photographs that come with the course: 4,500, 500 and 1,000), "cifar10", the path of an image folder,
+            tar or zip in `train/<class>/*`, `test/<class>/*` form, or of a file written by `pack`.
+        seed: chooses the validation images, by class; independent of any training seed. The sample and a packed file
+            keep their own split, so seed and validation have no effect on them.
         validation: fraction of the training images set apart for validation, above 0 and below 1.
         cache: folder for downloaded and decoded images; by default PERFTEACH_CACHE, else `~/.cache/perfteach`.
         download: fetch CIFAR-10 when it is not in the cache folder (170 MB).
@@ -104,8 +107,10 @@ def load(
     if image_size is not None:
         image_size = settings.whole("image_size", image_size, 1, 1 << 16, error=DataError)
     name = str(name)
-    if name in ("synthetic10", "cifar10") and (label is not None or image_size is not None):
+    if name in _NAMED and (label is not None or image_size is not None):
         raise DataError(f"label and image_size are for images read from a path, not for {name!r}")
+    if name == "cifar10-sample":
+        return load_sample()
     if name == "synthetic10":
         arrays, title = _synthetic10(), "synthetic10"
     elif name == "cifar10":
@@ -115,7 +120,7 @@ def load(
         if not settings.readable(path):
             raise DataError(
                 f"there is no data set and no file or folder called {name!r}; use 'synthetic10', "
-                "'cifar10', or the path of an image folder or archive"
+                "'cifar10-sample', 'cifar10', or the path of an image folder or archive"
             )
         if not (path.is_file() or path.is_dir()):
             raise DataError(f"{name!r} is neither a file nor a folder; use the path of an image folder or archive")

@@ -1,44 +1,43 @@
-"""The result of a check, and the tools that checks are made of.
+"""The result of a check, and what the checks are made of.
 
-A check is a function decorated with `exercise`. It asks for the answer's type, shape and values, in that order, with
-`call` and the `require…` functions; each of these says what was got, what was expected, and one hint.
-
-    @exercise("Count a convolution's weights")
-    def check_weights(answer: Any) -> str:
-        number = value(answer)
-        require_type(number, int, hint="…")
-        require_equal(number, 432, hint="…")
-        return "432 weights."
-
-The decorated function returns a `Result` and never raises, so a notebook runs to its end whatever the answer is.
+A check is a function with the decorator `exercise`, which asks with `call`, `require` and `compare`. It returns a
+`Result` and never raises, so a notebook runs to its end whatever the answer is. Most checks are made by `tables`.
 """
 
 from __future__ import annotations
 
+import dis
 import functools
 import html
-import math
-from collections.abc import Callable, Mapping, Sequence
+import linecache
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
+from torch import nn
+
+from perfteach.course import progress
+from perfteach.course.checks.values import Misfit, describe, differs, fit
 
 _COLOURS = {True: "#029e73", False: "#d55e00", None: "#949494"}
+_NOTHING = {"RESUME", "NOP", "POP_TOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}  # what `...` alone compiles to
+RAISED = "your own lines are below; the last one raised it."
+TITLES: dict[str, str] = {}  # number of every exercise, such as "01.2", and its title
 
 
 @dataclass(frozen=True, repr=False)
 class Result:
     """What a check found. `passed` is None when the exercise was not attempted.
 
-    Shows itself as "✓ …", "Not attempted yet: …", or "Got …; expected …; hint: …".
+    Shows itself as "✓ …", "Not attempted yet: …", or "Got …; expected …; hint: …"; `trace` holds the
+    learner's own lines on the way to an error.
     """
 
     title: str
     passed: bool | None
     text: str
+    trace: str = ""
 
     def __bool__(self) -> bool:
         return self.passed is True
@@ -46,12 +45,16 @@ class Result:
     def __repr__(self) -> str:
         if self.passed:
             return f"✓ {self.title}: {self.text}"
-        return self.text if self.passed is False else f"Not attempted yet: {self.title}"
+        if self.passed is None:
+            return f"Not attempted yet: {self.title}"
+        return f"{self.text}\n{self.trace}" if self.trace else self.text
 
     def _repr_html_(self) -> str:
         # Told apart by the words; the colour of the bar only repeats them.
         style = f"border-left:4px solid {_COLOURS[self.passed]};padding:2px 10px"
-        return f'<div role="status" style="{style}">{html.escape(repr(self))}</div>'
+        words, _, lines = repr(self).partition("\n")
+        below = f"<pre>{html.escape(lines)}</pre>" if lines else ""
+        return f'<div role="status" style="{style}">{html.escape(words)}{below}</div>'
 
 
 class NotAttempted(Exception):
@@ -61,16 +64,20 @@ class NotAttempted(Exception):
 class Wrong(Exception):
     """The answer is not right."""
 
-    def __init__(self, got: str, expected: str, hint: str) -> None:
-        super().__init__(f"Got {got}; expected {expected}; hint: {hint}")
+    def __init__(self, got: Any, expected: str, hint: str, trace: str = "") -> None:
+        said = got if isinstance(got, str) else describe(got)
+        super().__init__(f"Got {said}; expected {expected}; hint: {hint}")
+        self.trace = trace
 
 
-def exercise(title: str) -> Callable[[Callable[..., str]], Callable[..., Result]]:
+def exercise(number: str, title: str) -> Callable[[Callable[..., str]], Callable[..., Result]]:
     """Make a check of a function that returns what to say when all is right.
 
     Args:
+        number: notebook and place in it, such as "01.2"; under it the learner's progress is kept.
         title: of the exercise, as the notebook has it.
     """
+    TITLES[number] = title
 
     def decorate(check: Callable[..., str]) -> Callable[..., Result]:
         @functools.wraps(check)
@@ -78,142 +85,106 @@ def exercise(title: str) -> Callable[[Callable[..., str]], Callable[..., Result]
             try:
                 for answer in answers:
                     _require_attempt(answer)
-                return Result(title, True, check(*answers, **settings))
+                found = Result(title, True, check(*answers, **settings))
             except NotAttempted:
                 return Result(title, None, "")
-            except Wrong as found:
-                return Result(title, False, str(found))
+            except Wrong as wrong:
+                return Result(title, False, str(wrong), wrong.trace)
             except Exception as error:  # an answer of a form that no check foresaw must not stop the notebook
                 said = f"an answer that could not be used ({type(error).__name__}: {_first_line(error)})"
                 return Result(title, False, str(Wrong(said, "what the exercise asks for", "read it once more.")))
+            progress.passed(number)
+            return found
 
         return checked
 
     return decorate
 
 
-def _require_attempt(answer: Any) -> None:
-    if answer is None or answer is ...:
-        raise NotAttempted
-    parts = answer.values() if isinstance(answer, Mapping) else answer if isinstance(answer, (tuple, list)) else ()
-    for part in parts:
-        if part is ... or part is None:
-            raise NotAttempted
+def compare(got: Any, wanted: Any, hint: str | Callable[[int], str], place: str = "") -> None:
+    """Raises `Wrong` when the answer is of another kind, shape or value than what is wanted."""
+
+    def advice(part: int) -> str:
+        return hint(part) if callable(hint) else hint
+
+    try:
+        found = fit(got, wanted)
+    except Misfit as misfit:
+        try:  # a mistake may have another form than what is right, such as a mean in place of all values
+            text = advice(0)
+        except Misfit:
+            text = f"return {misfit}."
+        raise Wrong(got, f"{misfit}{place}", text) from misfit
+    difference = differs(found, wanted)
+    if difference is not None:
+        raise Wrong(difference.got, difference.wanted + place, advice(difference.part))
 
 
-def value(answer: Any) -> Any:
-    """The answer itself; a tensor or numpy array of one element becomes its number.
+def require(condition: Any, got: Any, expected: str, hint: str) -> None:
+    """Raises `Wrong` when the condition does not hold."""
+    if not bool(condition):
+        raise Wrong(got, expected, hint)
+
+
+# --- calling what the learner wrote -----------------------------------------------------------------------------------
+
+
+def call(function: Any, *arguments: Any, hint: str = RAISED) -> Any:
+    """What the learner's function returns for these arguments, which it may change.
 
     Raises:
-        NotAttempted: for `...` or None, also inside a tuple, list or dictionary.
-    """
-    _require_attempt(answer)
-    if isinstance(answer, Tensor) and answer.numel() == 1:
-        return answer.detach().item()
-    return _plain_number(answer)
-
-
-def _plain_number(answer: Any) -> Any:
-    """numpy's numbers as Python's, which the checks of type know."""
-    return answer.item() if isinstance(answer, (np.generic, np.ndarray)) and answer.size == 1 else answer
-
-
-def call(function: Any, *arguments: Any, hint: str = "it has to run on these arguments.") -> Any:
-    """What the learner's function returns.
-
-    Raises:
-        NotAttempted: when it returns `...` or None, as the stub does.
-        Wrong: when it is no function, or raises.
+        NotAttempted: when it returns `...`, or nothing because it is still the stub.
+        Wrong: when it is no function, returns nothing, or raises.
     """
     if not callable(function):
         raise Wrong(describe(function), "a function", "hand over the function itself, without calling it.")
     try:
         returned = function(*arguments)
     except Exception as error:
+        if Ellipsis in _constants(function):
+            raise NotAttempted from error
         said = f"{type(error).__name__}: {_first_line(error)}"
-        raise Wrong(said, "a function that returns a value", hint) from error
-    _require_attempt(returned)
-    return _plain_number(returned)
+        raise Wrong(said, "a function that returns a value", hint, _own_lines(error, function)) from error
+    _require_attempt(returned, none=_is_blank(function))
+    if returned is None:
+        raise Wrong("None", "a value", "your function computes but gives nothing back: end it with `return …`.")
+    return returned
 
 
-def require(condition: Any, got: Any, expected: str, hint: str) -> None:
-    """Raises `Wrong` when the condition does not hold."""
-    if not bool(condition):
-        raise Wrong(got if isinstance(got, str) else describe(got), expected, hint)
+def _require_attempt(answer: Any, *, none: bool = True) -> None:
+    parts = answer.values() if isinstance(answer, Mapping) else answer if isinstance(answer, (tuple, list)) else ()
+    if answer is ... or (answer is None and none) or any(part is ... for part in parts):
+        raise NotAttempted
 
 
-def require_type(got: Any, kinds: type | tuple[type, ...], hint: str) -> None:
-    """Raises `Wrong` when the answer is of another type; bool does not count as int, but int counts as float."""
-    wanted = kinds if isinstance(kinds, tuple) else (kinds,)
-    accepted = (*wanted, int) if float in wanted else wanted
-    fits = isinstance(got, accepted) and not (isinstance(got, bool) and bool not in wanted)
-    require(fits, got, " or ".join(_article(_TYPE_NAMES.get(kind, kind.__name__)) for kind in wanted), hint)
+def _inner(function: Any) -> Any:
+    """The plain function inside a partial, a method or a module."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function.forward if isinstance(function, nn.Module) else function
 
 
-def require_shape(got: Tensor, shape: Sequence[int], hint: str) -> None:
-    """Raises `Wrong` when the tensor's shape is another."""
-    require(list(got.shape) == list(shape), f"shape {list(got.shape)}", f"shape {list(shape)}", hint)
+def _constants(function: Any) -> tuple[Any, ...]:
+    code = getattr(_inner(function), "__code__", None)
+    return code.co_consts if code else ()
 
 
-def require_equal(got: Any, expected: Any, hint: str) -> None:
-    """Raises `Wrong` when the two differ."""
-    require(got == expected, got, describe(expected), hint)
+def _is_blank(function: Any) -> bool:
+    """Is it a stub, which does nothing, or in which `...` still stands for a value?"""
+    code = getattr(_inner(function), "__code__", None)
+    nothing = code is not None and {step.opname for step in dis.get_instructions(code)} <= _NOTHING
+    return nothing or Ellipsis in _constants(function)
 
 
-def require_close(got: Any, expected: Any, hint: str, *, tolerance: float = 1e-4) -> None:
-    """Raises `Wrong` when the two differ by more than `tolerance`, relative to the largest expected value."""
-    found, wanted = torch.as_tensor(got).detach().double(), torch.as_tensor(expected).detach().double()
-    if found.shape != wanted.shape:
-        raise Wrong(f"shape {list(found.shape)}", f"shape {list(wanted.shape)}", hint)
-    scale = max(float(wanted.abs().max()) if wanted.numel() else 0.0, 1e-12)
-    gap = (found - wanted).abs()
-    if bool(torch.isfinite(found).all()) and (not gap.numel() or float(gap.max()) <= tolerance * scale):
-        return
-    if found.dim() == 0:
-        raise Wrong(_number(float(found)), _number(float(wanted)), hint)
-    place = int(gap.nan_to_num(math.inf).argmax())
-    where = [int(index) for index in torch.unravel_index(torch.tensor(place), found.shape)]
-    raise Wrong(
-        f"{_number(float(found.flatten()[place]))} at position {where}", _number(float(wanted.flatten()[place])), hint
-    )
-
-
-def describe(thing: Any) -> str:
-    """A value in a few words, for a message."""
-    if isinstance(thing, Tensor):
-        return _number(float(thing)) if thing.dim() == 0 else f"a tensor of shape {list(thing.shape)}"
-    if isinstance(thing, bool) or thing is None:
-        return str(thing)
-    if isinstance(thing, (int, float)):
-        return _number(thing)
-    if isinstance(thing, str):
-        return repr(thing if len(thing) <= 60 else thing[:57] + "…")
-    if isinstance(thing, (tuple, list)) and len(thing) <= 8:
-        inside = ", ".join(describe(part) for part in thing)
-        return f"({inside})" if isinstance(thing, tuple) else f"[{inside}]"
-    if isinstance(thing, Mapping) and len(thing) <= 8:
-        return "{" + ", ".join(f"{key}: {describe(part)}" for key, part in thing.items()) + "}"
-    return _article("function" if hasattr(thing, "__name__") else type(thing).__name__)
-
-
-_TYPE_NAMES: dict[type, str] = {
-    int: "whole number",
-    float: "number",
-    str: "text",
-    Tensor: "tensor",
-    dict: "dictionary",
-    bool: "True or False",
-}
-
-
-def _article(word: str) -> str:
-    if word == "True or False":
-        return word
-    return f"{'an' if word[:1].lower() in 'aeiou' else 'a'} {word}"
-
-
-def _number(number: float) -> str:
-    return f"{number:,}" if isinstance(number, int) or float(number).is_integer() else f"{number:.5g}"
+def _own_lines(error: Exception, function: Any) -> str:
+    """The frames of a traceback that lie in the learner's own code, one line each, outermost first."""
+    own = getattr(_inner(function), "__globals__", None)
+    lines = []
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals is own:
+            code = linecache.getline(frame.f_code.co_filename, number).strip()
+            lines.append(f"line {number}, in {frame.f_code.co_name}: {code}".rstrip(": "))
+    return "\n".join(lines)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,225 @@
+"""The checks that a table cannot hold: words, gradients, a grown model, and what an experiment has to reach."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from perfteach.arms import ARMS
+from perfteach.config import TrainConfig
+from perfteach.course.checks.core import Wrong, call, compare, exercise, require
+from perfteach.data.points import small_network, two_spirals
+from perfteach.dendrites import dendrite_counts
+from perfteach.metrics import paired_interval
+from perfteach.phases import FixedSwitch
+from perfteach.runs import Run
+from perfteach.selection import perforate
+from perfteach.trainer import PerforatedTrainer
+
+
+@exercise("02.4", "The sign of w")
+def check_sign_of_w(answer: Any) -> str:
+    """The learner's answer is "positive" or "negative"."""
+    require(isinstance(answer, str), answer, '"positive" or "negative"', "write the word, with the quotation marks.")
+    word = answer.strip().strip(".").lower()
+    require(word in ("positive", "negative"), answer, '"positive" or "negative"', "one of the two words.")
+    hint = "where r is positive, V is high where the neuron's h is too high. Should V then be added or taken away?"
+    require(word == "negative", answer, "the sign that makes h' smaller where E is positive", hint)
+    return "V is high where h is too high, so the neuron takes it away."
+
+
+@exercise("03.1", "A perforated layer")
+def check_perforated_forward(answer: Any) -> str:
+    """The learner's function takes (x, neuron, dendrite, w); returns neuron(x) + w · tanh(dendrite(x)), perforated."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(3)
+        neuron, dendrite = nn.Linear(3, 2), nn.Linear(3, 2)
+        w, x = nn.Parameter(torch.tensor([0.7, -1.2])), torch.randn(5, 3, requires_grad=True)
+    h = call(answer, x, neuron, dendrite, w, hint="neuron and dendrite are modules: call them on x.")
+    hint = "the values are those of neuron(x) + w · tanh(dendrite(x)); blocking a gradient changes no value."
+    compare(h, (neuron(x) + w * dendrite(x).tanh()).detach(), hint)
+    require(h.requires_grad, "an output without a gradient", "one that neuron and w can learn from", "detach x only.")
+    h.square().sum().backward()
+    if x.grad is None:
+        hint = "the neuron sees x itself, the dendrite x.detach()."
+        raise Wrong("no gradient for x", "the neuron's part of it", hint)
+    hint = "an error still flows through the dendrite: let it see x.detach()."
+    blocked = torch.allclose(x.grad, 2 * h.detach() @ neuron.weight.detach(), atol=1e-5)
+    require(blocked, "a gradient of x that the dendrite takes part in", "the neuron's part only", hint)
+    hint = "detach the dendrite's input and not its output, so that the dendrite itself can still learn."
+    require(dendrite.weight.grad is not None, "no gradient for the dendrite's weights", "a gradient", hint)
+    require(w.grad is not None, "no gradient for w", "a gradient", "w learns in the neuron phase; leave it as it is.")
+    return "the same values, and the error reaches x through the neuron alone."
+
+
+# A short name for each rival explanation, and the arm that rules it out.
+EXPLANATIONS = {
+    "it trained for more epochs": "same-epochs",
+    "it has more parameters": "wider",
+    "untrained dendrites would do as well": "random",
+    "the error signal taught the dendrites nothing": "shuffled",
+    "plain backpropagation would do as well": "gradient",
+}
+
+
+@exercise("04.1", "Which arm rules it out?")
+def check_rules_out(answer: Any) -> str:
+    """The learner's dictionary from a rival explanation to the name of the arm that rules it out."""
+    require(isinstance(answer, dict), answer, "a dictionary", "keep it, and put an arm's name beside each explanation.")
+    require(
+        set(answer) == set(EXPLANATIONS),
+        sorted(map(str, answer)),
+        "the five explanations",
+        "leave the keys as they are.",
+    )
+    for explanation, arm in answer.items():
+        require(arm in ARMS, f"{arm!r}", f"one of {', '.join(ARMS)}", "use the names in the table above.")
+        hint = f"that arm answers another question: {ARMS[arm].rules_out!r}."
+        require(arm == EXPLANATIONS[explanation], f"{arm!r} for {explanation!r}", "another arm", hint)
+    return "each rival explanation has an arm of its own."
+
+
+class TinyResNet(nn.Module):
+    """Two residual blocks on 8 channels and a Linear head; images [B, 3, H, W] to logits [B, classes]."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.stem = self._convolution(3)
+        self.first, self.second = self._convolution(8), self._convolution(8)
+        self.head = nn.Linear(8, classes)
+
+    @staticmethod
+    def _convolution(inputs: int) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(inputs, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.first(x)
+        x = x + self.second(x)
+        logits: Tensor = self.head(x.mean((2, 3)))
+        return logits
+
+
+@exercise("07.1", "Dendrites on the convolutions only")
+def check_perforate_convolutions(answer: Any) -> str:
+    """The learner's function of a model: one dendrite a neuron on every convolution and nowhere else."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        model = TinyResNet().eval()
+        images = torch.randn(2, 3, 8, 8)
+    before = model(images)
+    got = call(answer, model, hint="the argument is a network that has not been perforated yet; see your lines below.")
+    require(isinstance(got, nn.Module), got, "a model", "return the model itself.")
+    counts = dendrite_counts(got)
+    require(counts, "a model without dendritic layers", "dendritic layers", "begin with perforate(model, …).")
+    hint = "leave the Linear head out: use select=torch.nn.Conv2d."
+    require("head" not in counts, f"dendritic layers {list(counts)}", "convolutions only", hint)
+    compare(len(counts), 3, "every convolution of the network, whatever its name: select by type.")
+    hint = "perforate makes room for dendrites; add_dendrites(model) grows one, once."
+    require(set(counts.values()) == {1}, f"{max(counts.values())} dendrites a neuron", "1", hint)
+    hint = "add nothing but dendrites: no weight may be drawn again, and no w set."
+    require(torch.equal(before, got.eval()(images)), "other logits", "the same logits bit for bit", hint)
+    return "three convolutions carry dendrites, the head does not, and no logit has changed."
+
+
+_PLAN = [("neuron", 12), ("dendrite", 4), ("neuron", 6)]
+
+
+@exercise("03.4", "The loop of phases")
+def check_train_in_phases(answer: Any) -> str:
+    """The learner's function of (model, plan) to each epoch's (loss, validation accuracy), on notebook 03's spirals."""
+    (first, dendrite, _), wanted = (epochs for _, epochs in _PLAN), _trainers_epochs()
+    model = perforate(small_network(5, seed=0))
+    got = call(answer, model, list(_PLAN), hint="the arguments are a perforated model and a list of (phase, epochs).")
+    hint = "return the history, with one (loss, accuracy) for each epoch."
+    require(isinstance(got, list) and len(got) == len(wanted), got, f"a list of {len(wanted)} epochs", hint)
+    counts = set(dendrite_counts(model).values())
+    hint = "call add_dendrites(model) once before each dendrite phase."
+    require(counts == {1}, f"{max(counts, default=0)} dendrites a neuron at the end", "1", hint)
+    measured = {round(float(accuracy), 6) for _, accuracy in got[first : first + dendrite]}
+    hint = "only the newest dendrites may learn there: set_phase(model, phase), and their parameters to the optimiser."
+    require(len(measured) == 1, "an accuracy that moves in the dendrite phase", "one that stands still", hint)
+    hint = "at the end of the neuron phase give the model its best state back: load_state_dict(state)."
+    best = max(accuracy for _, accuracy in wanted[:first])
+    require(abs(measured.pop() - best) < 1e-3, "another network than the best one so far", "the best one", hint)
+    gap = max(abs(a - b) for mine, theirs in zip(got, wanted, strict=True) for a, b in zip(mine, theirs, strict=True))
+    hint = "look at who learns, at the optimiser's parameters, and at the dendrites' best states in their phase."
+    require(gap < 1e-3, f"losses that differ by {gap:.2g} from the trainer's", "the same ones", hint)
+    return "the same losses and accuracies as the trainer's, epoch by epoch."
+
+
+@cache
+def _trainers_epochs() -> list[tuple[float, float]]:
+    settings = TrainConfig(
+        switch=FixedSwitch(neuron=(_PLAN[0][1], _PLAN[2][1]), dendrite=_PLAN[1][1]),
+        cycles=1,
+        roll_back=False,
+        batch_size=250,
+        optimizer=lambda parameters, phase: torch.optim.Adam(parameters, lr=0.05),
+        schedule=lambda optimizer, phase, steps: None,
+    )
+    model = perforate(small_network(5, seed=0))
+    run = PerforatedTrainer(model, two_spirals(1000, turns=1.4), settings, name="check").fit(progress=False)
+    return [(epoch["train_loss"], epoch["validation_accuracy"]) for epoch in run.epochs]
+
+
+@exercise("03.5", "Two spirals in 300 epochs")
+def check_spirals(answer: Any) -> str:
+    """The learner's run on notebook 03's spirals: five hidden neurons, 150 parameters, 300 epochs, 98 % of the test."""
+    require(isinstance(answer, Run), answer, "a run", "hand over what the trainer's fit() returns.")
+    require(answer.finished, "a run that has not ended", "a finished one", "let fit() come to its end.")
+    hint = "train on `data`, two_spirals(1000, turns=1.4), as it is."
+    same = answer.data.get("checksum") == two_spirals(1000, turns=1.4).checksum
+    require(same, f"a run on {answer.data_title}", "one on the notebook's spirals", hint)
+    ended = answer.ended
+    neurons = ended.total - ended.parameters.get("dendrites", 0)
+    hint = "the network is small_network(5); what it lacks has to come from dendrites."
+    require(neurons == 27, f"{neurons} parameters without dendrites", "the 27 of five hidden neurons", hint)
+    hint = "three dendrites a neuron make 150, with their links."
+    require(ended.total <= 150, f"{ended.total} parameters", "at most 150", hint)
+    hint = "dendrite phases count too. Smaller batches give more steps in an epoch."
+    require(len(answer.epochs) <= 300, f"{len(answer.epochs)} epochs", "at most 300", hint)
+    hint = "look at which phase still improved when it ended, and give epochs to that one; then at batch_size and lr."
+    accuracy = ended.test_accuracy
+    require(accuracy >= 98, f"{accuracy:.1f} % of the test points right", "at least 98 %", hint)
+    return f"{accuracy:.1f} % with {ended.total} parameters after {len(answer.epochs)} epochs."
+
+
+@exercise("07.4", "An experiment of your own")
+def check_own_experiment(answer: Any) -> str:
+    """The learner's (control runs, runs with dendrites, (mean gain, low, high)): a comparison to believe in."""
+    hint = "hand over two lists of runs and the three numbers of the interval."
+    require(isinstance(answer, (tuple, list)) and len(answer) == 3, answer, "three things", hint)
+    controls, treated, interval = answer
+    runs = [*controls, *treated]
+    require(all(isinstance(run, Run) for run in runs), runs, "lists of runs", "a run is what fit() returns.")
+    hint = "one seed says nothing about the method: three pairs at least."
+    require(len(controls) == len(treated) >= 3, f"{len(controls)} and {len(treated)} runs", "three pairs or more", hint)
+    require(
+        all(run.finished for run in runs), "a run that has not ended", "finished runs", "let fit() come to its end."
+    )
+    seeds = [run.seed for run in controls]
+    hint = "each control has the seed of its partner, and no two pairs the same: TrainConfig(seed=…)."
+    fair = seeds == [run.seed for run in treated] and len(set(seeds)) == len(seeds)
+    require(fair, f"seeds {seeds} and {[run.seed for run in treated]}", "the same ones, each once", hint)
+    checksums = {run.data.get("checksum") for run in runs}
+    require(
+        len(checksums) == 1, f"{len(checksums)} data sets", "one", "all runs on the same images and the same split."
+    )
+    hint = "dendrite phases count: give the control their epochs."
+    epochs = [(len(a.epochs), len(b.epochs)) for a, b in zip(controls, treated, strict=True)]
+    require(all(a == b for a, b in epochs), f"epochs {epochs}", "as many in a control as in its partner", hint)
+    hint = "the controls grow none (grow=False), the others at least one a neuron."
+    grown = any(any(run.ended.dendrites.values()) for run in controls)
+    bare = not all(any(run.ended.dendrites.values()) for run in treated)
+    require(not grown and not bare, "dendrites in the wrong arm", "dendrites in the second list only", hint)
+    found = paired_interval([r.ended.test_accuracy for r in controls], [r.ended.test_accuracy for r in treated])
+    wanted = (found.estimate, found.low, found.high)
+    compare(
+        interval, wanted, "mean and 95 % interval of the paired differences in test accuracy: metrics.paired_interval."
+    )
+    said = "and tells the two apart" if found.excludes_zero else "and cannot tell the two apart: a result, too"
+    return f"{len(seeds)} pairs, a gain of {found}, {said}."

@@ -1,0 +1,65 @@
+"""The quizzes: a question with answers to choose from, and the same as text where widgets do not run."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import ipywidgets
+
+from perfteach.course import progress
+from perfteach.widgets.base import Panel, paragraphs
+
+
+class Quiz(Panel):
+    """One question: choosing an answer says at once whether it is right, and why.
+
+    Args:
+        number: notebook and place in it, such as "00.1".
+        question, answers, right, explanation: as in quizzes.toml.
+    """
+
+    def __init__(self, number: str, question: str, answers: list[list[str]], right: int, explanation: str) -> None:
+        super().__init__(f"Question {number[-1]}")
+        self.number, self.question, self.answers, self.right = number, question, answers, right
+        self.explanation = explanation
+        self.choice = ipywidgets.RadioButtons(
+            options=[(text, place) for place, (text, _) in enumerate(answers)],
+            index=None,
+            layout=ipywidgets.Layout(width="auto"),
+        )
+        self.said = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="1.7em", width="auto"))
+        self.choice.observe(self.on_choice, names="value")
+        self.fill(ipywidgets.HTML(paragraphs(question)), self.choice, self.said)
+
+    def on_choice(self, _: Any) -> None:
+        """Say whether the chosen answer is right; a right one is kept in the learner's progress."""
+        place = self.choice.value
+        if place is None:
+            return
+        if place == self.right:
+            progress.answered(self.number)
+            self.said.value = paragraphs(f"✓ {self.answers[place][1]} {self.explanation}")
+        else:
+            self.said.value = paragraphs(f"✗ Not this one. {self.answers[place][1]} Choose again.")
+
+    def summary(self) -> str:
+        letters = (f"({chr(97 + place)}) {text}" for place, (text, _) in enumerate(self.answers))
+        return f"{self.question} {' '.join(letters)}"
+
+    def _repr_html_(self) -> str:
+        choices = "".join(f"<li>{html.escape(text)}</li>" for text, _ in self.answers)
+        answer = f"({chr(97 + self.right)}) {self.answers[self.right][0]} {self.explanation}"
+        return (
+            f"<div><strong>{html.escape(self.question)}</strong><ol type='a'>{choices}</ol>"
+            f"<details><summary>Answer</summary>{paragraphs(answer)}</details></div>"
+        )
+
+
+def ask(number: str) -> Quiz:
+    """The question with this number, such as `ask("00.1")`.
+
+    Raises:
+        KeyError: when there is no such question.
+    """
+    return Quiz(number, **progress.questions()[number])

@@ -1,0 +1,96 @@
+"""The exercises that are checked by what a run reaches: a right one, and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from perfteach.course import checks
+from perfteach.data.points import two_spirals
+from perfteach.metrics import paired_interval
+from perfteach.runs import Epoch, Result, Run
+
+SPIRALS = {"name": "two spirals", "checksum": two_spirals(1000, turns=1.4).checksum}
+
+
+def run(accuracy: float = 98.5, epochs: int = 300, seed: int = 0, dendrites: int = 3, **changes: Any) -> Run:
+    """A finished run of five hidden neurons."""
+    header = {"name": f"mine-seed{seed}", "seed": seed, "data": changes.pop("data", SPIRALS)}
+    parts = {"stem": 15, "head": 12, "dendrites": 41 * dendrites, "total": 27 + 41 * dendrites} | changes
+    result = Result(accuracy, parameters=parts, dendrites={"0": dendrites, "2": dendrites})
+    return Run(header, [Epoch(n + 1) for n in range(epochs)], [], result)
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        (98.5, "fit() returns"),
+        (dataclasses.replace(run(), result=None), "come to its end"),
+        (run(data={"name": "other", "checksum": "0"}), "two_spirals(1000, turns=1.4)"),
+        (run(dendrites=0, total=147), "small_network(5)"),
+        (run(dendrites=4), "150"),
+        (run(epochs=301), "count too"),
+        (run(accuracy=97.9), "still improved"),
+    ],
+)
+def test_a_run_that_does_not_reach_the_aim_is_told_why(answer: Any, word: str) -> None:
+    result = checks.check_spirals(answer)
+    assert result.passed is False and word in result.text, result
+
+
+@pytest.mark.parametrize("answer", [run(), run(accuracy=100.0, epochs=10), run(dendrites=1)])
+def test_a_run_that_reaches_the_aim_passes(answer: Run) -> None:
+    assert checks.check_spirals(answer).passed is True
+
+
+def pairs(**changes: Any) -> tuple[list[Run], list[Run], tuple[float, float, float]]:
+    """Three controls and their partners, and the interval of the differences."""
+    numbers = {"controls": (70.0, 72.0, 71.0), "treated": (71.0, 72.5, 72.5)}
+    controls = [run(a, 20, seed, dendrites=0) for seed, a in enumerate(numbers["controls"])]
+    treated = [run(a, 20, seed) for seed, a in enumerate(numbers["treated"])]
+    found = paired_interval(*numbers.values())
+    return (
+        changes.get("controls", controls),
+        changes.get("treated", treated),
+        changes.get("interval", (found.estimate, found.low, found.high)),
+    )
+
+
+CONTROLS, TREATED, INTERVAL = pairs()
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        ((CONTROLS, TREATED), "three numbers"),
+        (([1, 2, 3], TREATED, INTERVAL), "a run is what"),
+        ((CONTROLS[:2], TREATED[:2], INTERVAL), "three pairs"),
+        (pairs(treated=[dataclasses.replace(TREATED[0], result=None), *TREATED[1:]]), "come to its end"),
+        (pairs(treated=TREATED[::-1]), "seed of its partner"),
+        (pairs(treated=[run(71, 20, seed, data={"checksum": "0"}) for seed in range(3)]), "same images"),
+        (pairs(controls=[run(70, 15, seed, dendrites=0) for seed in range(3)]), "give the control their epochs"),
+        (pairs(controls=TREATED), "grow none"),
+        (pairs(treated=CONTROLS), "grow none"),
+        (pairs(interval=(1.0, 0.9, 1.1)), "metrics.paired_interval"),
+        (pairs(interval=1.0), "3 numbers"),
+    ],
+)
+def test_an_unfair_comparison_is_told_what_is_unfair(answer: Any, word: str) -> None:
+    result = checks.check_own_experiment(answer)
+    assert result.passed is False and word in result.text, result
+    assert "could not be used" not in result.text
+
+
+def test_a_fair_comparison_passes_whatever_it_found() -> None:
+    assert "cannot tell the two apart" in checks.check_own_experiment(pairs()).text
+    better = [run(a, 20, seed) for seed, a in enumerate((80.0, 82.1, 81.0))]
+    found = paired_interval((70.0, 72.0, 71.0), (80.0, 82.1, 81.0))
+    interval = [found.estimate, found.low, found.high]
+    assert "tells the two apart" in checks.check_own_experiment(pairs(treated=better, interval=interval)).text
+
+
+@pytest.mark.parametrize("check", [checks.check_spirals, checks.check_own_experiment])
+def test_an_open_exercise_is_no_attempt(check: Any) -> None:
+    assert check(...).passed is None and check((..., ..., ...)).passed is None
