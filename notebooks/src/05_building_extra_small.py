@@ -137,8 +137,9 @@ checks.check_widest(widest)
 #
 # ## Design within a budget
 #
-# Change width, head, layers and dendrites, and see what it costs. The line stands at 1.66 M. Points are recorded runs
-# on real images; a design that was never trained has a size, but no accuracy.
+# Change width, head, layers and dendrites, and see what it costs. The line stands at 1.66 M. Points are recorded
+# networks on real images, each the mean of its seeds with its 95 % interval; a design that was never trained has a size,
+# but no accuracy. *Recorded network* takes over the settings of one that was.
 
 # %%
 from perfteach import course, runs
@@ -149,7 +150,8 @@ BudgetDesigner(records)
 
 # %% [markdown]
 # Try it: dendrites on the *depthwise* convolutions only. They cost almost nothing, since a depthwise neuron sees a
-# single channel. Then on the *head* only. Which of the two would you expect to help more?
+# single channel. Then on the *head* only. Which of the two would you expect to help more? And the head itself: how many
+# parameters does its *hidden layer* take, which was made for a thousand classes?
 #
 # ## Ask the dendrites
 #
@@ -160,6 +162,7 @@ BudgetDesigner(records)
 
 # %%
 from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig
+from perfteach.widgets import PhaseBar
 
 tier = course.tier()
 images = tier.load()
@@ -172,7 +175,10 @@ config = TrainConfig(
     lr=4e-3,
     dendrite_lr=4e-3,
 )
-scouting = PerforatedTrainer(scout, images, config, name="live/scout").fit(progress=False)
+trainer = PerforatedTrainer(
+    scout, images, config, name="live/scout", callbacks=[PhaseBar()]
+)
+scouting = trainer.fit(progress=False)
 # layer -> mean |r| in the last dendrite epoch
 scores = scouting.scores.iloc[-1].to_dict()
 
@@ -402,7 +408,9 @@ epochs = TrainConfig(
 live = {f"width {tier.width:.2f} with dendrites": ("perforated", scouting)}
 for width in (tier.width, 2**0.5 * tier.width):
     model = mobilenet_small(10, width, seed=0)
-    trainer = PerforatedTrainer(model, images, epochs, name=f"live/plain-{width:.2f}")
+    trainer = PerforatedTrainer(
+        model, images, epochs, name=f"live/plain-{width:.2f}", callbacks=[PhaseBar()]
+    )
     arm = "wider" if width > tier.width else "baseline"
     live[f"plain, width {width:.2f}"] = (arm, trainer.fit(progress=False))
 points = [

@@ -145,7 +145,7 @@ class Choices:
         narrow = {"indent": False, "layout": {"width": "auto", "margin": "0 10px 0 0"}}
         self.boxes = {option: ipywidgets.Checkbox(value=True, description=str(option), **narrow) for option in options}
         for box in self.boxes.values():
-            box.observe(self.handler, names="value")
+            box.observe(lambda change: self.handler(change), names="value")
         self.widget.children = (ipywidgets.HTML(f"<b>{html.escape(self.name)}</b>"), *self.boxes.values())
 
     @property
@@ -155,8 +155,11 @@ class Choices:
 
     @value.setter
     def value(self, chosen: Sequence[Any]) -> None:
+        handler, self.handler = self.handler, lambda change: None  # one answer to all of them
         for option, box in self.boxes.items():
             box.value = option in chosen
+        self.handler = handler
+        handler(None)
 
 
 class PictureBox:

@@ -28,7 +28,7 @@ export function mean(values) {
 // The lowest validation error up to each epoch, as the epoch's index.
 export function bestSoFar(errors) {
   let best = 0;
-  return errors.map((error, k) => (known(error) && !(errors[best] <= error) ? (best = k) : best));
+  return errors.map((error, k) => (known(error) && !(known(errors[best]) && errors[best] <= error) ? (best = k) : best));
 }
 
 // ---------------------------------------------------------------------------------------------- curves
