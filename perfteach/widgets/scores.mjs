@@ -1,5 +1,5 @@
 // How well the dendrites of every layer follow the error.
-import { known, label, line, make, number, panel, picture, put, scale, set, size, ticks, viridis } from "./shared.mjs";
+import { known, label, line, make, number, panel, picture, put, rects, scale, set, size, ticks, viridis } from "./shared.mjs";
 import { layerName, mean, scoredAt, scoresOf } from "./run.mjs";
 
 // |r| of every layer in every dendrite-phase epoch; of a chosen layer by epoch, and by neuron where that was kept.
@@ -95,9 +95,9 @@ export function scores(run, tip) {
     const start = box.left + (box.right - box.left) * 0.55;
     const unit = (box.right + 40 - start) / Math.max(values.length, 1);
     const y = scale([0, 255], [box.low, box.top]);
-    const bars = values.map((value, k) => make("rect", { x: start + k * unit, width: Math.max(unit * 0.8, 0.6), y: y(value), height: box.low - y(value), class: "pt-bar" }));
+    const places = values.map((value, k) => [start + k * unit, y(value), Math.max(unit * 0.8, 0.6), box.low - y(value)]);
     const words = values.length ? `${values.length} neurons, dendrite ${cycle}: |r| of each, 0 to 1` : "no dendrites yet";
-    extra.replaceChildren(...bars, label((start + box.right + 40) / 2, 11, words, { class: "pt-middle pt-tiny" }));
+    extra.replaceChildren(make("path", { d: rects(places), class: "pt-bar" }), label((start + box.right + 40) / 2, 11, words, { class: "pt-middle pt-tiny" }));
     extra.append(make("line", { x1: start, x2: box.right + 40, y1: box.low, y2: box.low, class: "pt-grid" }));
     extra.append(label((start + box.right + 40) / 2, box.low + 13, "neuron", { class: "pt-middle pt-tiny" }));
   }
