@@ -42,7 +42,7 @@ import sys
 
 if "google.colab" in sys.modules:
     %pip install --quiet --no-deps "git+{REPOSITORY}"
-    %pip install --quiet onnx onnxscript onnxruntime"""
+    %pip install --quiet anywidget onnx onnxscript onnxruntime"""
 
 BEGIN, END, STUB = "### BEGIN SOLUTION", "### END SOLUTION", "### STUB"
 EMPTY_STUB = "...  # your code here"

@@ -138,8 +138,8 @@ checks.check_widest(widest)
 # ## Design within a budget
 #
 # Change width, head, layers and dendrites, and see what it costs. The line stands at 1.66 M. Points are recorded
-# networks on real images, each the mean of its seeds with its 95 % interval; a design that was never trained has a size,
-# but no accuracy. *Recorded network* takes over the settings of one that was.
+# networks on real images, each the mean of its seeds with its 95 % interval; a design that was never trained has a
+# size, but no accuracy. *Recorded network* takes over the settings of one that was.
 
 # %%
 from perfteach import course, runs

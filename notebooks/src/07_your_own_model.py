@@ -91,8 +91,8 @@ PhaseExplorer(run, watch)
 
 # %% [markdown]
 # *How to read it:* error by epoch on the tier's images, live; in the hatched dendrite phase (here one epoch) the
-# validation error stands still. Click on a layer, or choose it: its bars are its neurons, each with its own |r|. A single curve shows that everything works. It does not show that dendrites helped:
-# that needs a control, below.
+# validation error stands still. Click on a layer, or choose it: its bars are its neurons, each with its own |r|. A
+# single curve shows that everything works. It does not show that dendrites helped: that needs a control, below.
 #
 # ### Exercise 1 · Dendrites on the convolutions only · easy · 5 minutes
 #
@@ -136,9 +136,7 @@ recipe = TrainConfig(
     dendrite_lr=0.05,
     weight_decay=0.0,
 )
-trainer = PerforatedTrainer(
-    mlp, spirals, recipe, name="live/mlp", callbacks=[PhaseBar()]
-)
+trainer = PerforatedTrainer(mlp, spirals, recipe, name="live/mlp", callbacks=[PhaseBar()])
 trainer.fit(progress=False)
 plots.decision_boundary(mlp, spirals)
 
