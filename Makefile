@@ -64,8 +64,10 @@ $(SITE_STAMP): $(STAMP)
 	@$(UV) $(INSTALL) -e '.[site]'
 	@touch "$@"
 
+# The root is named, because the folder of a notebook that is named would become it, and no link to docs/ would work.
 lab: $(STAMP) ## open the course in JupyterLab (PORT=8888, LAB_ARGS=...)
-	"$(PY)" -m jupyterlab --port="$(PORT)" $(ROOT_ARGS) $(LAB_ARGS) notebooks/00_start_here.ipynb
+	"$(PY)" -m jupyterlab --port="$(PORT)" --ServerApp.root_dir="$(CURDIR)" $(ROOT_ARGS) $(LAB_ARGS) \
+		notebooks/00_start_here.ipynb
 
 test: check ## run all checks and tests, notebooks included
 	OMP_NUM_THREADS=1 PERFTEACH_TIER=quick "$(PY)" -m pytest -n 2 --dist loadscope \
@@ -86,7 +88,7 @@ notebooks: $(STAMP) ## build both editions of the notebooks from their sources
 site: $(SITE_STAMP) ## build the pages of the course, with a search, in build/site
 	"$(PY)" tools/build_site.py
 
-bench: $(STAMP) ## time a training step in each phase and a redraw of each widget
+bench: $(STAMP) ## time a training step in each phase and a step of each widget
 	"$(PY)" tools/bench.py
 
 torture: $(STAMP) ## try to lose something: interrupts, flipped bits, full disks, power cuts (TORTURE_ARGS=...)

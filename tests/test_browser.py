@@ -26,7 +26,7 @@ CELLS = {
     "setup": """
         from perfteach import PerforatedTrainer, TrainConfig, FixedSwitch, ManualSwitch, Callback, perforate
         from perfteach.data.points import small_network, two_spirals
-        from perfteach.widgets import BudgetDesigner, CorrelationLab, PhaseExplorer, PhaseMonitor, RunCompare
+        from perfteach.widgets import BudgetDesigner, CorrelationLab, PhaseBar, PhaseExplorer, PhaseMonitor, RunCompare
         import time, warnings
         warnings.simplefilter("ignore")
         data = two_spirals(200, turns=1)
@@ -41,6 +41,7 @@ CELLS = {
     "lab": "CorrelationLab()",
     "budget": "BudgetDesigner(runs)",
     "compare": "RunCompare(runs)",
+    "bar": "training('bar', 0, FixedSwitch((3, 3), dendrite=2), PhaseBar()).fit(progress=False); None",
     "live": """
         class Slow(Callback):  # a second an epoch, and an end in case no button works
             began = time.monotonic()
@@ -64,8 +65,8 @@ IDLE = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
     return panel?.sessionContext?.session?.kernel?.status === 'idle';
 }"""
-# Every slider of an element with the name and value of the number box in its own row.
-SLIDERS = """place => [...place.querySelectorAll('[role=slider]')].map(slider => {
+# Every slider of ipywidgets in an element, with the name and value of the number box in its own row.
+SLIDERS = """place => [...place.querySelectorAll('[role=slider]:not(input)')].map(slider => {
     const box = slider.closest('.widget-box')?.querySelector('input[type=number]');
     return [slider.getAttribute('aria-valuenow'), box?.labels[0]?.textContent, box?.value];
 })"""
@@ -191,24 +192,24 @@ def press(page, cell: str, name: str, key: str = "Enter") -> None:
 
 def test_buttons_work_while_the_cell_is_still_training(page):
     live = output(page, "live")
-    live.get_by_text("neuron phase, cycle 0").wait_for()
+    live.get_by_text("neuron phase · cycle 0").wait_for()
     live.get_by_role("img", name="Error by epoch").wait_for()
-    live.get_by_role("img", name="2 layers with 0 dendrites per neuron").wait_for()  # before there is any score
+    live.get_by_role("img", name="2 layers with 0 dendrites a neuron: neurons learn").wait_for()  # before any score
     press(page, "live", "Switch phase now")
-    live.get_by_text("Switch asked for").wait_for()
-    live.get_by_text("dendrite phase, cycle 1").wait_for()
+    live.get_by_text("dendrite phase · cycle 1").wait_for()
+    live.get_by_text("dendrites learn").wait_for()
     press(page, "live", "Pause", "Space")
     live.get_by_role("button", name="Continue").wait_for()
     time.sleep(0.5)
-    held = live.get_by_text("epochs done").inner_text()
+    held = live.locator(".pt-progress").inner_text()
     time.sleep(1.5)
-    assert live.get_by_text("epochs done").inner_text() == held
+    assert live.locator(".pt-progress").inner_text() == held
     prompt = page.locator(".jp-Cell").nth(list(CELLS).index("live")).locator(".jp-InputPrompt")
     assert prompt.inner_text() == "[*]:", "the cell is still running"
     press(page, "live", "Continue")
     page.wait_for_function("held => !document.body.innerText.includes(held)", arg=held)
     press(page, "live", "Stop and keep the best")
-    live.get_by_text("Training has ended").wait_for()
+    live.get_by_text("Training has ended").first.wait_for()
     assert live.get_by_role("button", name="Stop and keep the best").is_disabled()
     output(page, "after").get_by_text("USABLE").wait_for()
     said = output(page, "after").inner_text()
@@ -216,16 +217,36 @@ def test_buttons_work_while_the_cell_is_still_training(page):
     assert "'asked for by hand', 'asked for by hand; the best weights are kept'" in said
 
 
-@pytest.mark.parametrize(("cell", "name"), [("explorer", "Epoch"), ("lab", "Dendrite weight 1"), ("budget", "Width")])
-def test_sliders_are_driven_by_the_keyboard(page, cell, name):
+def test_one_line_of_the_bar_stays(page):
     settle(page)
-    place = output(page, cell)
-    box, picture = place.get_by_role("spinbutton", name=name), place.get_by_role("img").first
-    value, source = box.input_value(), picture.get_attribute("src")
+    assert "demo/bar-seed0: 8 epochs done (neuron 3, dendrite 2, neuron 3)." in output(page, "bar").inner_text()
+
+
+def test_explorer_plays_and_switches_without_a_kernel(page):
+    settle(page)
+    place = output(page, "explorer")
+    box = place.get_by_role("spinbutton", name="Epoch")
+    assert box.input_value() == "5" and "dendrites learn" in place.locator(".pt-banner").inner_text()
+    press(page, "explorer", "Next switch")
+    changed(page, box, "value", "5")
+    assert box.input_value() == "8" and "neurons learn" in place.locator(".pt-banner").inner_text()
+    place.get_by_role("slider", name="Epoch").press("ArrowRight")
+    changed(page, box, "value", "8")
+    press(page, "explorer", "Play")
+    place.get_by_role("button", name="Play").wait_for()  # it has come to the end
+    assert box.input_value() == "10"
+    assert place.locator(".pt").bounding_box()["height"] <= 760
+
+
+def test_designers_slider_is_driven_by_the_keyboard(page):
+    settle(page)
+    place = output(page, "budget")
+    box, picture = place.get_by_role("spinbutton", name="Width"), place.get_by_role("img").first
+    value, words = box.input_value(), picture.get_attribute("aria-label")
     place.get_by_role("slider").first.focus()
     page.keyboard.press("ArrowRight")
     changed(page, box, "value", value)
-    changed(page, picture, "src", source)
+    changed(page, picture, "aria-label", words)
     assert float(box.input_value()) > float(value)
 
 
@@ -240,29 +261,19 @@ def changed(page, locator, attribute: str, old: str) -> None:
     pytest.fail(f"the {attribute} did not change from {old[:40]}")
 
 
-def test_explorer_plays(page):
-    settle(page)
-    box = output(page, "explorer").get_by_role("spinbutton", name="Epoch")
-    before = box.input_value()
-    press(page, "explorer", "Play")
-    changed(page, box, "value", before)
-    press(page, "explorer", "Play")
-
-
 def test_lab_climbs_and_switches(page):
     settle(page)
     press(page, "lab", "Run 50 steps")
-    output(page, "lab").get_by_text("50 steps so far").wait_for()
+    output(page, "lab").get_by_text("after 50 steps").wait_for()
     press(page, "lab", "Switch phase")
-    output(page, "lab").get_by_text("Neuron phase done").wait_for()
+    output(page, "lab").get_by_text("the border bends").wait_for()
 
 
 def test_comparison_by_keyboard(page):
     settle(page)
     place = output(page, "compare")
     place.get_by_text("same-epochs").first.wait_for()
-    place.get_by_role("listbox", name="Seeds").focus()
-    page.keyboard.press("Home")
+    place.get_by_role("checkbox", name="0", exact=True).press("Space")
     place.get_by_text("fewer than two seeds").first.wait_for()
 
 
@@ -274,10 +285,12 @@ CONTROLS = re.compile(
 def unnamed_controls(place) -> list[str]:
     """Controls and pictures of a page, or of a part of it, that a screen reader has no name for.
 
-    JupyterLab gives a slider no name. It passes when a named number box with the same value stands next to it.
+    JupyterLab gives a slider of ipywidgets no name. It passes when a named number box with the same value stands
+    next to it.
     """
     controls = CONTROLS.findall(place.aria_snapshot())
     unnamed = [kind + rest for kind, rest in controls if kind != "slider" and not re.match(r' "[^"]', rest)]
+    unnamed += place.locator("input[type=range]:not([aria-label])").all_inner_texts()
     for value, name, number in place.evaluate(SLIDERS):
         if not name or abs(float(value) - float(number)) > 0.051:
             unnamed.append(f"slider at {value}, beside {name or 'nothing'} {number}")
@@ -291,9 +304,9 @@ def test_no_control_is_without_a_name(page):
         place = output(page, name)
         seen[name] = [kind for kind, _ in CONTROLS.findall(place.aria_snapshot())]
         assert unnamed_controls(place) == [], name
-    assert {"button", "spinbutton", "slider", "img"} <= set(seen["explorer"])
-    assert {"combobox", "listbox", "img"} <= set(seen["compare"]) and {"button", "img"} <= set(seen["live"])
-    assert [seen[name].count("slider") for name in ("explorer", "lab", "budget")] == [1, 4, 2]
+    assert {"button", "spinbutton", "slider", "img", "combobox"} <= set(seen["explorer"])
+    assert {"combobox", "checkbox", "img"} <= set(seen["compare"]) and {"button", "img"} <= set(seen["live"])
+    assert [seen[name].count("slider") for name in ("explorer", "lab", "budget")] == [1, 3, 2]
 
 
 ROW = '<div class="widget-box"><div role="slider" aria-valuenow="{}"></div><label>A<input type="number" value="{}">'
@@ -341,7 +354,7 @@ def test_a_course_notebook_runs_from_top_to_bottom(chromium, lab, name):
     page.wait_for_function(ALL_RUN)
     shown = page.locator(".jp-Notebook")
     assert shown.locator("[data-mime-type*=stderr], [data-mime-type*=error]").all_inner_texts() == []
-    shown.get_by_role("slider").first.wait_for()  # the explorer has come up
+    shown.locator(".pt-explorer").get_by_role("slider", name="Epoch").wait_for()  # the explorer has come up
     assert page.get_by_text("Error displaying widget").count() == 0
     assert problems == []
     page.close()

@@ -99,8 +99,8 @@ def test_runtime_bounds_come_from_metadata_or_the_clone(monkeypatch: pytest.Monk
     assert bounds["python"] == ">=3.11"
     assert bounds["torch"] == ">=2.10"
     assert not {"pytest", "jupyterlab", "onnx"} & set(bounds)
-    assert [bound.name for bound in env.extra_bounds()["course"]] == ["ipywidgets", "jupyterlab"]
-    assert set(env.extra_bounds()) == {"course", "export", "hackathon"}
+    assert [bound.name for bound in env.extra_bounds()["course"]] == ["anywidget", "ipywidgets", "jupyterlab"]
+    assert set(env.extra_bounds()) == {"course", "export", "cluster", "hackathon"}
     assert "perfteach" not in [bound.name for bound in env.extra_bounds()["hackathon"]]
 
 
@@ -273,7 +273,11 @@ def test_html_escapes_what_was_found_and_says_the_status_in_words() -> None:
     html = env.as_html(CHECKS)
     assert "missing &lt;here&gt;" in html
     assert "✗ fail" in html
-    assert html.count("<tr>") == 1 + len(CHECKS)
+    assert html.count("<tr>") == 2 + len(CHECKS), "two tables, each with a heading"
+    open_part, folded = html.split("<details>")
+    assert "free memory" in open_part and "Install torch." in open_part and "numpy" not in open_part
+    assert "<summary>1 checks are ok</summary>" in folded and "numpy" in folded
+    assert "<details>" not in env.as_html(CHECKS[1:]) and "<table>" not in env.as_html(CHECKS[:1]).split("<details>")[0]
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])

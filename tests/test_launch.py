@@ -117,8 +117,8 @@ def served(command: list[str], port: int, seconds: float, **settings) -> bytes:
         end = time.monotonic() + seconds
         while time.monotonic() < end and server.poll() is None:
             try:
-                # The course's folder is the root of what make lab shows; only an existing file has contents.
-                address = f"http://127.0.0.1:{port}/api/contents/00_start_here.ipynb?content=0"
+                # The repository is the root of what make lab shows; only an existing file has contents.
+                address = f"http://127.0.0.1:{port}/api/contents/notebooks/00_start_here.ipynb?content=0"
                 with urllib.request.urlopen(address, timeout=30) as answer:
                     return answer.read()
             except OSError:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from posixpath import normpath
+from urllib.parse import quote, unquote, urlsplit
 
 import nbformat
+import psutil
 import pytest
 from conftest import load_tool
 
@@ -76,3 +86,67 @@ def test_moving_the_project_moves_every_link(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("arguments", [[], ["owner"], ["a/b", "c"], ["https://github.com/a/b"]])
 def test_an_address_of_another_form_is_refused(arguments):
     assert tool.main(arguments) == 2
+
+
+# ---------------------------------------------------------------------------------------------- the running server
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
+    """The server that `make lab` starts: its address, and its runtime folder."""
+    folder = tmp_path_factory.mktemp("links")
+    own = {f"JUPYTER{name}": str(folder / name.lower()) for name in ("_CONFIG_DIR", "_DATA_DIR", "_RUNTIME_DIR")}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = "--no-browser --ServerApp.ip=127.0.0.1 --ServerApp.port_retries=0 --IdentityProvider.token="
+    said = subprocess.run(["make", "-n", "lab", f"PORT={port}", f"LAB_ARGS={options}", "VENV=none"], cwd=ROOT,
+                          capture_output=True, text=True, check=True).stdout  # fmt: skip
+    command = said[said.rindex('"none/bin/python"') :].replace('"none/bin/python"', f'"{sys.executable}"')
+    with (folder / "lab.log").open("w") as log:
+        server = subprocess.Popen(f"exec {command}", shell=True, cwd=ROOT, env=os.environ | own, stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 90
+        while time.monotonic() < end and server.poll() is None:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status", timeout=5):
+                    break
+            except OSError:
+                time.sleep(0.3)
+        else:
+            pytest.fail((folder / "lab.log").read_text()[-2000:])
+        yield f"http://127.0.0.1:{port}", Path(own["JUPYTER_RUNTIME_DIR"])
+    finally:
+        for process in [*psutil.Process(server.pid).children(recursive=True), psutil.Process(server.pid)]:
+            process.kill()
+        server.wait(10)
+
+
+def links(path: Path) -> set[str]:
+    """Where a notebook's or a page's relative links lead, as paths below the repository."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        text = "\n".join(c.source for c in nbformat.reads(text, as_version=4).cells if c.cell_type == "markdown")
+    found = re.findall(r"\]\(([^)\s]+)\)|(?:href|src)=\"([^\"]+)\"", text)
+    targets = [unquote((first or second).partition("#")[0]) for first, second in found]
+    here = path.parent.relative_to(ROOT).as_posix()
+    return {normpath(f"{here}/{target}") for target in targets if target and not urlsplit(target).scheme}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_every_link_works_in_the_server_that_make_lab_starts(lab):
+    address, runtime = lab
+    (opened,) = runtime.glob("jpserver-file-to-run-*-open.html")
+    assert "/lab/tree/notebooks/00_start_here.ipynb" in opened.read_text(), "notebook 00 is what the browser opens"
+    pages = [*BUILT, *(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    wanted = {target: page.name for page in pages for target in links(page)}
+    assert len(wanted) > 30 and {"docs/troubleshooting.md", "docs/glossary.md"} <= set(wanted)
+    dead = []
+    for target, page in wanted.items():
+        try:
+            with urllib.request.urlopen(f"{address}/api/contents/{quote(target)}?content=0", timeout=60) as answer:
+                assert answer.status == 200
+        except urllib.error.HTTPError as error:
+            dead.append(f"{page}: {target} ({error.code})")
+    assert dead == []

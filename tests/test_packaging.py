@@ -101,8 +101,8 @@ def test_constraints_pin_every_direct_dependency_within_its_bound() -> None:
 
 
 def test_the_extras_lie_in_each_other_and_no_package_is_listed_twice() -> None:
-    assert set(EXTRAS) == {"course", "export", "hackathon", "dev", "site"}
-    assert f"{PROJECT['name']}[course,export,hackathon]" in EXTRAS["dev"]
+    assert set(EXTRAS) == {"course", "export", "cluster", "hackathon", "dev", "site"}
+    assert f"{PROJECT['name']}[course,export,cluster,hackathon]" in EXTRAS["dev"]
     names = [name for lines in (PROJECT["dependencies"], *EXTRAS.values()) for name in lower_bounds(lines)]
     assert len(names) == len(set(names))
 
@@ -115,11 +115,13 @@ def test_what_the_library_imports_at_once_is_no_extra() -> None:
         for name in re.findall(r"^(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.M):
             found.setdefault(name, set()).add(path.relative_to(ROOT / "perfteach").parts[0])
     foreign = {name: where for name, where in found.items() if name not in sys.stdlib_module_names}
-    extra = {name: where for name, where in foreign.items() if name.lower() not in core}
-    assert extra.pop("ipywidgets") == {"widgets"}
+    asked_for = {name: where for name, where in foreign.items() if name.lower() not in core}
+    drawn = {name for name, where in asked_for.items() if where == {"widgets"}}
+    assert drawn == {"anywidget", "ipywidgets", "traitlets"}
     # Its commands ask for the extra before they import anything of it; tests/test_hackathon_board.py tries it.
-    assert set(extra) == {"jinja2", "onnx", "sqlalchemy", "starlette", "uvicorn"}
-    assert set().union(*extra.values()) == {"hackathon"}
+    others = {name: where for name, where in asked_for.items() if where != {"widgets"}}
+    assert set(others) == {"jinja2", "onnx", "sqlalchemy", "starlette", "uvicorn"}
+    assert set().union(*others.values()) == {"hackathon"}
 
 
 def test_without_ipywidgets_the_widgets_name_their_extra_and_the_rest_goes_on() -> None:

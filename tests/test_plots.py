@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 import re
@@ -20,7 +19,7 @@ from matplotlib.text import Text
 from perfteach import plots
 from perfteach.config import TrainConfig
 from perfteach.counting import count_parameters
-from perfteach.data.points import small_network, two_spirals, xor
+from perfteach.data.points import small_network, two_spirals
 from perfteach.dendrites import dendrite_counts, dendritic_layers
 from perfteach.errors import ConfigError, DataError
 from perfteach.metrics import paired_interval
@@ -31,8 +30,6 @@ from perfteach.plots.style import PALETTE
 from perfteach.runs import Epoch, Event, Result, Run, recorded
 from perfteach.selection import perforate
 from perfteach.trainer import PerforatedTrainer
-from perfteach.widgets.figures import arm_curves, dendrite_view
-from perfteach.widgets.neuron import OneNeuron
 
 
 @pytest.fixture(autouse=True)
@@ -104,9 +101,10 @@ def box_places(patch: Any) -> list[tuple[float, float, float, float]]:
     return [(float(c[0, 0]), float(c[0, 1]), float(c[2, 0] - c[0, 0]), float(c[2, 1] - c[0, 1])) for c in corners]
 
 
-def spots(figure: Figure, gid: str) -> np.ndarray:
-    """Places of the points that seaborn has drawn; its legend carries the same name."""
-    return np.vstack([part.get_offsets() for part in figure.axes[0].collections if part.get_gid() == gid])
+def spots(figure: Figure) -> list[tuple[float, float]]:
+    """Places of the means of all arms."""
+    lines = [line for line in figure.axes[0].lines if str(line.get_gid()).startswith("means:")]
+    return [(float(x), float(y)) for line in lines for x, y in zip(*line.get_data(), strict=True)]
 
 
 def words(figure: Figure, gid: str | None = None) -> list[str]:
@@ -162,29 +160,25 @@ def test_titles_name_the_data_and_say_synthetic(run, long_run):
 
 def test_axes_are_named_with_units(run, spirals):
     model, data, _ = spirals
-    for figure in (plots.training_curves(run), plots.rate_and_time(run), plots.score_heatmap(run)):
+    for figure in (plots.training_curves(run), plots.score_heatmap(run)):
         assert figure.axes[-1].get_xlabel().startswith("epoch") and all(axes.get_ylabel() for axes in figure.axes)
     assert "(%)" in plots.training_curves(run).axes[0].get_ylabel()
-    assert "(s per epoch)" in plots.rate_and_time(run).axes[1].get_ylabel()
     assert "no unit" in plots.decision_boundary(model, data).axes[0].get_xlabel()
-
-
-def test_rate_and_time_draw_the_record(run):
-    figure = plots.rate_and_time(run)
-    assert list(artist(figure, "lr").get_ydata()) == run["lr"]
-    assert list(artist(figure, "seconds").get_ydata()) == run["seconds"]
-    assert len(artist(plots.rate_and_time(run, 3), "lr").get_xdata()) == 3
 
 
 def test_descriptions_name_the_numbers(long_run):
     text = plots.describe_training_curves(long_run)
     best = max(long_run["validation_accuracy"])
-    for part in (f"{100 - best:.2f} %", "61 to 80, 121 to 140 and 181 to 190", "Test error 16.00 %", "epochs 1 to 200"):
+    for part in (
+        f"{100 - best:.2f} %",
+        "epochs 61 to 80, epochs 121 to 140 and epochs 181 to 190",
+        "Test error 16.00 %",
+        "epochs 1 to 200",
+    ):
         assert part in text
     assert "Test error" not in plots.describe_training_curves(long_run, 100)
     assert "no dendrite phase" in plots.describe_training_curves(long_run, 60)
     assert "No dendrite phase yet." in plots.describe_score_heatmap(long_run, 60)
-    assert "10 s in a neuron phase and 15 s in a dendrite phase" in plots.describe_rate_and_time(long_run)
     assert f"{long_run.at(190).score:.4f} in epoch 190" in plots.describe_score_heatmap(long_run)
     assert "10 dendrite-phase epochs" in plots.describe_score_heatmap(long_run, 70)
 
@@ -215,16 +209,16 @@ def test_real_run_of_a_mobilenet(tiny_data):
     config = TrainConfig(switch=FixedSwitch((1, 1), 1), batch_size=50, roll_back=False)
     run = PerforatedTrainer(model, tiny_data.subset(100, 50, 50), config).fit(progress=False)
     names = list(dict(dendritic_layers(model)))
-    assert list(plots.state_at(run, 3)["layers"]) == names
     assert artist(plots.score_heatmap(run), "scores").get_array().shape == (len(names), 1)
-    for figure in (plots.training_curves(run), plots.architecture_strip(**plots.state_at(run, 2))):
-        assert "synthetic" in words(figure, "title")[0] and plots.png(figure).startswith(b"\x89PNG")
+    figure = plots.training_curves(run)
+    assert "synthetic" in words(figure, "title")[0] and plots.png(figure).startswith(b"\x89PNG")
+    assert "dendrites learn in epoch 2;" in figure.alt or "dendrites learn in epoch 2." in figure.alt
 
 
 # ---------------------------------------------------------------------------------------------- nothing to draw
 
 
-@pytest.mark.parametrize("draw", ["training_curves", "score_heatmap", "rate_and_time"])
+@pytest.mark.parametrize("draw", ["training_curves", "score_heatmap"])
 def test_an_empty_run_gives_a_message(draw, run):
     for text in (plots.__dict__[draw](Run()), plots.__dict__[draw](run, 0) if draw != "score_heatmap" else None):
         if text is not None:
@@ -238,50 +232,7 @@ def test_an_unfinished_run_is_drawn_as_far_as_it_came(run):
     part = Run(run.header, run.epochs[:3], [], None)
     assert "3 epochs so far" in words(plots.training_curves(part), "note")[0]
     assert "yet" in words(plots.score_heatmap(part), "message")[0]
-    assert words(plots.architecture_strip(**plots.state_at(part, 3)), "state")[0] == "neurons: learning"
-    before = Run({**run.header, "layers": None}, run.epochs[:3])  # an older record names no layers before their scores
-    assert words(plots.architecture_strip(**plots.state_at(before, 3)), "message")
-    later = Run(before.header, run.epochs[:5])
-    assert plots.state_at(later, 5)["layers"] == plots.state_at(run, 5)["layers"]
-    assert plots.state_at(part, 3)["room"] == 2, "room for the dendrites that may come, so that nothing jumps"
     assert words(plots.score_heatmap(run, 2)), "no dendrite phase before epoch 5, and no crash"
-
-
-# ---------------------------------------------------------------------------------------------- architecture
-
-
-def test_strip_shows_who_learns(run):
-    first, dendrite, last = (plots.architecture_strip(**plots.state_at(run, n)) for n in (1, 9, 12))
-    assert words(first, "state")[:1] == ["neurons: learning"]
-    assert {"neurons: frozen", "dendrite 1: frozen", "dendrite 2: learning"} <= set(words(dendrite, "state"))
-    assert {"neurons: learning", "dendrite 1: frozen", "dendrite 2: frozen"} <= set(words(last, "state"))
-    assert len(box_places(artist(dendrite, "dendrite 2:learning"))) == 2
-    assert artist(dendrite, "neurons:frozen").get_hatch() and not artist(dendrite, "dendrite 2:learning").get_hatch()
-    heights = [bar[3] for bar in box_places(artist(dendrite, "scores"))]
-    scores = list(run.epochs[8].scores.values())
-    assert heights[0] / heights[1] == pytest.approx(scores[0] / scores[1])
-    assert words(first, "no-scores") and len({f.get_size_inches()[1] for f in (first, dendrite, last)}) == 1
-
-
-def test_strip_in_words(run):
-    assert "2 layers with 2 dendrites per neuron" in plots.describe_architecture_strip(**plots.state_at(run, 9))
-    assert "The newest dendrites learn; the neurons and the older dendrites are frozen" in (
-        plots.describe_architecture_strip(**plots.state_at(run, 9))
-    )
-    assert "The neurons learn." in plots.describe_architecture_strip(**plots.state_at(run, 1))
-    thawed = Run(run.header | {"config": run.header["config"] | {"thaw": True}}, run.epochs)
-    assert "The neurons and the dendrites learn." in plots.describe_architecture_strip(**plots.state_at(thawed, 12))
-    control = Run(run.header | {"config": run.header["config"] | {"grow": False}}, run.epochs)
-    assert "0 dendrites per neuron" in plots.describe_architecture_strip(**plots.state_at(control, 12))
-
-
-def test_strip_refuses_what_it_cannot_show(run):
-    with pytest.raises(ConfigError, match="unknown learner 'axons'"):
-        plots.architecture_strip({"a": {"dendrites": 1}}, {"axons"})
-    with pytest.raises(ConfigError, match="fewer than 0"):
-        plots.architecture_strip({"a": {"dendrites": -1}}, "neurons")
-    with pytest.raises(ConfigError, match="no epoch 13"):
-        plots.state_at(run, 13)
 
 
 # ---------------------------------------------------------------------------------------------- comparison
@@ -357,8 +308,8 @@ POINTS = [
 def test_pareto_front_has_only_what_no_smaller_one_beats():
     assert [point["name"] for point in plots.pareto_front(POINTS)] == ["small", "best"]
     figure = plots.pareto(POINTS, 500_000, data="photos")
-    drawn = spots(figure, "means")
-    np.testing.assert_allclose(drawn, [(p["parameters"], 100 - p["accuracy"]) for p in POINTS])
+    drawn = sorted(spots(figure))
+    np.testing.assert_allclose(drawn, sorted((p["parameters"], 100 - p["accuracy"]) for p in POINTS))
     assert list(artist(figure, "ring").get_ydata()) == [30.0, 20.0]
     assert set(words(figure, "name")) == {point["name"] for point in POINTS}
     assert (
@@ -375,31 +326,56 @@ def test_pareto_front_has_only_what_no_smaller_one_beats():
 # ---------------------------------------------------------------------------------------------- plane and images
 
 
-def test_seeds_of_a_network_are_drawn_and_their_mean_stands_for_them():
+def test_the_mean_of_its_seeds_stands_for_a_network_with_its_interval():
     lucky = [{"name": "lucky", "parameters": 500_000, "accuracy": a, "arm": "random"} for a in (90.0, 62.0, 70.0)]
     figure = plots.pareto(POINTS + lucky, 500_000)
-    np.testing.assert_allclose(spots(figure, "means")[-1], [500_000, 26.0])
-    np.testing.assert_allclose(spots(figure, "seeds")[-3:, 1], [10.0, 38.0, 30.0])
+    assert (500_000, pytest.approx(26.0)) in spots(figure) and len(spots(figure)) == len(POINTS) + 1
+    (bar,) = next(part.get_segments() for part in figure.axes[0].collections if len(part.get_segments()) == 1
+                  and part.get_gid() == "interval" and part.get_segments()[0][0][0] == 500_000)  # fmt: skip
+    expected = paired_interval([0.0] * 3, [10.0, 38.0, 30.0])
+    assert (bar[0][1], bar[1][1]) == pytest.approx((max(expected.low, 0), expected.high))
     assert list(artist(figure, "ring").get_ydata()) == [30.0, 26.0, 20.0], "the front of the means, not of the luckiest"
     assert "lucky (500,000 parameters, 26.00 % error, mean of 3 seeds)" in figure.alt
-    assert not [part for part in plots.pareto(POINTS).axes[0].collections if part.get_gid() == "seeds"]
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert legend == ["baseline", "wider", "perforated", "random"]
 
 
+def test_of_many_networks_only_those_on_the_front_are_named():
+    many = [{"name": f"n{k}", "parameters": 1000 * (k + 1), "accuracy": 50.0 + k, "arm": "wider"} for k in range(20)]
+    poor = [{"name": f"p{k}", "parameters": 1000 * (k + 2), "accuracy": 40.0, "arm": "random"} for k in range(20)]
+    named = words(plots.pareto(many + poor), "name")
+    assert named and not [name for name in named if name.startswith("p")]
+
+
 def test_arm_curves_draw_mean_and_range_over_seeds():
     arms = {arm: recorded("mini", arm=arm) for arm in ("same-epochs", "perforated")}
-    figure = arm_curves(arms, "photos")
+    figure = plots.arm_curves(arms, data="photos")
     for line, band, runs in zip(figure.axes[0].lines, figure.axes[0].collections, arms.values(), strict=False):
         errors = np.array([run["validation_error"] for run in runs])
         np.testing.assert_allclose(line.get_ydata(), errors.mean(0))
         heights = band.get_paths()[0].vertices[:, 1]
         assert (heights.min(), heights.max()) == pytest.approx((errors.min(), errors.max()))
         assert f"{errors.mean(0)[-1]:.2f} %" in figure.alt
-    assert len({line.get_linestyle() for line in figure.axes[0].lines[:2]} | {"-"}) > 1, "told apart without colour"
-    uneven = arm_curves({"perforated": arms["perforated"], "wider": recorded("mini", arm="wider", seed=0)}, "photos")
+    uneven = plots.arm_curves({"perforated": arms["perforated"], "wider": recorded("mini", arm="wider", seed=0)})
     assert "perforated (5 seeds)" in words(uneven) and "wider (1 seed)" in words(uneven)
-    assert words(arm_curves({"perforated": [Run()]}, "photos"), "message")
+    zoomed = plots.arm_curves(arms, first=70)
+    assert artist(zoomed, "mean:perforated").get_xdata()[0] == 70
+    assert np.ptp(zoomed.axes[0].get_ylim()) < np.ptp(figure.axes[0].get_ylim()) / 2
+    assert words(plots.arm_curves({"perforated": [Run()]}), "message")
+
+
+def test_an_arm_looks_the_same_whichever_others_are_drawn():
+    few = [run for run in recorded("mini", seed=0) if run.arm in ("same-epochs", "thawed")]
+    every = plots.arm_curves({run.arm: [run] for run in recorded("mini", seed=0)})
+    some = plots.arm_curves({run.arm: [run] for run in few})
+    looks = [
+        {line.get_gid(): (line.get_color(), line._unscaled_dash_pattern) for line in figure.axes[0].lines}
+        for figure in (every, some)
+    ]
+    assert all(looks[0][gid] == look for gid, look in looks[1].items())
+    assert len(set(looks[0].values())) == len(looks[0]), "told apart by colour and dash"
+    own = [plots.arm_curves({name: few[:1]}, among=["mine", "yours"]) for name in ("mine", "yours")]
+    assert len({figure.axes[0].lines[0].get_color() for figure in own}) == 2
 
 
 def test_decision_boundary_shows_the_networks_own_classes(spirals):
@@ -477,6 +453,14 @@ def test_html_carries_the_alternative_text_and_a_fixed_shape(run):
     assert width == 1280
 
 
+def test_svg_takes_the_colours_of_the_page_and_says_the_picture(run):
+    drawn = plots.svg(plots.training_curves(run))
+    assert drawn.startswith("<svg ") and f'role="img" aria-label="{plots.training_curves(run).alt[:40]}' in drawn
+    assert "var(--jp-content-font-color1, #1f2933)" in drawn and "var(--jp-layout-color0, #ffffff)" in drawn
+    assert ">Error by epoch: two spirals" in drawn, "words stay words: crisp, and found by a search"
+    assert "<metadata" not in drawn and "<?xml" not in drawn
+
+
 @pytest.fixture(scope="module")
 def every_picture(long_run, run, spirals) -> list[plots.Picture]:
     """One of each kind, with real and long names."""
@@ -489,9 +473,6 @@ def every_picture(long_run, run, spirals) -> list[plots.Picture]:
         plots.training_curves(run),
         plots.score_heatmap(long_run),
         plots.score_heatmap(real),
-        plots.rate_and_time(long_run),
-        plots.architecture_strip(**plots.state_at(long_run, 130)),
-        plots.architecture_strip(**plots.state_at(real, 10)),
         plots.paired_differences({"same-epochs": accuracies, "perforated": {0: 90.0, 1: 60.0}}, "same-epochs"),
         plots.parameter_bars({"MobileNet-Small, 1000-way head": {"head": 2_542_856}}, 1_660_000),
         plots.parameter_bars({"MobileNet-Small": {"head": 1_528_106}}, 1_660_000),
@@ -500,8 +481,7 @@ def every_picture(long_run, run, spirals) -> list[plots.Picture]:
         plots.pareto(POINTS[:1]),
         plots.decision_boundary(model, data),
         plots.confusion([0, 1], [0, 1], ["cat", "dog"]),
-        dendrite_view(OneNeuron(xor(100)), "covariance"),
-        arm_curves({name: [long_run] for name in ("same-epochs", "perforated", "wider", "random", "thawed")}, "photos"),
+        plots.arm_curves({name: [long_run] for name in ("same-epochs", "perforated", "wider", "random", "thawed")}),
     ]
 
 
@@ -534,49 +514,10 @@ def test_no_words_lie_on_others(every_picture):
             assert min(over) < 2, f"{one!r} lies on {other!r} in {words(figure, 'title')}"
 
 
-def test_a_series_is_drawn_as_each_of_its_pictures_alone(long_run, run):
-    """The quick redraw of a slider gives the very pixels that the picture has by itself."""
-    neuron, points = OneNeuron(xor(100)), plots.Series()
-    draws = {
-        "curves": [lambda n=n: plots.training_curves(long_run, n) for n in (1, 60, 61, 75, 200)],
-        "heat": [lambda n=n: plots.score_heatmap(long_run, n) for n in (1, 61, 70, 135, 200)],
-        "strip": [
-            lambda n=n: plots.architecture_strip(**plots.state_at(long_run, n) | {"data": ""})
-            for n in (1, 61, 62, 80, 81, 130, 131)
-        ],
-        "points": [lambda n=n: plots.pareto(POINTS, 500_000, design=n) for n in (200_000, 400_000, 10_000, 200_000)],
-        "lab": [lambda n=n: moved(neuron, n) for n in (0.5, -2.0, 1.0)],
-        "arms": [
-            lambda runs=runs: arm_curves({"perforated": runs, "wider": [long_run]}, "photos")
-            for runs in ([run], [long_run], [run, long_run])
-        ],
-        "differences": [
-            lambda n=n: plots.paired_differences({"a": {0: 50.0, 1: 51.0}, "b": {0: 51.0, 1: n}}, "a")
-            for n in (52.0, 53.0, 54.0)
-        ],
-    }
-    for name, pictures in draws.items():
-        for draw in pictures:
-            quick, alone = pixels(points.png(draw())), pixels(plots.png(draw()))
-            assert quick.shape == alone.shape and (quick == alone).all(), name
-
-
-def moved(neuron: OneNeuron, weight: float) -> plots.Picture:
-    neuron.dendrite = (weight, -1.0, 0.5)
-    return dendrite_view(neuron, "correlation")
-
-
-def pixels(image: bytes) -> np.ndarray:
-    from PIL import Image
-
-    return np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
-
-
 def test_a_slider_costs_few_artists(long_run):
     """Artists are what a redraw costs: the picture of a long run has no more than that of a short one, nearly."""
     for figure in (plots.training_curves(long_run), plots.score_heatmap(long_run)):
         assert len(figure.findobj()) < 120
-    assert len(plots.architecture_strip(**plots.state_at(long_run, 130)).findobj()) < 250
 
 
 def test_the_palette_is_seaborns_colorblind():

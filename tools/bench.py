@@ -1,4 +1,4 @@
-"""`make bench`: seconds of a training step in each phase, and milliseconds of a redraw, on this machine.
+"""`make bench`: seconds of a training step in each phase, and milliseconds of a widget's step in the kernel.
 
 Numbers only mean something on a machine that does nothing else.
 """
@@ -96,25 +96,25 @@ def long_run(arm: str = "perforated", seed: int = 0, epochs: int = 200, layers: 
 
 
 def redraws() -> None:
-    """What follows one step of a control of each widget: every picture and word that it brings up to date."""
+    """What follows one step of a control of each widget: all that Python does for it."""
     run = long_run()
     arms = ("baseline", "same-epochs", "wider", "random", "shuffled", "thawed", "gradient", "perforated")
     study = [long_run(arm, seed) for arm in arms for seed in range(5)]
-    explorer, lab, budget, compare = PhaseExplorer(run), CorrelationLab(), BudgetDesigner(study), RunCompare(study)
+    lab, budget, compare = CorrelationLab(), BudgetDesigner(study), RunCompare(study)
     monitor, part = PhaseMonitor(), Run(run.header, run.epochs[:100])
-
-    def epoch(start: int) -> Callable[[int], None]:
-        return lambda k: setattr(explorer.epoch, "value", start + k)
+    monitor.run = part
 
     def grow(k: int) -> None:
         part.epochs = run.epochs[: 101 + k]
-        monitor._redraw(part)
+        monitor._send()
+
+    def move(k: int) -> None:
+        lab.on_message(None, {"do": "move", "dendrite": [0.1 * k, 1.0, 0.0]})
 
     for name, step in (
-        ("phase explorer, neuron phase", epoch(50)),
-        ("phase explorer, dendrite phase", epoch(101)),
+        ("phase explorer, the whole run", lambda k: PhaseExplorer(run)),
         ("phase monitor, an epoch", grow),
-        ("correlation lab, a weight", lambda k: setattr(lab.numbers[0], "value", 0.1 * k)),
+        ("correlation lab, a move", move),
         ("budget designer, width", lambda k: setattr(budget.width, "value", 0.1 + 0.05 * k)),
         ("run compare, seeds", lambda k: setattr(compare.seeds, "value", ((0, 1, 2), (1, 2, 3, 4), (0, 3, 4))[k % 3])),
     ):
@@ -129,7 +129,7 @@ def main() -> None:
     for width in (0.25, 1.0):
         print(f"training step, MobileNet-Small width {width:g}, 32×32, batch 128, {threads} threads")
         steps(width)
-    print("redraw in the kernel: a run of 200 epochs and 50 layers, a study of 8 arms with 5 seeds")
+    print("in the kernel: a run of 200 epochs and 50 layers, a study of 8 arms with 5 seeds")
     redraws()
 
 

@@ -43,7 +43,7 @@ import sys
 
 if "google.colab" in sys.modules:
     %pip install --quiet --no-deps "git+{REPOSITORY}"
-    %pip install --quiet onnx onnxscript onnxruntime"""
+    %pip install --quiet anywidget onnx onnxscript onnxruntime"""
 
 COMPARED, TAG = "# NBVAL_CHECK_OUTPUT\n", "nbval-check-output"  # in the source; in the notebook, out of sight
 BEGIN, END, STUB = "### BEGIN SOLUTION", "### END SOLUTION", "### STUB"

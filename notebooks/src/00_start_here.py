@@ -41,7 +41,7 @@ progress.show()
 # %% [markdown]
 # ## Is everything here?
 #
-# The table says what was found and what is wanted. Where a line is not *ok*, its last column says what to do.
+# The table shows what needs your attention, and its last column says what to do. What is *ok* is folded away.
 
 # %%
 from IPython.display import HTML
@@ -87,6 +87,7 @@ print(
 
 # %%
 from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig, plots
+from perfteach.widgets import PhaseBar, Watch
 
 common = {
     "lr": 0.05,
@@ -98,7 +99,9 @@ common = {
 plain = TrainConfig(
     switch=FixedSwitch((120, 160, 160, 160), 0), cycles=3, grow=False, **common
 )
-trainer = PerforatedTrainer(network, points, plain, name="spirals, no dendrites")
+trainer = PerforatedTrainer(
+    network, points, plain, name="spirals, no dendrites", callbacks=[PhaseBar()]
+)
 control = trainer.fit(progress=False)
 plots.decision_boundary(network, points)
 
@@ -123,19 +126,27 @@ from perfteach import perforate
 
 grown = perforate(small_network(hidden=5, seed=0))
 phases = TrainConfig(switch=FixedSwitch((120, 120, 120, 120), 40), cycles=3, **common)
-trainer = PerforatedTrainer(grown, points, phases, name="spirals, three dendrites")
+watch = Watch(points)  # films the border
+trainer = PerforatedTrainer(
+    grown,
+    points,
+    phases,
+    name="spirals, three dendrites",
+    callbacks=[PhaseBar(), watch],
+)
 run = trainer.fit(progress=False)
 plots.decision_boundary(grown, points)
 
 # %%
 # NBVAL_CHECK_OUTPUT
 print("epochs of the two runs:", len(control.epochs), len(run.epochs))
-print("dendrites per neuron:", run.result["dendrites"])
+hidden, output = run.result["dendrites"].values()
+print(f"dendrites per neuron: hidden layer {hidden}, output layer {output}")
 better = run.result["test_accuracy"] > control.result["test_accuracy"]
 print("fewer errors with dendrites:", better)
 
 # %% [markdown]
-# (`'0'` is the hidden layer and `'2'` the output layer: the two output neurons grow dendrites as well.)
+# (The two output neurons grow dendrites as well.)
 
 # %%
 from IPython.display import Markdown
@@ -156,22 +167,27 @@ Markdown(
 # well: `make demo` trains one of 30 neurons. What a fair comparison needs is the subject of [notebook
 # 04](04_perforated_fine_tuning.ipynb).
 #
-# ## Walk through the run
+# ## Watch the border move
 #
-# The explorer shows any epoch of a run: the error so far, who is learning, and how well each layer's dendrites follow
-# the error. Move the slider, or type an epoch. (A still picture without a slider means that the notebook has not been
-# run yet, or that widgets do not work: see *What could go wrong* below.)
+# The explorer shows any epoch of a run: who is learning, the error so far, how well each layer's dendrites follow the
+# error, and the border that the network draws between the spirals. It opens where the first dendrites begin to learn.
+# Press **Play**, move the slider, or click on the curve; **Next switch** goes to the next phase. (A still picture
+# without a slider means that the notebook has not been run yet, or that widgets do not work: see *What could go wrong*
+# below.)
+#
+# **Predict first:** what will the border do while dendrites learn?
 
 # %%
 from perfteach.widgets import PhaseExplorer
 
-PhaseExplorer(run)
+PhaseExplorer(run, watch)
 
 # %% [markdown]
-# *How to read it:* error in percent by epoch, lower is better. In the hatched bands, the dendrite phases, the error
-# does not move at all. It cannot: a new dendrite counts with a weight of zero until the next neuron phase begins.
-# There the neurons learn to use it, and the error falls further. (The small step where a band begins is the return to
-# the best weights so far.)
+# *How to read it:* error in percent by epoch, lower is better. In the hatched bands, the dendrite phases, neither the
+# error nor the border moves at all. They cannot: a new dendrite counts with a weight of zero until the next neuron
+# phase begins. There the neurons learn to use it, the border bends, and the error falls further. The dashed line is
+# the border as the dendrite phase left it. (The small step where a band begins is the return to the best weights so
+# far.)
 #
 # ## Your turn
 #

@@ -338,6 +338,7 @@ checks.check_train_in_phases(train_in_phases)
 
 # %%
 from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig
+from perfteach.widgets import PhaseBar
 
 settings = TrainConfig(
     switch=FixedSwitch(neuron=(100, 100), dendrite=30),
@@ -348,7 +349,9 @@ settings = TrainConfig(
     schedule=lambda optimizer, phase, steps: None,
 )
 trained = perforate(small_network(5, seed=0))
-trainer = PerforatedTrainer(trained, data, settings, name="spirals, one dendrite")
+trainer = PerforatedTrainer(
+    trained, data, settings, name="spirals, one dendrite", callbacks=[PhaseBar()]
+)
 run = trainer.fit(progress=False)
 theirs = [(epoch["train_loss"], epoch["validation_accuracy"]) for epoch in run.epochs]
 plots.training_curves(run)

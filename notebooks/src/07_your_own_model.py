@@ -61,7 +61,7 @@ print(f"{sum(p.numel() for p in SmallResNet(10).parameters()):,} parameters")
 
 # %%
 from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig, course, perforate
-from perfteach.widgets import PhaseMonitor
+from perfteach.widgets import PhaseBar, PhaseExplorer, PhaseMonitor, Watch
 
 tier = course.tier()
 images = tier.load()
@@ -70,8 +70,9 @@ torch.manual_seed(0)
 model = SmallResNet(len(images.classes))
 perforate(model)
 config = TrainConfig(FixedSwitch((4, 3), 1), roll_back=False, lr=5e-3)
+watch = Watch()  # keeps each neuron's score for the explorer below
 trainer = PerforatedTrainer(
-    model, images, config, name="live/resnet", callbacks=[PhaseMonitor()]
+    model, images, config, name="live/resnet", callbacks=[PhaseMonitor(), watch]
 )
 run = trainer.fit(progress=False)
 
@@ -86,14 +87,12 @@ run = trainer.fit(progress=False)
 model.perforation
 
 # %%
-from perfteach.widgets import PhaseExplorer
-
-PhaseExplorer(run)
+PhaseExplorer(run, watch)
 
 # %% [markdown]
 # *How to read it:* error by epoch on the tier's images, live; in the hatched dendrite phase (here one epoch) the
-# validation error stands still. A single curve shows that everything works. It does not show that dendrites helped:
-# that needs a control, below.
+# validation error stands still. Click on a layer, or choose it: its bars are its neurons, each with its own |r|. A
+# single curve shows that everything works. It does not show that dendrites helped: that needs a control, below.
 #
 # ### Exercise 1 · Dendrites on the convolutions only · easy · 5 minutes
 #
@@ -137,7 +136,8 @@ recipe = TrainConfig(
     dendrite_lr=0.05,
     weight_decay=0.0,
 )
-PerforatedTrainer(mlp, spirals, recipe, name="live/mlp").fit(progress=False)
+trainer = PerforatedTrainer(mlp, spirals, recipe, name="live/mlp", callbacks=[PhaseBar()])
+trainer.fit(progress=False)
 plots.decision_boundary(mlp, spirals)
 
 # %% [markdown]
@@ -191,7 +191,9 @@ print(mine)
 torch.manual_seed(0)
 on_mine = perforate(SmallResNet(len(mine.classes)))
 settings = TrainConfig(FixedSwitch((10, 5), 2), roll_back=False, batch_size=45, lr=5e-3)
-trainer = PerforatedTrainer(on_mine, mine, settings, name="live/my-images")
+trainer = PerforatedTrainer(
+    on_mine, mine, settings, name="live/my-images", callbacks=[PhaseBar()]
+)
 my_run = trainer.fit(progress=False)
 predicted = metrics.predictions(on_mine, mine, "test")
 plots.confusion(mine.test.labels, predicted, mine.classes, data=mine.title())

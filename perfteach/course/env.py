@@ -38,7 +38,10 @@ GIB = 2**30
 MEMORY_NEEDED, MEMORY_WANTED = 0.5 * GIB, 1.5 * GIB
 # The embedded images need 0.04 GiB as arrays, CIFAR-10 with its archive and arrays about 0.6 GiB.
 DISK_NEEDED, DISK_WANTED = 0.1 * GIB, 1.0 * GIB
-WIDGET_FILES = "jupyterlab-manager/package.json"
+WIDGET_FILES = {
+    "jupyterlab_widgets": "labextensions/@jupyter-widgets/jupyterlab-manager/package.json",
+    "anywidget": "labextensions/anywidget/package.json",
+}
 
 
 @dataclass(frozen=True)
@@ -92,15 +95,27 @@ def report(checks: Sequence[Check]) -> str:
 
 
 def as_html(checks: Sequence[Check]) -> str:
-    """The same table for a notebook; the status is told by a word and a sign, not by colour alone."""
-    signs = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail"}
-    cells = [(c.name, signs[c.status], c.found, c.wanted, c.remedy) for c in checks]
-    head = "".join(f"<th>{title}</th>" for title in ("check", "status", "found", "wanted", "what to do"))
-    style = ' style="text-align:left"'
-    rows = ["".join(f"<td{style}>{escape(cell)}</td>" for cell in row) for row in cells]
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-    return f"{table}<p>{escape(_verdict(checks))}</p>"
+    """For a notebook: the verdict, a table of what needs attention, and the rest folded away.
+
+    The status is told by a word and a sign, not by colour alone.
+    """
+    attention = [check for check in checks if check.status != "ok"]
+    fine = [check for check in checks if check.status == "ok"]
+    parts = [f"<p><b>{escape(_verdict(checks))}</b></p>"]
+    if attention:
+        parts.append(_table(attention, ("check", "status", "found", "wanted", "what to do")))
+    if fine:
+        folded = _table(fine, ("check", "status", "found", "wanted"))
+        parts.append(f"<details><summary>{len(fine)} checks are ok</summary>{folded}</details>")
+    return "".join(parts)
+
+
+def _table(checks: Sequence[Check], titles: Sequence[str]) -> str:
+    signs, style = {"ok": "✓ ok", "warn": "! warn", "fail": "✗ fail"}, ' style="text-align:left"'
+    head = "".join(f"<th{style}>{title}</th>" for title in titles)
+    rows = [(c.name, signs[c.status], c.found, c.wanted, c.remedy)[: len(titles)] for c in checks]
+    body = "".join("<tr>" + "".join(f"<td{style}>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _verdict(checks: Sequence[Check]) -> str:
@@ -194,12 +209,12 @@ def _reinstall_torch() -> str:
 def check_widgets(
     version_of: Callable[[str], str | None] | None = None, has_browser_part: Callable[[], bool] | None = None
 ) -> Check:
-    """Can sliders and buttons render? That takes ipywidgets in Python and the matching part in JupyterLab."""
+    """Can widgets render? That takes ipywidgets in Python and the matching part in JupyterLab, and so for anywidget."""
     look_up, look = version_of or installed_version, has_browser_part or widget_files_present
     python, lab = look_up("ipywidgets"), look_up("jupyterlab_widgets")
     found = f"ipywidgets {python or 'missing'}, jupyterlab_widgets {lab or 'missing'}"
     wanted = "8 and 3, with the browser part"
-    remedy = f"Run `{python_command()} -m pip install --force-reinstall ipywidgets jupyterlab_widgets`."
+    remedy = f"Run `{python_command()} -m pip install --force-reinstall ipywidgets jupyterlab_widgets anywidget`."
     if not python and not lab:
         # The library does without; the line on the extra says the same for all of it.
         return Check("widgets", "warn", "not installed", wanted, f"Run {install_command('course')}.")
@@ -211,14 +226,17 @@ def check_widgets(
 
 
 def widget_files_present() -> bool:
-    """Is the JavaScript that draws widgets where JupyterLab looks for it?"""
+    """Is the JavaScript that draws widgets where JupyterLab looks for it, that of both packages?"""
+    return all(_browser_part(package, file) for package, file in WIDGET_FILES.items())
+
+
+def _browser_part(package: str, file: str) -> bool:
     try:
-        files = metadata.files("jupyterlab_widgets") or []
+        files = metadata.files(package) or []
     except metadata.PackageNotFoundError:
         files = []
-    listed = [Path(str(file.locate())) for file in files if str(file).endswith(WIDGET_FILES)]
-    usual = Path(sys.prefix, "share/jupyter/labextensions/@jupyter-widgets", WIDGET_FILES)
-    return any(path.is_file() for path in [*listed, usual])
+    listed = [Path(str(path.locate())) for path in files if str(path).endswith(file)]
+    return any(path.is_file() for path in [*listed, Path(sys.prefix, "share/jupyter", file)])
 
 
 def check_memory(free: int | None) -> Check:

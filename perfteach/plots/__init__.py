@@ -6,35 +6,31 @@ figures carry that text (`figure.alt`), show themselves with it in a notebook, a
 
 from __future__ import annotations
 
-from perfteach.plots.architecture import architecture_strip, describe_architecture_strip, state_at
 from perfteach.plots.comparison import (
+    arm_curves,
     describe_paired_differences,
     describe_parameter_bars,
     paired_differences,
     parameter_bars,
 )
-from perfteach.plots.curves import describe_rate_and_time, describe_training_curves, rate_and_time, training_curves
+from perfteach.plots.curves import describe_training_curves, training_curves
 from perfteach.plots.front import describe_pareto, pareto, pareto_front
 from perfteach.plots.heatmap import describe_score_heatmap, score_heatmap
 from perfteach.plots.images import confusion, describe_confusion, describe_example_predictions, example_predictions
 from perfteach.plots.points import decision_boundary, describe_decision_boundary
-from perfteach.plots.redraw import Series
-from perfteach.plots.style import Picture, html, message, png
+from perfteach.plots.style import Picture, html, message, png, svg
 
 __all__ = [
     "Picture",
-    "Series",
-    "architecture_strip",
+    "arm_curves",
     "confusion",
     "decision_boundary",
-    "describe_architecture_strip",
     "describe_confusion",
     "describe_decision_boundary",
     "describe_example_predictions",
     "describe_paired_differences",
     "describe_parameter_bars",
     "describe_pareto",
-    "describe_rate_and_time",
     "describe_score_heatmap",
     "describe_training_curves",
     "example_predictions",
@@ -45,8 +41,7 @@ __all__ = [
     "pareto",
     "pareto_front",
     "png",
-    "rate_and_time",
     "score_heatmap",
-    "state_at",
+    "svg",
     "training_curves",
 ]

@@ -1,9 +1,9 @@
-"""Networks and arms side by side: parameters by part, and paired gains in test error."""
+"""Networks and arms side by side: parameters by part, paired gains in test error, and curves."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,14 @@ from perfteach.plots.style import (
     TEXT,
     WIDTH,
     Picture,
+    arm_dash,
+    arm_legend,
     arm_look,
     boxes,
     frame,
     grid_lines,
     key,
+    legend_rows,
     light_ticks,
     listed,
     message,
@@ -41,6 +44,7 @@ from perfteach.plots.style import (
     text_width,
     with_data,
 )
+from perfteach.runs import Run
 
 PART_LOOKS: dict[str, dict[str, Any]] = {
     "stem": {"facecolor": SKY, "edgecolor": PAPER},
@@ -168,7 +172,6 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
     light_ticks(axes, "y", range(len(found)), names, TEXT, INK)
     words = f"← more errors     gain over {control} in test error (percentage points)     fewer errors →"
     name_axes(axes, words, pads=(19, 0))
-    figure.keep(title, list(found))
     for row, (arm, gain) in enumerate(found.items()):
         _draw_gain(axes, row, gain, arm_look(arm, list(results)))
         text = f"{gain}, {len(gain.points)} seeds" if len(gain.points) > 1 else str(gain)
@@ -232,3 +235,55 @@ def _row_names(names: Iterable[str], most: float = 300) -> tuple[list[str], int]
 def _pixels(word: str) -> float:
     """Width of a text in pixels, with a tenth more for what renderers make of it: names may not leave the figure."""
     return 1.1 * float(TextPath((0, 0), word or " ", size=TEXT).get_extents().width) * DPI / 72
+
+
+# ---------------------------------------------------------------------------------------------- curves of arms
+
+
+def arm_curves(
+    arms: Mapping[str, Sequence[Run]], *, data: str = "", among: Sequence[str] = (), first: int = 1
+) -> Picture:
+    """Validation error of each arm by epoch: the mean over its seeds, and the range they span.
+
+    Args:
+        arms: arm → its runs, one a seed.
+        data: name of the data, for the title.
+        among: all arms there are, so that an arm looks the same whichever others are drawn; None takes those given.
+        first: the first epoch that is drawn; the axes fit what is drawn.
+    """
+    title = with_data("Validation error by arm", data)
+    drawn = {arm: errors for arm, runs in arms.items() if (errors := _errors_by_epoch(runs)).shape[1] >= first}
+    if not drawn:
+        return message(title, "No epoch has been recorded yet.")
+    many = {arm: len(errors) for arm, errors in drawn.items()}
+    words = {arm: f"{arm} ({seeds} seed{'s' if seeds > 1 else ''})" for arm, seeds in many.items()}
+    figure = frame(400, title, "lines: mean over seeds; bands: from the lowest to the highest seed")
+    top = 62 + legend_rows(list(words.values()))
+    axes = panel(figure, 62, top, WIDTH - 62 - 20, 400 - top - 46)
+    ends = []
+    for arm, errors in drawn.items():
+        shown = errors[:, first - 1 :]
+        epochs, mean = np.arange(first, errors.shape[1] + 1), np.nanmean(shown, 0)
+        color, dash = arm_look(arm, among or list(arms))[0], arm_dash(arm, among or list(arms))
+        axes.fill_between(epochs, np.nanmin(shown, 0), np.nanmax(shown, 0), color=color, alpha=0.13, lw=0)
+        axes.plot(epochs, mean, color=color, ls=dash, lw=1.8, label=words[arm], gid=f"mean:{arm}")
+        ends.append(f"{arm} {mean[-1]:.2f} %")
+    last = max(errors.shape[1] for errors in drawn.values())
+    axes.set_xlim(first - 0.5, max(last, first + 4) + 0.5)
+    arm_legend(axes, list(words.values()))
+    numbers = round_numbers(axes.get_ylim(), 6)
+    light_ticks(axes, "x", round_numbers(axes.get_xlim(), 8, integer=True))
+    light_ticks(axes, "y", numbers)
+    grid_lines(axes, numbers)
+    name_axes(axes, "epoch", "validation error (%)", pads=(19, 27))
+    figure.alt = f"{title}, means over seeds; in the last epoch: {', '.join(ends)}."
+    return figure
+
+
+def _errors_by_epoch(runs: Sequence[Run]) -> np.ndarray:
+    """Validation errors in percent, [seed, epoch]; not a number where a run was shorter than the longest."""
+    longest = max((len(run.epochs) for run in runs), default=0)
+    errors = np.full((len(runs), longest), np.nan)
+    for row, run in zip(errors, runs, strict=True):
+        row[: len(run.epochs)] = run["validation_error"]
+    return errors

@@ -1,9 +1,8 @@
-"""A run over its epochs: error curves with their phases, learning rate and time."""
+"""A run over its epochs: error curves with their phases."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -37,7 +36,6 @@ def training_curves(run: Run, until: int | None = None) -> Picture:
     pad = max(0.08 * (max(every) - min(every)), 0.5)
     axes.set_ylim(max(min(every) - pad, -1), min(max(every) + pad, 101))
     numbers = _value_axis(axes, "error (%)", 6)
-    figure.keep(title, axes.get_xlim(), axes.get_ylim())
     style.add_note(figure, _run_note(run, shown))
     style.grid_lines(axes, numbers)
     _draw_phases(axes, run, until)
@@ -72,69 +70,14 @@ def describe_training_curves(run: Run, until: int | None = None) -> str:
         return f"{style.with_data('Error by epoch', run.data_title)}. {NOTHING}"
     first, last = shown[0], shown[-1]
     best = min(shown, key=lambda epoch: epoch.validation_error)
-    dendritic = [f"{band.first} to {band.last}" for band in run.bands(until) if band.dendritic]
-    where = f"; dendrite phases in epochs {style.listed(dendritic)}" if dendritic else "; no dendrite phase"
+    dendritic = [_epochs(band) for band in run.bands(until) if band.dendritic]
+    where = f"; dendrites learn in {style.listed(dendritic)}" if dendritic else "; no dendrite phase"
     tested = f" Test error {run.error:.2f} %." if _whole(run, shown) and run.finished else ""
     return (
         f"Error by epoch on {run.data_title}, epochs 1 to {last.epoch}: validation error starts at "
         f"{first.validation_error:.2f} %, is lowest in epoch {best.epoch} with {best.validation_error:.2f} % and ends "
         f"at {last.validation_error:.2f} %; training error ends at {last.train_error:.2f} %{where}.{tested}"
     )
-
-
-# ---------------------------------------------------------------------------------------------- rate and time
-
-
-def rate_and_time(run: Run, until: int | None = None) -> Picture:
-    """Learning rate at the start of every epoch, and the seconds it took.
-
-    Raises:
-        ConfigError: when `until` is negative.
-    """
-    title, shown = style.with_data("Learning rate and time by epoch", run.data_title), run.until(until)
-    if not shown:
-        return style.message(title, NOTHING)
-    height, left, right, high = 380, 76, 34, 108
-    figure = style.frame(height, title, _machine_note(run), alt=describe_rate_and_time(run, until))
-    upper = style.panel(figure, left, 96, style.WIDTH - left - right, high)
-    lower = style.panel(figure, left, 96 + high + 22, style.WIDTH - left - right, high)
-    for axes, name, label in ((upper, "lr", "learning rate"), (lower, "seconds", "time (s per epoch)")):
-        _epoch_axis(axes, run, named=axes is lower)
-        axes.set_ylim(0, 1.12 * max(run[name]) or 1)
-        style.grid_lines(axes, _value_axis(axes, label, 4))
-        _draw_phases(axes, run, until)
-        look: dict[str, Any] = {"lw": 1.4, "drawstyle": "steps-mid"}
-        if name == "seconds":
-            look = {"lw": 0, "marker": "o", "ms": 2.6}
-        axes.plot([epoch.epoch for epoch in shown], [epoch[name] for epoch in shown], color=style.INK, gid=name, **look)
-    bands = run.bands(until)
-    _draw_ribbon(upper, bands, [_band_words(run, band)[-2:] for band in bands])
-    style.key(figure, [(f"{phase} phase: median {value:.3g} s", _look(phase)) for phase, value in _medians(shown)], 50)
-    return figure
-
-
-def describe_rate_and_time(run: Run, until: int | None = None) -> str:
-    """The numbers of `rate_and_time` in words."""
-    shown = run.until(until)
-    if not shown:
-        return f"{style.with_data('Learning rate and time by epoch', run.data_title)}. {NOTHING}"
-    rates = [epoch.lr for epoch in shown]
-    times = " and ".join(f"{value:.3g} s in a {phase} phase" for phase, value in _medians(shown))
-    return (
-        f"Learning rate and time of {len(shown)} epochs on {run.data_title}: the learning rate lies between "
-        f"{min(rates):.3g} and {max(rates):.3g}; an epoch takes {times} (median), "
-        f"{sum(epoch.seconds for epoch in shown):.4g} s in all."
-    )
-
-
-def _medians(shown: Sequence[Epoch]) -> list[tuple[str, float]]:
-    phases = {phase: [e.seconds for e in shown if e.phase == phase] for phase in ("neuron", "dendrite")}
-    return [(phase, median(seconds)) for phase, seconds in phases.items() if seconds]
-
-
-def _machine_note(run: Run) -> str:
-    machine = run.header.get("machine") or {}
-    return f"on {machine.get('gpu') or machine['cpu']}"[:52] if machine.get("cpu") else f"run {run.name}"
 
 
 # ---------------------------------------------------------------------------------------------- shared
@@ -219,6 +162,10 @@ def _band_words(run: Run, band: Band) -> tuple[str, ...]:
         return (*reached, f"dendrites {band.cycle}", "dendrites", "D")
     best = min(epoch.validation_error for epoch in inside)
     return (f"neurons: best validation {best:.1f} %", f"neurons: best {best:.1f} %", "neurons", "N")
+
+
+def _epochs(band: Band) -> str:
+    return f"epoch {band.first}" if len(band) == 1 else f"epochs {band.first} to {band.last}"
 
 
 def _label_ends(axes: Axes, epoch: int, ends: list[tuple[float, str, str]]) -> None:

@@ -11,17 +11,19 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
 from perfteach.errors import ConfigError
+from perfteach.metrics import paired_interval
 from perfteach.plots import style
 from perfteach.plots.style import Picture
 
 Point = Mapping[str, Any]
 HEIGHT = 440  # pixels
+NAMED = 12  # points up to which each gets its name; of more only those on the front do
 
 
 def pareto(points: Sequence[Point], limit: int | None = None, *, data: str = "", design: int | None = None) -> Picture:
     """Test error against total parameters; the networks that no smaller one beats are ringed and joined by a stair.
 
-    Points of the same name and arm are seeds of one network: they are drawn small, and their mean stands for them.
+    Points of the same name and arm are seeds of one network: their mean stands for them, with its 95 % interval.
 
     Args:
         points: each with "name", "parameters" (total, dendrites counted), "accuracy" (test, percent) and "arm".
@@ -39,17 +41,16 @@ def pareto(points: Sequence[Point], limit: int | None = None, *, data: str = "",
     means, arms = _seed_means(points), list(dict.fromkeys(point["arm"] for point in points))
     note = "ringed: no network with as few parameters makes fewer errors; every dendrite counted"
     if len(means) < len(points):
-        note = "large: mean of seeds; small: one seed; ringed: no mean as small is lower; every dendrite counted"
+        note = "means of seeds with their 95 % intervals; ringed: no mean as small is lower; every dendrite counted"
     figure = style.frame(HEIGHT, title, note, alt=describe_pareto(points, limit, data=data, design=design))
     top = 62 + style.legend_rows(arms)
     axes = style.panel(figure, 66, top, style.WIDTH - 66 - 24, HEIGHT - top - 48)
-    _axes(axes, points, limit, design)
-    _draw_points(axes, points, arms)
+    _axes(axes, means, limit, design)
+    _draw_points(axes, means, arms)
     style.name_axes(axes, "total parameters (number, logarithmic)", "test error (%)", pads=(19, 33))
     if limit is not None:
         _mark(axes, limit, f"limit {style.short(limit)}", lw=1.1, ls=(0, (1, 2)), gid="limit")
-    _name_points(axes, means)
-    figure.keep(points, limit, data, axes.get_xlim())
+    _name_points(axes, means if len(means) <= NAMED else pareto_front(means), means)
     if design is not None:
         _mark(axes, design, "this design", lw=1.6, gid="design", zorder=5)
     return figure
@@ -92,13 +93,17 @@ def pareto_front(points: Iterable[Point]) -> list[Point]:
 
 
 def _seed_means(points: Iterable[Point]) -> list[Point]:
-    """One point for each name and arm, with the mean size, accuracy and error of its seeds, and how many they are."""
+    """One point a name and arm: mean size, accuracy and error of its seeds, the interval, how many they are."""
     seeds: dict[tuple[str, str], list[Point]] = {}
     for point in points:
         seeds.setdefault((point["name"], point["arm"]), []).append(point)
     means: list[Point] = []
     for (name, arm), own in seeds.items():
         mean = {key: fmean(point[key] for point in own) for key in ("parameters", "accuracy", "error")}
+        errors = [point["error"] for point in own]
+        interval = paired_interval([0.0] * len(own), errors) if len(own) > 1 else None
+        mean |= {"low": max(interval.low, 0.0), "high": min(interval.high, 100.0)} if interval else {}
+        mean = {"low": mean["error"], "high": mean["error"]} | mean
         means.append({**mean, "parameters": round(mean["parameters"]), "name": name, "arm": arm, "seeds": len(own)})
     return means
 
@@ -116,30 +121,27 @@ def _checked(points: Iterable[Point]) -> list[Point]:
     return checked
 
 
-def _draw_points(axes: Axes, points: Sequence[Point], arms: Sequence[str]) -> None:
-    """Means over seeds with the stair and the rings of their front, the seeds behind them, and a legend of the arms."""
-    import pandas as pd
-    import seaborn as sns
-
-    means, looks = _seed_means(points), {arm: style.arm_look(arm, arms) for arm in arms}
-    how: dict[str, Any] = {"x": "parameters", "y": "error", "hue": "arm", "style": "arm", "hue_order": arms, "ax": axes}
-    how |= {"palette": {arm: color for arm, (color, _) in looks.items()}, "style_order": arms}
-    how |= {"markers": {arm: marker for arm, (_, marker) in looks.items()}}
-    if len(means) < len(points):
-        sns.scatterplot(
-            pd.DataFrame(points), s=16, alpha=0.6, linewidth=0, legend=False, gid="seeds", zorder=2.2, **how
+def _draw_points(axes: Axes, means: Sequence[Point], arms: Sequence[str]) -> None:
+    """Means with their intervals, the stair and the rings of their front, and a legend of the arms."""
+    for arm in arms:
+        own = [point for point in means if point["arm"] == arm]
+        at = [point["parameters"] for point in own]
+        color, marker = style.arm_look(arm, arms)
+        axes.vlines(
+            at, [p["low"] for p in own], [p["high"] for p in own], color=color, lw=1.6, gid="interval", zorder=2.6
         )
-    sns.scatterplot(pd.DataFrame(means), s=72, edgecolor=style.PAPER, linewidth=0.8, gid="means", zorder=3, **how)
+        look: dict[str, Any] = {"color": color, "marker": marker, "ms": 8, "mec": style.PAPER, "mew": 0.8, "lw": 0}
+        axes.plot(at, [point["error"] for point in own], label=arm, gid=f"means:{arm}", zorder=3, **look)
     style.arm_legend(axes, arms, handle=0.8)
     front = pareto_front(means)
-    at = [point["parameters"] for point in front], [point["error"] for point in front]
-    axes.step(*at, where="post", color=style.SOFT, lw=1.0, ls=(0, (4, 2)), gid="front", zorder=2)
-    axes.plot(*at, "o", mfc="none", mec=style.INK, ms=13, mew=1.1, gid="ring", zorder=3)
+    stair = [point["parameters"] for point in front], [point["error"] for point in front]
+    axes.step(*stair, where="post", color=style.SOFT, lw=1.0, ls=(0, (4, 2)), gid="front", zorder=2)
+    axes.plot(*stair, "o", mfc="none", mec=style.INK, ms=13, mew=1.1, gid="ring", zorder=3)
 
 
 def _axes(axes: Axes, points: Sequence[Point], limit: int | None, design: int | None) -> None:
     """Limits, round numbers and names of both axes."""
-    errors = [point["error"] for point in points]
+    errors = [point[side] for point in points for side in ("low", "high", "error")]
     pad = 0.14 * (max(errors) - min(errors)) or 1.0
     axes.set_ylim(min(errors) - pad, max(errors) + pad)
     sizes = _log_axis(axes, [*(p["parameters"] for p in points), *([limit] if limit else []), *_half_decades(design)])
@@ -181,15 +183,20 @@ def _mark(axes: Axes, size: int, word: str, **look: Any) -> None:
     )  # fmt: skip
 
 
-def _name_points(axes: Axes, points: Sequence[Point]) -> None:
-    """Write each name beside its point, where it covers neither a point nor another name."""
+def _name_points(axes: Axes, named: Sequence[Point], points: Sequence[Point]) -> None:
+    """Write names beside their points, where they cover neither a point, an interval nor another name."""
     place = axes.get_position()
     wide, high = place.width * style.WIDTH, place.height * HEIGHT
     (left, right), (low, top) = np.log(axes.get_xlim()), axes.get_ylim()
     x = (np.log([point["parameters"] for point in points]) - left) / (right - left) * wide
     y = (np.array([point["error"] for point in points]) - low) / (top - low) * high
     taken = [Bbox([(px - 8, py - 8), (px + 8, py + 8)]) for px, py in zip(x, y, strict=True)]
+    for point, px in zip(points, x, strict=True):
+        ends = [(point[side] - low) / (top - low) * high for side in ("low", "high")]
+        taken.append(Bbox([(px - 2, ends[0]), (px + 2, ends[1])]))
     for point, px, py in zip(points, x, y, strict=True):
+        if point not in named:
+            continue
         length = style.text_width(point["name"], style.SMALL)
         for dx, dy, ha in ((14, 0, "left"), (-14, 0, "right"), (0, 17, "center"), (0, -17, "center"), (9, 15, "left")):
             start = px + dx - {"left": 0.0, "right": length, "center": length / 2}[ha]

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from perfteach.plots import style
-from perfteach.plots.architecture import layer_groups
 from perfteach.plots.style import Picture
 from perfteach.runs import Epoch, Run
 
@@ -46,7 +45,6 @@ def score_heatmap(run: Run, until: int | None = None) -> Picture:
     style.light_ticks(axes, "y", [place for place, _ in ticks], [word for _, word in ticks], style.TINY)
     place, numbers = (style.WIDTH - 84, 66, 12, high), style.round_numbers(ends, 5)
     style.color_scale(figure, style.SCALE, place, ends, numbers, "mean |r| (0 to 1)")
-    figure.keep(title, layers, [(epoch.epoch, epoch.cycle) for epoch in every], ends)
     if shown:
         values = np.array([[epoch.scores.get(layer, np.nan) for epoch in shown] for layer in layers], dtype=float)
         how: dict[str, Any] = {"norm": Normalize(*ends), "aspect": "auto", "interpolation": "nearest"}
@@ -115,3 +113,13 @@ def _layer_words(layers: Sequence[str], row: float) -> list[tuple[float, str]]:
             ticks.append((middle, rest if word == before and rest else name[:26]))
             before = word
     return ticks
+
+
+def layer_groups(layers: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Neighbouring layers with the same first two name parts: (name, first index, last index)."""
+    groups: list[tuple[str, int, int]] = []
+    for index, layer in enumerate(layers):
+        name = ".".join(layer.split(".")[:2])
+        first = groups.pop()[1] if groups and groups[-1][0] == name else index
+        groups.append((name, first, index))
+    return groups

@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import html as escaping
 import io
+import re
 import textwrap
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -53,29 +55,9 @@ class Picture(Figure):
 
     Attributes:
         alt: the picture in words.
-        still: pictures with an equal `still` differ only in `moving`; None where nothing is known to stay.
     """
 
     alt: str = ""
-    still: Any = None
-    _kept: Collection[Artist] = ()
-
-    def keep(self, *still: Any) -> None:
-        """What has been drawn by now is the same in every picture with the same `still`; the rest lies above it."""
-        # These lie above lines and bands; with the axis off they are not drawn.
-        spines = {spine for axes in self.axes if axes.axison for spine in axes.spines.values()}
-        self.still, self._kept = still, set(self._parts()) - spines
-
-    @property
-    def moving(self) -> list[Artist]:
-        """The parts that were drawn after `keep`, in the order in which they lie on each other."""
-        parts = [part for part in self._parts() if part not in self._kept and part.get_visible()]
-        for part in parts:
-            _as_written(part)
-        return sorted(parts, key=lambda part: part.get_zorder())
-
-    def _parts(self) -> list[Artist]:
-        return [part for owner in (*self.axes, self) for part in owner.get_children() if part not in self.axes]
 
     def draw(self, renderer: Any) -> None:
         """Draw it; a name with a dollar sign is no formula."""
@@ -267,13 +249,20 @@ def arm_look(arm: str, among: Sequence[str]) -> tuple[str, str]:
     return PALETTE[place % len(PALETTE)], "osD^vPX"[place % 7]
 
 
-def arm_legend(axes: Axes, names: Sequence[str], handle: float = 2.4) -> None:
-    """Move seaborn's legend above the axes, where it takes `legend_rows(names)` pixels; `handle` is a sample's size."""
-    import seaborn as sns
+DASHES = ("solid", (0, (5, 2)), (0, (1, 1.3)), (0, (6, 1.5, 1, 1.5)), (0, (3, 1.5, 1, 1.5, 1, 1.5)))
 
-    look = {"frameon": False, "fontsize": SMALL, "labelcolor": INK, "title": None, "ncols": _legend_columns(names)}
+
+def arm_dash(arm: str, among: Sequence[str]) -> Any:
+    """The dash of an arm's lines, by its place in the table of arms, else among those drawn."""
+    table = list(EVERY_ARM) if arm in EVERY_ARM else list(among)
+    return DASHES[table.index(arm) % len(DASHES) if arm in table else 0]
+
+
+def arm_legend(axes: Axes, names: Sequence[str], handle: float = 2.4) -> None:
+    """A legend above the axes, which takes `legend_rows(names)` pixels; `handle` is a sample's size."""
+    look = {"frameon": False, "fontsize": SMALL, "labelcolor": INK, "ncols": _legend_columns(names)}
     spaces = {"columnspacing": 1.2, "borderaxespad": 0.2, "borderpad": 0.2, "handlelength": handle, "labelspacing": 0.3}
-    sns.move_legend(axes, "lower left", bbox_to_anchor=(-0.01, 1.0), **look, **spaces)
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), **look, **spaces)
 
 
 def legend_rows(names: Sequence[str]) -> int:
@@ -344,3 +333,25 @@ def html(figure: Figure, alt: str | None = None, dpi: int = DPI, image: bytes | 
         f'<img alt="{words}" width="{wide}" height="{high}" style="max-width:100%;height:auto;background:{PAPER}" '
         f'src="data:image/png;base64,{data}">'
     )
+
+
+# What stands for these colours in a page that has a theme.
+THEMED = {
+    INK: f"var(--jp-content-font-color1, {INK})",
+    SOFT: f"var(--jp-content-font-color2, {SOFT})",
+    LINE: f"var(--jp-border-color2, {LINE})",
+    PAPER: f"var(--jp-layout-color0, {PAPER})",
+}
+
+
+def svg(figure: Figure) -> str:
+    """The figure as SVG for a page: crisp at any zoom, in the colours of the page's theme, with its description."""
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", dpi=DPI, facecolor=PAPER, metadata={"Date": None})
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue()[buffer.getvalue().index("<svg") :], flags=re.S)
+    for color, themed in THEMED.items():
+        drawn = drawn.replace(color, themed)
+    words = escaping.escape(getattr(figure, "alt", ""), quote=True)
+    look = 'style="max-width:100%;height:auto;display:block"'
+    return drawn.replace("<svg ", f'<svg role="img" aria-label="{words}" {look} ', 1)

@@ -1,7 +1,9 @@
-"""Widgets of the course: thin ipywidgets shells over `perfteach.plots` and plain functions.
+"""Widgets of the course. Python decides and words, small JavaScript modules beside it draw; nothing needs a network.
 
 * `PhaseExplorer(run)`: scrub and play through a run, epoch by epoch.
 * `PhaseMonitor()`: a callback that shows a training while it runs, with buttons that work meanwhile.
+* `PhaseBar()`: a callback with one line for a live cell: phase, epoch, time left.
+* `Watch(points)`: a callback that keeps what a record leaves out and the explorer can show.
 * `CorrelationLab()`: one neuron and one dendrite on a problem in the plane.
 * `BudgetDesigner(runs)`: width, head and dendrites against parameters, arithmetic and file size.
 * `RunCompare(runs)`: arms and seeds side by side, with the interval of the paired difference.
@@ -15,12 +17,14 @@ from __future__ import annotations
 
 from perfteach.extras import need
 
-need("course", "ipywidgets")
+need("course", "ipywidgets", "anywidget")
 
+from perfteach.widgets.bar import PhaseBar
 from perfteach.widgets.budget import BudgetDesigner
 from perfteach.widgets.compare import RunCompare
 from perfteach.widgets.explorer import PhaseExplorer
 from perfteach.widgets.lab import CorrelationLab
 from perfteach.widgets.monitor import PhaseMonitor
+from perfteach.widgets.watch import Watch
 
-__all__ = ["BudgetDesigner", "CorrelationLab", "PhaseExplorer", "PhaseMonitor", "RunCompare"]
+__all__ = ["BudgetDesigner", "CorrelationLab", "PhaseBar", "PhaseExplorer", "PhaseMonitor", "RunCompare", "Watch"]

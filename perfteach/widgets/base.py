@@ -4,15 +4,41 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anywidget
 import ipywidgets
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
 
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+HERE = Path(__file__).resolve().parent
+IMPORT = re.compile(r'^import .*? from "\./(\w+)\.mjs";\n', re.M)
+
+
+def module(name: str) -> str:
+    """The JavaScript of a view as one module, with the files it imports: a page gets one text for each widget."""
+    parts: dict[str, str] = {}
+
+    def add(part: str) -> None:
+        if part not in parts:
+            text = (HERE / f"{part}.mjs").read_text(encoding="utf-8")
+            for other in IMPORT.findall(text):
+                add(other)
+            parts[part] = IMPORT.sub("", text)
+
+    add(name)
+    *shared, last = parts.values()
+    return "".join(text.replace("\nexport ", "\n") for text in shared) + last
+
+
+class View(anywidget.AnyWidget):
+    """What is drawn in the browser. Subclasses set `_esm = module(…)` and their traits; they need no build step."""
+
+    _css = HERE / "view.css"
 
 
 def paragraphs(*sentences: str) -> str:
@@ -41,36 +67,9 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> s
     )
 
 
-def facts(values: Mapping[str, str]) -> str:
-    """HTML of names and values side by side, wrapping where the page is narrow."""
-    pairs = "".join(
-        f"<span><b>{html.escape(name)}</b> <span>{html.escape(value)}</span></span> " for name, value in values.items()
-    )
-    return f'<div style="display:flex;flex-wrap:wrap;gap:2px 18px;margin:2px 0;line-height:1.5">{pairs}</div>'
-
-
 def text(lines: float) -> Any:
     """An HTML widget for text that keeps the room of `lines` lines, so that nothing below it jumps."""
     return ipywidgets.HTML(layout=ipywidgets.Layout(min_height=f"{1.7 * lines:g}em", width="auto"))
-
-
-def button(label: str, tooltip: str, handler: Callable[[Any], None], *, style: str = "") -> Any:
-    """A button with visible text; the tooltip says what it does in a sentence."""
-    made = ipywidgets.Button(
-        description=label, tooltip=tooltip, button_style=style, layout=ipywidgets.Layout(width="auto")
-    )
-    made.on_click(handler)
-    return made
-
-
-def answer_while_running(widget: Any) -> None:
-    """Let the widget's messages be handled while a cell runs, in the subshell that the page chose for them.
-
-    ipykernel 7.4 hands a message to the shell that used the widget last, which is the one that is busy with the cell.
-    Kernels without this routing are left alone; without subshells the messages wait until the cell is done.
-    """
-    if hasattr(widget.comm, "_reply_subshell_for"):
-        widget.comm._reply_subshell_for = lambda data, chosen: chosen
 
 
 def row(*children: Any) -> Any:
@@ -132,55 +131,74 @@ class Number:
     def value(self, value: float) -> None:
         self.box.value = value
 
+
+class Choices:
+    """Checkboxes with a name for the group, in the order that was offered."""
+
+    def __init__(self, name: str, handler: Callable[[Any], None]) -> None:
+        self.name, self.handler = name, handler
+        self.boxes: dict[Any, Any] = {}
+        self.widget = row()
+
+    def offer(self, options: Sequence[Any]) -> None:
+        """Show these options, all of them chosen."""
+        narrow = {"indent": False, "layout": {"width": "auto", "margin": "0 10px 0 0"}}
+        self.boxes = {option: ipywidgets.Checkbox(value=True, description=str(option), **narrow) for option in options}
+        for box in self.boxes.values():
+            box.observe(lambda change: self.handler(change), names="value")
+        self.widget.children = (ipywidgets.HTML(f"<b>{html.escape(self.name)}</b>"), *self.boxes.values())
+
     @property
-    def disabled(self) -> bool:
-        """Whether slider and box refuse input."""
-        return bool(self.box.disabled)
+    def value(self) -> tuple[Any, ...]:
+        """The options that are chosen."""
+        return tuple(option for option, box in self.boxes.items() if box.value)
 
-    @disabled.setter
-    def disabled(self, disabled: bool) -> None:
-        self.box.disabled = self.slider.disabled = disabled
-
-    def limit(self, high: float) -> None:
-        """Raise or lower the upper bound of both."""
-        self.box.max = self.slider.max = high
+    @value.setter
+    def value(self, chosen: Sequence[Any]) -> None:
+        handler, self.handler = self.handler, lambda change: None  # one answer to all of them
+        for option, box in self.boxes.items():
+            box.value = option in chosen
+        self.handler = handler
+        handler(None)
 
 
 class PictureBox:
-    """A figure as an `<img>` with alternative text, and the same text in words below it."""
+    """A figure in the page's colours, with its description for a screen reader."""
 
-    def __init__(self, lines: float = 2) -> None:
-        from perfteach import plots
-
-        self.series = plots.Series()
+    def __init__(self) -> None:
         self.image = ipywidgets.HTML(layout=ipywidgets.Layout(width="auto", min_height="20px"))
-        self.text = text(lines)
-        self.widget = ipywidgets.VBox(
-            [self.image, self.text], layout=ipywidgets.Layout(width="auto", overflow="visible")
-        )
         self.summary = ""
 
     def show(self, figure: Picture) -> None:
-        """Replace the picture, and its text by the picture's own description."""
+        """Replace the picture."""
         from perfteach import plots
 
         self.summary = figure.alt
-        self.image.value = plots.html(figure, image=self.series.png(figure))
-        self.text.value = paragraphs(figure.alt)
+        self.image.value = plots.svg(figure)
 
     def say(self, sentence: str) -> None:
         """No picture, only a sentence that says why."""
         self.summary = sentence
-        self.image.value = ""
-        self.text.value = paragraphs(sentence)
+        self.image.value = paragraphs(sentence)
+
+
+def folded(title: str) -> tuple[Any, Any]:
+    """An HTML widget, and the part of the page that shows it when its title is pressed."""
+    inside = ipywidgets.HTML()
+    return inside, ipywidgets.Accordion([inside], titles=(title,), selected_index=None)
 
 
 class Panel:
-    """Base of the widgets: `widget` is the ipywidgets box, and the still edition goes where widgets cannot run."""
+    """Base of the widgets, with the still edition for where widgets cannot run.
 
-    def __init__(self, title: str) -> None:
+    Args:
+        title: the heading.
+        widget: what is drawn in the browser; None makes a box for ipywidgets, to be filled with `fill`.
+    """
+
+    def __init__(self, title: str, widget: Any = None) -> None:
         self.title = title
-        self.widget = ipywidgets.VBox([], layout=ipywidgets.Layout(width="auto", overflow="visible"))
+        self.widget = widget or ipywidgets.VBox([], layout=ipywidgets.Layout(width="auto", overflow="visible"))
 
     def fill(self, *children: Any) -> None:
         """Put the title and these widgets into the box, from top to bottom."""
@@ -205,13 +223,14 @@ class Panel:
     def __repr__(self) -> str:
         return f"{self.title}: {self.summary()}"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Mapping[str, Any]:
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         # The page takes the richest form it can show: the widget, else the still picture, else words.
         from perfteach import plots
 
-        view: dict[str, Any] = self.widget._repr_mimebundle_() or {}
+        shown = self.widget._repr_mimebundle_() or {}
+        view, about = shown if isinstance(shown, tuple) else (shown, {})  # Colab's way to load widgets is in `about`
         bundle = {"text/plain": repr(self), "text/html": self._repr_html_()}
         figure = self.still()
         if figure is not None:  # paper editions take images, but no HTML
             bundle["image/png"] = base64.b64encode(plots.png(figure)).decode("ascii")
-        return view | bundle
+        return (view | bundle, about) if about else view | bundle

@@ -10,11 +10,13 @@ import ipywidgets
 
 from perfteach.compare import CONTROLS, Results, accuracies, gains, results, rows
 from perfteach.runs import Run
-from perfteach.widgets import figures
-from perfteach.widgets.base import Panel, PictureBox, paragraphs, row, table, text
+from perfteach.widgets.base import Choices, Panel, PictureBox, folded, paragraphs, row, table, text
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
+
+ZOOM = 4  # the last quarter of the epochs
+SIGN = "Fewer errors are positive."
 
 
 def groups(runs: Sequence[Run]) -> dict[str, Results]:
@@ -30,16 +32,17 @@ def groups(runs: Sequence[Run]) -> dict[str, Results]:
 
 def compare_table(arms: Results, control: str) -> str:
     """HTML table: one row per arm."""
-    head = ("arm", "seeds", "test (%)", "parameters", "minutes", "gain (points)", "error reduction (%)")
+    head = ("arm", "seeds", "test error (%)", "parameters", "minutes", "fewer errors (points)", "fewer errors (%)")
     lines = []
     for line in rows(arms, control):
         spread = f" ± {stdev(line.errors):.2f}" if len(line.errors) > 1 else ""
         gain, less = ("control", "–") if line.arm == control else ("needs 2 seeds", "needs 2 seeds")
         if line.gain and len(line.gain.points) > 1:
             gain, less = (str(interval).partition(" (")[0] for interval in (line.gain.interval, line.gain.relative))
-        known = f"{100 - line.error:.2f}{spread}", f"{line.parameters:,.0f}", f"{line.minutes:.1f}"
+        known = f"{line.error:.2f}{spread}", f"{line.parameters:,.0f}", f"{line.minutes:.1f}"
         lines.append((line.arm, str(len(line.runs)), *known, gain, less))
-    return table("Mean ± standard deviation over seeds; gains paired by seed, with their 95 % intervals", head, lines)
+    caption = f"Mean ± standard deviation over seeds; gains on {control} paired by seed, with 95 % intervals. {SIGN}"
+    return table(caption, head, lines)
 
 
 def verdicts(arms: Results, control: str) -> list[str]:
@@ -49,15 +52,15 @@ def verdicts(arms: Results, control: str) -> list[str]:
         if len(gain.points) < 2:
             said.append(f"{arm}: fewer than two seeds in common with {control}, so no difference can be shown.")
         elif not gain.interval.excludes_zero:
-            said.append(f"{arm} and {control} cannot be told apart: the interval {gain.interval} points contains zero.")
+            said.append(f"{arm} and {control} cannot be told apart: the gain of {gain.interval} points may be zero.")
         else:
             what = "better" if gain.interval.estimate > 0 else "worse"
-            said.append(f"{arm} is {what} than {control}: it gains {gain.interval} points.")
+            said.append(f"{arm} is {what} than {control}: a gain of {gain.interval} points.")
     return said
 
 
 class RunCompare(Panel):
-    """Pick arms and seeds of a study: validation curves, table, and error reduction with its interval.
+    """Pick arms and seeds of a study: verdicts, table, validation curves, and gains with their intervals.
 
     Args:
         runs: recorded runs, of one study or several; unfinished ones are left out, and it says so.
@@ -72,18 +75,19 @@ class RunCompare(Panel):
         self.study = ipywidgets.Dropdown(
             options=keys, description="Study and data", layout={"width": "auto", "max_width": "100%"}, **wide
         )
-        self.arms = ipywidgets.SelectMultiple(description="Arms", rows=6, layout={"width": "16em"}, **wide)
-        self.seeds = ipywidgets.SelectMultiple(description="Seeds", rows=6, layout={"width": "9em"}, **wide)
+        self.arms, self.seeds = Choices("Arms", self.on_change), Choices("Seeds", self.on_change)
         self.control = ipywidgets.Dropdown(description="Control", layout={"width": "16em"}, **wide)
-        self.words, self.table = text(3), text(6)
+        self.zoom = ipywidgets.Checkbox(description="only the last quarter of the epochs", indent=False)
+        self.words, self.table = text(1), text(6)
         self.curves, self.differences = PictureBox(), PictureBox()
         self._filling = False
         self.study.observe(self.on_study, names="value")
-        for control in (self.arms, self.seeds, self.control):
+        for control in (self.control, self.zoom):
             control.observe(self.on_change, names="value")
         if keys:
-            pictures = (self.curves.widget, self.differences.widget)
-            self.fill(self.study, row(self.arms, self.seeds, self.control), self.words, self.table, *pictures)
+            self.described, described = folded("Describe")
+            self.fill(row(self.study, self.control), self.arms.widget, self.seeds.widget, self.words, self.table,
+                      self.differences.image, self.zoom, self.curves.image, described)  # fmt: skip
             self.on_study(None)
         else:
             self.words.value = paragraphs(*self.sentences())
@@ -95,43 +99,44 @@ class RunCompare(Panel):
         seeds = sorted({seed for by_seed in arms.values() for seed in by_seed})
         self._filling = True  # the options change one after the other; show them once, together
         try:
-            self.arms.options, self.seeds.options = list(arms), [(str(seed), seed) for seed in seeds]
+            self.arms.offer(list(arms))
+            self.seeds.offer(seeds)
             self.control.options = list(arms)
-            self.arms.value, self.seeds.value = tuple(arms), tuple(seeds)
             self.control.value = next((name for name in CONTROLS if name in arms), next(iter(arms)))
         finally:
             self._filling = False
         self.on_change(None)
 
     def on_change(self, _change: Any) -> None:
-        """Other arms, seeds or control."""
+        """Other arms, seeds or control, or another part of the epochs."""
         if self._filling:
             return
         chosen = self.chosen()
         self.words.value = paragraphs(*self.sentences())
-        if not any(chosen.values()):
+        if not chosen:
             self.table.value = ""
-            self.curves.say("Nothing is chosen.")
+            self.curves.say("")
             self.differences.say("")
-            return
-        self.table.value = compare_table(chosen, self.control.value)
-        self._draw(chosen)
+        else:
+            self.table.value = compare_table(chosen, self.control.value)
+            self.curves.show(self._curves(chosen))
+            self._draw_differences(chosen)
+        self.described.value = paragraphs(self.differences.summary, self.curves.summary)
 
     def chosen(self) -> Results:
-        """The chosen arms, the control always among them, with the chosen seeds."""
+        """The chosen arms, the control always among them, with the chosen seeds; nothing where it has none of these."""
         if not self.groups:
             return {}
-        arms = self.groups[self.study.value]
+        arms, seeds = self.groups[self.study.value], self.seeds.value
         picked = [name for name in arms if name in self.arms.value or name == self.control.value]
-        found = {name: {s: run for s, run in arms[name].items() if s in self.seeds.value} for name in picked}
+        found = {name: {s: run for s, run in arms[name].items() if s in seeds} for name in picked}
         if not found.get(self.control.value):
             return {}
         return {name: by_seed for name, by_seed in found.items() if by_seed}
 
-    def _draw(self, chosen: Results) -> None:
+    def _draw_differences(self, chosen: Results) -> None:
         from perfteach import plots
 
-        self.curves.show(self._curves(chosen))
         scores, control = accuracies(chosen), self.control.value
         comparable = {arm: seeds for arm, seeds in scores.items() if len(seeds.keys() & scores[control].keys()) > 1}
         if len(comparable) < 2:
@@ -140,19 +145,25 @@ class RunCompare(Panel):
         self.differences.show(plots.paired_differences(comparable, control, data=self._data(chosen)))
 
     def _curves(self, chosen: Results) -> Picture:
-        return figures.arm_curves({arm: list(runs.values()) for arm, runs in chosen.items()}, self._data(chosen))
+        from perfteach import plots
+
+        by_arm = {arm: list(runs.values()) for arm, runs in chosen.items()}
+        last = max(len(run.epochs) for runs in by_arm.values() for run in runs)
+        first = last - last // ZOOM + 1 if self.zoom.value else 1
+        return plots.arm_curves(by_arm, data=self._data(chosen), among=list(self.groups[self.study.value]), first=first)
 
     @staticmethod
     def _data(chosen: Results) -> str:
         return next(iter(next(iter(chosen.values())).values())).data_title
 
     def sentences(self) -> list[str]:
-        """What the chosen runs show, and which runs were left out."""
+        """What the chosen runs show, a line for each arm, and which runs were left out."""
         if not self.groups:
             said = ["There are no finished runs to compare."]
         else:
             chosen = self.chosen()
-            said = [" ".join(verdicts(chosen, self.control.value))] if chosen else ["The control has no chosen seed."]
+            said = verdicts(chosen, self.control.value) if chosen else ["Choose a seed that the control has."]
+            said = said or ["Choose an arm beside the control."]
         if self.left_out:
             said.append(f"Left out because they are not finished: {', '.join(self.left_out)}.")
         return said

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-import ipywidgets
+import traitlets
 
 from perfteach.data.points import PointData, xor
-from perfteach.widgets import figures
-from perfteach.widgets.base import Number, Panel, PictureBox, button, paragraphs, row, text
+from perfteach.runs import marked
+from perfteach.widgets.base import Panel, View, module
 from perfteach.widgets.neuron import LIMIT, OneNeuron
+from perfteach.widgets.watch import CELLS, distances, extent, margins, square, within
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
 
 MANY = 50  # steps that "Run" takes
 OBJECTIVES = {"covariance (1989)": "covariance", "correlation": "correlation"}
+RATES = (0.1, 5.0)
+
+
+class LabView(View):
+    """The lab in the browser: the problem once, and the state after every move."""
+
+    _esm = module("lab")
+    problem = traitlets.Dict().tag(sync=True)
+    state = traitlets.Dict().tag(sync=True)
 
 
 class CorrelationLab(Panel):
@@ -30,125 +40,130 @@ class CorrelationLab(Panel):
     """
 
     def __init__(self, data: PointData | None = None, seed: int = 0) -> None:
-        data = data or xor(200)
-        super().__init__(f"Correlation lab: one neuron and one dendrite on {data.name}")
-        self.data, self.seed = data, seed
-        self.steps, self.switched, self._moving = 0, False, False
-        names = ("Dendrite weight 1", "Dendrite weight 2", "Dendrite bias")
-        self.numbers = [Number(name, 0.0, -LIMIT, LIMIT, 0.1, self.on_number, room="9.5em") for name in names]
-        self.objective = ipywidgets.Dropdown(
-            options=OBJECTIVES, value="correlation", description="Climbs", style={"description_width": "initial"}
-        )
-        self.objective.observe(self.on_objective, names="value")
-        self.rate = Number("Step size", 1.0, 0.1, 5.0, 0.1, lambda change: None)
-        self.one = button("Step", "Move the dendrite one step up its gradient", self.on_step)
-        self.many = button(f"Run {MANY} steps", f"Move the dendrite {MANY} steps up its gradient", self.on_run)
-        self.switch = button(
-            "Switch phase", "Freeze the dendrite, and train the neuron with it", self.on_switch, style="primary"
-        )
-        self.again = button("Start over", "A new dendrite at its random start, and a neuron without it", self.on_again)
-        self.words = text(5)
-        self.dendrite, self.boundary = PictureBox(3), PictureBox(2)
-        self.fill(
-            *(number.widget for number in self.numbers),
-            row(self.objective, self.rate.widget),
-            row(self.one, self.many, self.switch, self.again),
-            self.words,
-            self.dendrite.widget,
-            self.boundary.widget,
-        )
-        self.on_again(None)
+        self.data, self.seed = data or xor(200), seed
+        self.objective, self.rate = "correlation", 1.0
+        self._grid = square(*extent(self.data), CELLS)
+        self.restart()
+        title = f"Correlation lab: one neuron and one dendrite on {marked(self.data.name, self.data.synthetic)}"
+        super().__init__(title, LabView(problem=self.problem(title), state=self.state()))
+        self.widget.on_msg(self.on_message)
 
-    # ------------------------------------------------------------------ handlers
-
-    def on_number(self, _change: Any) -> None:
-        """One of the dendrite's numbers was set by hand; the others keep their exact values."""
-        if self._moving:
-            return
-        exact = self.model.dendrite
-        shown = [number.value for number in self.numbers]
-        kept = [old if abs(old - new) <= 0.0051 else new for old, new in zip(exact, shown, strict=True)]
-        self.model.dendrite = (kept[0], kept[1], kept[2])
-        self.show()
-
-    def on_objective(self, _change: Any) -> None:
-        """Covariance or correlation."""
-        self.show()
-
-    def on_step(self, _button: Any) -> None:
-        """One step up the gradient."""
-        self._climb(1)
-
-    def on_run(self, _button: Any) -> None:
-        """Many steps up the gradient."""
-        self._climb(MANY)
-
-    def on_switch(self, _button: Any) -> None:
-        """The neuron phase: the dendrite freezes; the neuron and w learn."""
-        self.model.train_neuron()
-        self.switched = True
-        self._freeze(True)
-        self.show()
-        self.show_boundary()
-
-    def on_again(self, _button: Any) -> None:
-        """Back to the start."""
+    def restart(self) -> None:
+        """A new dendrite at its random start, and a neuron without it."""
         self.model = OneNeuron(self.data, self.seed)
         self.steps, self.switched = 0, False
-        self._freeze(False)
-        self.show()
-        self.show_boundary()
 
-    def _climb(self, steps: int) -> None:
-        self.model.ascend(self.objective.value, self.rate.value, steps)
-        self.steps += steps
-        self.show()
+    def on_message(self, _widget: Any, content: dict[str, Any], _buffers: Any = None) -> None:
+        """What the page asks for: a move by hand, steps up the hill, the switch, another objective or step size."""
+        match content.get("do"), self.switched:
+            case "move", False:
+                first, second, bias = (max(-LIMIT, min(LIMIT, float(value))) for value in content["dendrite"])
+                self.model.dendrite = (first, second, bias)
+            case ("step" | "run") as how, False:
+                steps = 1 if how == "step" else MANY
+                self.model.ascend(self.objective, self.rate, steps)
+                self.steps += steps
+            case "switch", False:
+                self.model.train_neuron()
+                self.switched = True
+            case "again", _:
+                self.restart()
+            case "objective", _ if content["value"] in OBJECTIVES.values():
+                self.objective = content["value"]
+            case "rate", _:
+                self.rate = max(RATES[0], min(RATES[1], float(content["value"])))
+        self.widget.state = self.state()
 
-    def _freeze(self, frozen: bool) -> None:
-        for control in (*self.numbers, self.one, self.many, self.switch):
-            control.disabled = frozen
+    def problem(self, title: str) -> dict[str, Any]:
+        """What stays the same: the points, and the ends of the axes."""
+        points = self.data.train
+        x, y = points.inputs.double().numpy().round(3).T.tolist()
+        labels = points.labels.tolist()
+        edge = round(float(points.inputs.abs().max()) * 1.1, 1)
+        unit = {**within(self.data, points.inputs), "labels": labels}
+        return {
+            "title": title,
+            "id": id(self),
+            "x": x,
+            "y": y,
+            "labels": labels,
+            "unit": unit,
+            "edge": edge,
+            "limit": LIMIT,
+        } | {
+            "cells": CELLS,
+            "many": MANY,
+            "objectives": OBJECTIVES,
+        }
 
-    # ------------------------------------------------------------------ showing
+    def state(self) -> dict[str, Any]:
+        """What moves: the dendrite, its objective with slope and hill, the neuron's errors and its border."""
+        model, (_, heights) = self.model, self.model.landscape(self.objective)
+        numbers, *_ = self.sentences()
+        says, frozen = "the dendrite learns", "the neuron is frozen and w is 0: the border stands still"
+        if self.switched:
+            says, frozen = "the neuron learns", f"the dendrite is frozen and w is {model.weight:.2f}: the border bends"
+        return {
+            "says": says,
+            "frozen": frozen,
+            "dendrite": list(model.dendrite),
+            "gradient": model.gradient(self.objective)[:2],
+            "height": model.objective(self.objective),
+            "objective": self.objective,
+            "rate": self.rate,
+            "switched": self.switched,
+            "errors": model.error()[:, 0].double().numpy().round(3).tolist(),
+            "landscape": heights.numpy().astype("<f4").tobytes(),
+            "top": float(heights.max()) or 1.0,
+            "border": distances(margins(model, self._grid)).tobytes(),
+            "numbers": numbers,
+            "words": self.summary(),
+            "sees": self.sees(),
+            "climbs": self.climbs(),
+            "draws": self.draws(),
+        }
 
-    def show(self) -> None:
-        """Bring controls, words and the dendrite's picture to the model's state."""
-        self._moving = True  # the boxes show rounded values, which must not be taken for input
-        try:
-            for number, value in zip(self.numbers, self.model.dendrite, strict=True):
-                number.value = round(value, 2)
-        finally:
-            self._moving = False
-        self.words.value = paragraphs(*self.sentences())
-        self.dendrite.show(self.still())
-
-    def show_boundary(self) -> None:
-        """Draw the decision boundary: it only moves when a neuron phase begins or has ended, as w is 0 before."""
-        from perfteach import plots
-
-        self.boundary.show(cast("Picture", plots.decision_boundary(self.model, self.data)))
+    # ------------------------------------------------------------------ in words
 
     def sentences(self) -> list[str]:
-        """The state in words: phase, covariance and correlation, gradient, and what the neuron gets wrong."""
-        moments, slope = self.model.moments(), self.model.gradient(self.objective.value)
+        """The state: covariance and correlation, phase, gradient, and what the neuron gets wrong."""
+        moments, slope = self.model.moments(), self.model.gradient(self.objective)
         steps = "1 step" if self.steps == 1 else f"{self.steps} steps"
+        phase = f"Dendrite phase, {steps} so far: the neuron is frozen and w is 0, so the border does not move."
         if self.switched:
             phase = (
                 f"Neuron phase done: the dendrite is frozen after {steps} of ascent, and w is {self.model.weight:.2f}."
             )
-        else:
-            phase = f"Dendrite phase, {steps} so far: the neuron is frozen and w is 0, so the boundary does not move."
         return [
+            f"Covariance {float(moments.cov[0]):+.4f}, correlation r {float(moments.r[0]):+.3f} after {steps}; "
+            f"{self.model.wrong():.1f} % of the points on the wrong side.",
             phase,
-            f"Covariance of dendrite output and error: {float(moments.cov[0]):+.4f}; "
-            f"correlation r = {float(moments.r[0]):+.3f}. Gradient of its size by (weight 1, weight 2, bias): "
+            f"The gradient of |{self.objective}| by (weight 1, weight 2, bias) is "
             f"({slope[0]:+.4f}, {slope[1]:+.4f}, {slope[2]:+.4f}).",
-            f"The neuron puts {self.model.wrong():.1f} % of {len(self.data.train)} training points on the wrong side.",
         ]
 
+    def sees(self) -> str:
+        """The first picture in words."""
+        return "The neuron's error at every training point, and the line on which the dendrite's output is zero."
+
+    def climbs(self) -> str:
+        """The second picture in words."""
+        a1, a2, c = self.model.dendrite
+        return (
+            f"|{self.objective}| over the dendrite's two weights at bias {c:.2f}: the dendrite stands at "
+            f"({a1:.2f}, {a2:.2f}) at height {self.model.objective(self.objective):.4f}."
+        )
+
+    def draws(self) -> str:
+        """The third picture in words."""
+        return f"The neuron's border: {self.model.wrong():.1f} % of {len(self.data.train)} points on the wrong side."
+
     def still(self) -> Picture:
-        """Error map and hill."""
-        return figures.dendrite_view(self.model, self.objective.value)
+        """The border."""
+        from perfteach import plots
+
+        return cast("Picture", plots.decision_boundary(self.model, self.data, split="train"))
 
     def summary(self) -> str:
         """The state in words."""
-        return " ".join([*self.sentences(), self.still().alt])
+        return " ".join([*self.sentences(), self.climbs()])

@@ -1,8 +1,8 @@
 """`PhaseMonitor`: a callback that shows a training while it runs, with buttons that work meanwhile.
 
 JupyterLab from 4.4 on hands the messages of widgets to a subshell of the kernel, which is a thread of its own, so a
-button's handler runs while the cell is still training. Handlers only set flags that the trainer reads between two
-batches; everything else is drawn from the training thread.
+button's message is heard while the cell is still training. It only sets flags that the trainer reads between two
+batches. Where messages wait until the cell has ended, the page says so after a few seconds.
 """
 
 from __future__ import annotations
@@ -10,21 +10,43 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets
+import traitlets
 
 from perfteach.trainer import Callback, PerforatedTrainer
-from perfteach.widgets.base import Panel, PictureBox, answer_while_running, button, paragraphs, row, text
+from perfteach.widgets.bar import time_left
+from perfteach.widgets.base import Panel, View, module
+from perfteach.widgets.story import banner, learners, story
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
     from perfteach.runs import Epoch, Event, Run
 
-REDRAW = 0.5  # seconds between two updates at least
-SHARE = 0.2  # of the training time, at most, goes into drawing
+PROGRESS = 0.2  # seconds between two updates of the progress line at least
+SHARE = 0.2  # of the training time, at most, goes into sending the curves,
+ALWAYS = 40  # but for so many epochs, each of which is sent
+EVENTS = {"switch": "Phase switched", "restore": "Restored", "rollback": "Rolled back", "stop": "Training ended"}
+
+
+class MonitorView(View):
+    """The monitor in the browser: progress often, and the run so far after its epochs."""
+
+    _esm = module("monitor")
+    run = traitlets.Dict().tag(sync=True)
+    progress = traitlets.Dict().tag(sync=True)
+
+
+def answer_while_running(widget: Any) -> None:
+    """Let the widget's messages be handled while a cell runs, in the subshell that the page chose for them.
+
+    ipykernel 7.4 hands a message to the shell that used the widget last, which is the one that is busy with the cell.
+    Kernels without this routing are left alone; without subshells the messages wait until the cell is done.
+    """
+    if hasattr(widget.comm, "_reply_subshell_for"):
+        widget.comm._reply_subshell_for = lambda data, chosen: chosen
 
 
 class PhaseMonitor(Panel, Callback):
-    """Progress, curves as they grow, who is learning, and three buttons.
+    """Progress, who is learning, curves as they grow, and three buttons.
 
     The buttons switch the phase now, pause or continue, and stop and keep the best.
     Give it to the trainer; it shows itself when training begins, unless it was shown before:
@@ -32,141 +54,98 @@ class PhaseMonitor(Panel, Callback):
     """
 
     def __init__(self) -> None:
-        super().__init__("Phase monitor")
         self.trainer: PerforatedTrainer | None = None
-        bar = {"style": {"description_width": "initial"}, "layout": ipywidgets.Layout(width="240px")}
-        self.epochs = ipywidgets.IntProgress(description="Epochs", value=0, min=0, max=1, **bar)
-        self.batches = ipywidgets.IntProgress(description="Batches", value=0, min=0, max=1, **bar)
-        self.counts = text(1)
-        self.switch = button("Switch phase now", "End the running phase after this batch", self.on_switch)
-        self.pause = button("Pause", "Hold training after this batch; press again to continue", self.on_pause)
-        self.stop = button(
-            "Stop and keep the best", "End training after this batch; the best weights stay", self.on_stop
-        )
-        self.answer, self.words = text(1), text(2)
-        self.curves, self.strip = PictureBox(), PictureBox()
+        self.run: Run | None = None
+        waits = {"running": False, "paused": False, "done": 0, "epoch": 0, "planned": 0, "phase": "neuron", "said": ""}
+        waits |= {"says": "not yet", "frozen": "", "words": "Training has not begun."}
+        super().__init__("Phase monitor", MonitorView(run={"opens": 0}, progress=waits))
         self._shown = False
         self._handle: Any = None
-        self._next = 0.0  # when the next redraw is due, on the clock of time.monotonic
-        self.fill(
-            row(self.epochs, self.batches, self.counts),
-            row(self.switch, self.pause, self.stop),
-            self.answer,
-            self.words,
-            self.curves.widget,
-            self.strip.widget,
-        )
-        for each in (self.switch, self.pause, self.stop):
-            answer_while_running(each)
-        self._enable(False)
-        self.words.value = paragraphs("Training has not begun.")
+        self._behind = False  # whether an epoch has not been sent yet
+        self._due = self._next = 0.0  # when curves and progress may be sent again, on the clock of time.monotonic
+        self.widget.on_msg(self.on_message)
+        answer_while_running(self.widget)
 
     # ------------------------------------------------------------------ buttons; these run in another thread
 
-    def on_switch(self, _button: Any) -> None:
-        """End the running phase after the batch that is being trained."""
-        if trainer := self._training():
+    def on_message(self, _widget: Any, content: dict[str, Any], _buffers: Any = None) -> None:
+        """A button: end the phase, hold or go on, or end training, after the batch that is being trained."""
+        trainer, what = self.trainer, content.get("do")
+        if trainer is None:
+            self._tell(said="No training is running.")
+        elif what == "switch":
             trainer.request_switch()
-            self.answer.value = paragraphs("Switch asked for: the phase ends after this batch.")
-
-    def on_pause(self, _button: Any) -> None:
-        """Hold training between two batches, or go on."""
-        if trainer := self._training():
+            self._tell(said="Switch asked for: the phase ends after this batch.")
+        elif what == "pause":
             trainer.paused = not trainer.paused
-            self.pause.description = "Continue" if trainer.paused else "Pause"
-            self.answer.value = paragraphs("Paused." if trainer.paused else "Training goes on.")
-
-    def on_stop(self, _button: Any) -> None:
-        """End training after the batch that is being trained; the best weights are kept."""
-        if trainer := self._training():
+            self._tell(paused=trainer.paused, said="Paused." if trainer.paused else "Training goes on.")
+        elif what == "stop":
             trainer.request_stop()
-            self.answer.value = paragraphs("Stop asked for: training ends after this batch, the best weights are kept.")
-
-    def _training(self) -> PerforatedTrainer | None:
-        if self.trainer is None:
-            self.answer.value = paragraphs("No training is running.")
-        return self.trainer
-
-    def _enable(self, enabled: bool) -> None:
-        for each in (self.switch, self.pause, self.stop):
-            each.disabled = not enabled
-        self.pause.description = "Pause"
+            self._tell(said="Stop asked for: training ends after this batch, the best weights are kept.")
 
     # ------------------------------------------------------------------ the trainer's calls
 
     def on_fit_start(self, trainer: PerforatedTrainer) -> None:
         """Show the monitor if it is not on the page yet, and enable the buttons."""
-        self.trainer = trainer
-        self._next = 0.0
-        self.answer.value = ""
-        self._enable(True)
-        self._progress(trainer, 0, 1)
-        self._redraw(trainer.run)
+        self.trainer, self.run = trainer, trainer.run
+        self._due = self._next = 0.0
+        self._progress(trainer, 0, 1, running=True, paused=False, said="")
+        self._send()
         if not self._shown:
             self._display()
 
     def on_batch_end(self, trainer: PerforatedTrainer, batch: int, batches: int) -> None:
-        """Move the bars, at most twice a second."""
-        if time.monotonic() >= self._next:
+        """Move the progress line a few times a second, and send an epoch that is behind."""
+        now = time.monotonic()
+        if self._behind and now >= self._due:
+            self._send()
+        if now >= self._next:
             self._progress(trainer, batch, batches)
-            self._next = time.monotonic() + REDRAW
 
     def on_epoch_end(self, trainer: PerforatedTrainer, record: Epoch) -> None:
-        """Draw the curves anew, at most twice a second."""
-        if time.monotonic() >= self._next:
-            self._progress(trainer, self.batches.max, self.batches.max, done=record.epoch)
-            self._redraw(trainer.run)
+        """Send the curves, unless the time that goes into it would hold training up."""
+        self._behind = True
+        if record.epoch <= ALWAYS or time.monotonic() >= self._due:
+            self._send()
 
     def on_event(self, trainer: PerforatedTrainer, event: Event) -> None:
         """Say what happened, and why."""
-        name = {"switch": "Phase switched", "restore": "Restored", "rollback": "Rolled back", "stop": "Training ended"}
-        what = name.get(event.event, event.event.capitalize())
-        self.words.value = paragraphs(
-            f"{what} after epoch {event.epoch}: {event.reason}.",
-            "" if trainer.machine.finished else f"Now: {trainer.machine.phase} phase.",
-        )
+        what = EVENTS.get(event.event, event.event.capitalize())
+        self._progress(trainer, 0, 1, said=f"{what} after epoch {event.epoch}: {event.reason}.")
 
     def on_fit_end(self, trainer: PerforatedTrainer, run: Run) -> None:
-        """Draw the whole run once more and disable the buttons."""
-        self._progress(trainer, self.batches.max, self.batches.max, done=len(run.epochs))
-        self.epochs.max = max(len(run.epochs), 1)
-        self._redraw(run)
+        """Send the whole run once more and disable the buttons."""
+        self._send()
         self.trainer = None
-        self._enable(False)
-        result = run.ended
-        self.answer.value = paragraphs(
-            f"Training has ended. Best epoch {result.best_epoch}, test accuracy {result.test_accuracy:.2f} % "
-            "with its weights."
+        words = (
+            f"Training has ended after {len(run.epochs)} epochs. Best epoch {run.ended.best_epoch}, test accuracy "
+            f"{run.ended.test_accuracy:.2f} % with its weights."
         )
+        self._tell(running=False, paused=False, words=words, done=len(run.epochs), planned=len(run.epochs))
         if self._handle is not None:  # so that the saved notebook holds the finished picture
             self._handle.update(self)
 
-    # ------------------------------------------------------------------ drawing
+    # ------------------------------------------------------------------ what is sent
 
-    def _progress(self, trainer: PerforatedTrainer, batch: int, batches: int, *, done: int | None = None) -> None:
-        epochs, planned = len(trainer.run.epochs) if done is None else done, planned_epochs(trainer)
-        self.epochs.max = max(planned or epochs, epochs, 1)
-        self.epochs.value = epochs
-        self.batches.max, self.batches.value = max(batches, 1), batch
-        of = f" of {planned}" if planned else ""
-        self.counts.value = paragraphs(
-            f"{epochs}{of} epochs done, batch {batch} of {batches}, {trainer.machine.phase} phase, "
-            f"cycle {trainer.machine.cycle}"
-        )
+    def _tell(self, **changes: Any) -> None:
+        self.widget.progress = self.widget.progress | changes
 
-    def _redraw(self, run: Run) -> None:
-        from perfteach import plots
+    def _progress(self, trainer: PerforatedTrainer, batch: int, batches: int, **more: Any) -> None:
+        done, machine = len(trainer.run.epochs), trainer.machine
+        planned, left = time_left(trainer, batch / batches)
+        says, frozen = banner(learners(trainer.run, machine.phase == "dendrite", machine.cycle))
+        now = {"phase": machine.phase.value, "cycle": machine.cycle, "says": says, "frozen": frozen}
+        now |= {"done": done, "epoch": done + 1, "planned": planned or 0, "batch": batch, "batches": batches}
+        self._tell(**now, left=left, **more)
+        self._next = time.monotonic() + PROGRESS
 
-        self._run, start = run, time.monotonic()
-        if run.epochs:
-            self.curves.show(plots.training_curves(run))
-            if run.layers:  # records of older versions name them only once there are scores
-                network = plots.state_at(run, run.epochs[-1].epoch) | {"data": run.data_title}
-                self.strip.show(plots.architecture_strip(**network))
-        else:
-            self.words.value = paragraphs("The first epoch is running; the curves appear when it is done.")
-        cost = time.monotonic() - start
-        self._next = time.monotonic() + max(REDRAW, cost / SHARE)
+    def _send(self) -> None:
+        start = time.monotonic()
+        assert self.run is not None
+        self.widget.run = story(self.run, latest_scores=True)
+        self._behind = False
+        now = time.monotonic()
+        self._due = now + (now - start) / SHARE
 
     def _display(self) -> None:
         from IPython import get_ipython
@@ -183,25 +162,12 @@ class PhaseMonitor(Panel, Callback):
         """The curves so far."""
         from perfteach import plots
 
-        run = getattr(self, "_run", None)
-        return plots.training_curves(run) if run and run.epochs else None
+        return plots.training_curves(self.run) if self.run and self.run.epochs else None
 
     def summary(self) -> str:
         """The training so far, in words."""
-        return self.curves.summary or "Training has not begun."
+        from perfteach import plots
 
-
-def planned_epochs(trainer: PerforatedTrainer) -> int | None:
-    """How many epochs the whole training will take where the switch rule knows it beforehand, else None."""
-    from perfteach.phases import Phase
-
-    machine = trainer.machine
-    total = 0
-    for cycle in range(machine.cycles + 1):
-        phases = [Phase.DENDRITE, Phase.NEURON] if cycle and machine.dendrite_phase else [Phase.NEURON]
-        for phase in phases:
-            length = machine.rule.length(phase, cycle)
-            if length is None:
-                return None
-            total += length
-    return total
+        if self.run is None or not self.run.epochs:
+            return "Training has not begun."
+        return f"{plots.describe_training_curves(self.run)} {self.widget.progress['words']}"
