@@ -88,7 +88,6 @@ class Number:
         value, low, high, step: whole numbers make a whole-number control.
         handler: called with the change (a dict with "new") when the value has changed.
         continuous: follow the slider while it is being dragged, rather than when it is let go.
-        room: width of the name where boxes stand below each other, such as "9.5em".
     """
 
     def __init__(
@@ -101,7 +100,6 @@ class Number:
         handler: Callable[[Any], None],
         *,
         continuous: bool = True,
-        room: str = "initial",
     ) -> None:
         whole = all(isinstance(number, int) for number in (value, low, high, step))
         bounds = {"value": value, "min": low, "max": high, "step": step}
@@ -110,7 +108,7 @@ class Number:
         self.box = make_box(
             **bounds,
             description=name,
-            style={"description_width": room},
+            style={"description_width": "initial"},
             layout=ipywidgets.Layout(width="auto", min_width="11em"),
         )
         self.slider = make_slider(

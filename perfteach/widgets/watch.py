@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from perfteach.runs import Epoch
 
 CELLS = 48  # of the film, along each side
-LEVELS, REACH = 24, 3.0  # steps on either side of the border, and the cells that they cover
+LEVELS, REACH = 12, 3.0  # steps on either side of the border, and the cells that they cover
 SHOWN = 300  # points drawn
 SPLIT = "validation"
 
