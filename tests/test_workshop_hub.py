@@ -64,7 +64,7 @@ def test_three_learners_work_at_once_and_one_without_memory_leaves_the_others_al
 
     asyncio.run(all_three())
     for one in learners[:2]:
-        assert one.problems == [] and len(one.cells) == 12 and 0 < one.started
+        assert one.problems == [] and len(one.cells) == 12 and one.started > 0
         assert one.memory > 2**24
     assert learners[2].problems == ["the kernel died"]
     again = load.Learner("learner-2")
