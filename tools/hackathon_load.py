@@ -33,8 +33,9 @@ from hackathon_parts import answers, make_event, submission, weights  # noqa: E4
 from perfteach.hackathon import board as boards  # noqa: E402
 from perfteach.hackathon.event import Event  # noqa: E402
 from perfteach.hackathon.server import Background  # noqa: E402
-from perfteach.hackathon.store import Store  # noqa: E402
+from perfteach.hackathon.store import OPEN, Store  # noqa: E402
 
+STUCK = 300.0  # seconds without progress
 SCALE = 0.15  # noise on the weights, so that every submission has an accuracy of its own
 
 
@@ -152,11 +153,14 @@ def trial(folder: Path, submissions: int, processes: int, kills: int, *, workers
         for acknowledged in pool.imap_unordered(_team, [(server.address, *job) for job in jobs]):
             report.acknowledged |= acknowledged
     report.uploaded_after = time.monotonic() - start
-    while boards.counts(store).get("waiting") or boards.counts(store).get("running"):
-        time.sleep(0.5)
-        if time.monotonic() - start > 60 + 10 * submissions:
-            report.problems.append("the queue did not become empty")
+    moved, open_ones = time.monotonic(), submissions
+    while left := sum(boards.counts(store).get(state, 0) for state in OPEN):
+        if left != open_ones:
+            moved, open_ones = time.monotonic(), left
+        if time.monotonic() - moved > STUCK:
+            report.problems.append(f"nothing was measured for {STUCK:g} seconds, and {left} were waiting")
             break
+        time.sleep(0.5)
     report.measured_after = time.monotonic() - start
     ended.set()
     [thread.join() for thread in threads]

@@ -75,7 +75,7 @@ def _add_init(init: argparse.ArgumentParser) -> None:
     add("--hidden", type=int, default=4000, help="hidden images at most (%(default)s)")
     add("--parameters", type=int, default=usual.parameters, help="parameters allowed (%(default)s)")
     add("--per-hour", type=int, default=usual.per_hour, help="submissions of a team in an hour (%(default)s)")
-    add("--seconds", type=int, default=usual.seconds, help="seconds to measure a submission in (%(default)s)")
+    add("--seconds", type=int, default=usual.seconds, help="processor seconds to measure a submission in (%(default)s)")
 
 
 def _init(arguments: argparse.Namespace) -> None:

@@ -28,7 +28,8 @@ class SubmissionError(PerfteachError, ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a submission may cost. Sizes in bytes; `seconds` and `memory` are those of the process that runs it."""
+    """What a submission may cost. Sizes in bytes; `seconds` (of processor time) and `memory` are those of
+    the process that runs it."""
 
     upload: int = 20_000_000
     model: int = 40_000_000
