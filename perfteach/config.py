@@ -98,10 +98,8 @@ class TrainConfig:
         self._set("weight_decay", settings.number("weight_decay", self.weight_decay, 0))
         for name in ("average", "label_smoothing"):
             self._set(name, settings.number(name, getattr(self, name), 0, 1, below=True))
-        self._set(
-            "device",
-            settings.text("device", str(self.device) if isinstance(self.device, torch.device) else self.device),
-        )
+        device: Any = self.device
+        self._set("device", settings.text("device", str(device) if isinstance(device, torch.device) else device))
         if self.optimizer is not None and not callable(self.optimizer):
             settings.text("optimizer", self.optimizer, OPTIMIZERS)
         for name in ("schedule", "loss"):

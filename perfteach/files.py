@@ -13,8 +13,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from perfteach.errors import CheckpointError
 
 LOCK, OWNER = ".lock", ".owner"
@@ -101,6 +99,8 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         CheckpointError: when another trainer writes there, or the folder cannot be written.
     """
+    from filelock import FileLock, Timeout  # takes a moment, which only a run with a folder needs
+
     try:
         make_folder(folder)
         lock = FileLock(folder / LOCK, timeout=0)

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
 
-from tqdm.auto import tqdm
-
 T = TypeVar("T")
 NUMBERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 SAID = "stopping after this step; once more stops at once"
@@ -88,6 +86,8 @@ class Interrupts:
         if self.noted and not self._shielded:
             self._pass_on(number, self._before.get(number))
         elif not self.noted:
+            from tqdm.auto import tqdm  # the trainer has it already; a command that only answers need not wait for it
+
             self.noted = number
             with contextlib.suppress(RuntimeError, OSError):  # it came within another print, or the terminal is gone
                 tqdm.write(SAID, file=sys.stderr)

@@ -137,7 +137,7 @@ def _chooser(select: Select) -> Callable[[str, nn.Module], bool]:
         return select
     items = select if isinstance(select, list) else []
     if items and all(isinstance(item, type) for item in items):
-        return lambda name, module: isinstance(module, tuple(items))  # type: ignore[arg-type]
+        return lambda name, module: isinstance(module, tuple(items))
     if items and all(isinstance(item, str) for item in items):
         return lambda name, module: any(fnmatch.fnmatchcase(name, str(item)) for item in items)
     raise SelectionError(

@@ -134,7 +134,9 @@ def test_a_million_members_are_refused_in_ten_seconds(tmp_path, load):
     assert time.process_time() - start < 10
 
 
-@pytest.mark.parametrize("name", [".", "./", "train/.", "train/cat/.", "", "train//cat/x.png", "train/cat/x.png/y.png"])
+@pytest.mark.parametrize(
+    "name", [".", "./", "train/.", "train/cat/.", " ", "train//cat/x.png", "train/cat/x.png/y.png"]
+)
 @pytest.mark.parametrize("make", [_tar, _zip])
 def test_members_with_odd_names(tmp_path, load, make, name):
     path = make(tmp_path / "odd.bin", _files() | {name: _picture(3)})
