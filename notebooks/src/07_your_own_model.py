@@ -285,7 +285,7 @@ def hand_in(team, arm, width):
     network = SmallResNet(len(theirs.classes), width)
     if arm != "same-epochs":
         perforate(network)
-    settings = arm_config(arm, (4, 3), 1, batch_size=45, lr=5e-3)
+    settings = arm_config(arm, (8, 6), 2, batch_size=45, lr=1e-2)
     folder = work / team / arm
     trainer = PerforatedTrainer(
         network, theirs, settings, name=f"{team}/{arm}", folder=folder

@@ -87,6 +87,7 @@ class Pages:
         self.kept: dict[str, tuple[float, str]] = {}
         templates = PackageLoader("perfteach.hackathon", "templates")
         self.templates = Environment(loader=templates, autoescape=True, undefined=StrictUndefined)
+        self.templates.filters["short"] = short
         self.templates.filters["clock"] = lambda seconds: time.strftime("%H:%M:%S", time.localtime(seconds))
 
     # ------------------------------------------------------------------ pages
@@ -209,6 +210,14 @@ class Pages:
 
     def _render(self, name: str, values: dict[str, Any]) -> str:
         return self.templates.get_template(name).render(event=self.event, **values)
+
+
+def short(count: int) -> str:
+    """A number with three digits and a unit, such as "1.53 M" and "270 " (a unit of bytes may follow)."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} "
 
 
 def _status(error: Exception) -> int:

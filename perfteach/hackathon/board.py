@@ -214,7 +214,8 @@ def figure(shown: Board) -> Figure | None:
     best = dots(sorted((row for row in shown.points if row.on_front), key=lambda row: row.parameters))
     steps = [f"M {best[0].x} {best[0].y}" if best else ""]
     steps += [f"H {dot.x} V {dot.y}" for dot in best[1:]] + ([f"H {RIGHT}"] if best else [])
-    x_ticks = [(x(n), f"{n:,}") for n in _ones_twos_fives(10**low, 10**high)]
+    round_ones = _ones_twos_fives(10**low, 10**high)
+    x_ticks = [(x(n), f"{n:,}") for n in (round_ones if len(round_ones) > 1 else sorted({min(sizes), max(sizes)}))]
     y_ticks = [(y(value), f"{value:g}") for value in _even(bottom, top)]
     return Figure(dots(shown.points), " ".join(steps).strip(), dots(shown.references), x_ticks, y_ticks)
 

@@ -141,8 +141,8 @@ def submit(
     packed = pack_run(run, about, Path(model) if model else None)
     path = Path(out) if out else (run if run.is_dir() else run.parent) / "submission.zip"
     path.write_bytes(packed)
-    print(f"{path} has {len(packed) / 1e6:.2f} MB")
     if to is None:
+        print(f"{path} has {len(packed) / 1e6:.2f} MB.")
         print("Hand it in with --to ADDRESS and --token TOKEN, or in the browser on the board's page.")
         return None
     token = token or os.environ.get(TOKEN)
@@ -167,9 +167,9 @@ def _measured(address: str, wait: float) -> dict[str, Any] | None:
             return got
         if found["state"] in ("refused", "failed"):
             raise SubmissionError(f"it was {found['state']}: {found['reason']}")
-        state = f"{found['state']}, {found['ahead']} before it"
-        if state != shown:
-            print(f"{state[0].upper()}{state[1:]} …")
+        state = f"Waiting, {found['ahead']} before it …"
+        if found["ahead"] and state != shown:
+            print(state)
             shown = state
         if time.monotonic() > end:
             print(f"It is not measured yet; look at {address.replace('/api', '')}")
