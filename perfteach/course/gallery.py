@@ -7,8 +7,6 @@ import html
 import io
 from typing import TYPE_CHECKING
 
-import torch
-
 from perfteach.course.progress import Page
 
 if TYPE_CHECKING:
@@ -25,6 +23,7 @@ def photographs(images: ImageData, rows: int = 4, split: str = "test") -> Page:
         rows: images of each class.
         split: where they are taken from.
     """
+    import torch
     from PIL import Image
 
     part, cells = images.split(split), []

@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 from typing import Any
 
-import ipywidgets
-
 from perfteach.course import progress
 from perfteach.widgets.base import Panel, paragraphs
 
@@ -20,6 +18,8 @@ class Quiz(Panel):
     """
 
     def __init__(self, number: str, question: str, answers: list[list[str]], right: int, explanation: str) -> None:
+        import ipywidgets
+
         super().__init__(f"Question {number[-1]}")
         self.number, self.question, self.answers, self.right = number, question, answers, right
         self.explanation = explanation
