@@ -264,7 +264,7 @@ def changed(page, locator, attribute: str, old: str) -> None:
 def test_lab_climbs_and_switches(page):
     settle(page)
     press(page, "lab", "Run 50 steps")
-    output(page, "lab").get_by_text("after 50 steps").wait_for()
+    output(page, "lab").get_by_role("status").filter(has_text="after 50 steps").wait_for()
     press(page, "lab", "Switch phase")
     output(page, "lab").get_by_text("the border bends").wait_for()
 
@@ -272,7 +272,7 @@ def test_lab_climbs_and_switches(page):
 def test_comparison_by_keyboard(page):
     settle(page)
     place = output(page, "compare")
-    place.get_by_text("same-epochs").first.wait_for()
+    place.get_by_role("checkbox", name="same-epochs").wait_for()
     place.get_by_role("checkbox", name="0", exact=True).press("Space")
     place.get_by_text("fewer than two seeds").first.wait_for()
 

@@ -1,5 +1,5 @@
 // PhaseExplorer: scrub and play through a run that was sent once. No kernel is needed to look at it.
-import { button, clamp, floats, make, next, number, onceAFrame, panel, put, set, tips, unpack, whenResized } from "./shared.mjs";
+import { button, clamp, floats, make, next, mount, number, onceAFrame, panel, put, set, tips, unpack, whenResized } from "./shared.mjs";
 import { bandAt, curves, layerName, mean, scoresOf, strip } from "./run.mjs";
 import { scores } from "./scores.mjs";
 import { plane } from "./plane.mjs";
@@ -48,8 +48,7 @@ export function advance(run, place, seconds, whole) {
 }
 
 function render({ model, el }) {
-  const root = make("div", { class: "pt pt-explorer" });
-  el.append(root);
+  const root = mount(el, "pt pt-explorer");
   let stop = build(model, root);
   const again = () => {
     stop();

@@ -1,5 +1,5 @@
 // CorrelationLab: the error map, the hill with a dot to drag, and the border. Python does the arithmetic.
-import { button, clamp, css, floats, label, make, number, ofError, panel, picture, put, scale, set, size, tips, viridis, whenResized } from "./shared.mjs";
+import { button, clamp, css, floats, label, make, number, ofError, panel, picture, mount, put, scale, set, size, tips, viridis, whenResized } from "./shared.mjs";
 import { plane } from "./plane.mjs";
 
 const NAMES = ["Dendrite weight 1", "Dendrite weight 2", "Dendrite bias"];
@@ -24,8 +24,7 @@ export function arrowTip([x, y], [dx, dy]) {
 }
 
 function render({ model, el }) {
-  const root = make("div", { class: "pt pt-lab" });
-  el.append(root);
+  const root = mount(el, "pt pt-lab");
   const tip = tips(root);
   const problem = model.get("problem");
   const { limit, edge } = problem;

@@ -1,5 +1,5 @@
 // PhaseMonitor: a training while it runs. Python sends progress and the run so far; buttons are messages to it.
-import { button, floats, make, put, set, tips, whenResized } from "./shared.mjs";
+import { button, floats, make, mount, put, set, tips, whenResized } from "./shared.mjs";
 import { curves, strip } from "./run.mjs";
 
 const PATIENCE = 4000; // milliseconds after which an answer is late
@@ -12,8 +12,7 @@ export function progressWords({ phase, cycle, epoch, planned, batch, batches, le
 }
 
 function render({ model, el }) {
-  const root = make("div", { class: "pt pt-monitor" });
-  el.append(root);
+  const root = mount(el, "pt pt-monitor");
   const tip = tips(root);
   const bar = make("progress", { "aria-label": "Epochs" });
   const words = make("span");

@@ -135,6 +135,13 @@ export function paint(canvas, color) {
 
 // ---------------------------------------------------------------------------------------------- pages
 
+// The widget's own part of the page. JupyterLab would take arrow keys for itself where it is not told to let them be.
+export function mount(el, look) {
+  const root = make("div", { class: look, "data-lm-suppress-shortcuts": "true" });
+  el.append(root);
+  return root;
+}
+
 // Call `act` with the width in pixels now, and whenever it changes.
 export function whenResized(node, act) {
   let before = 0;
