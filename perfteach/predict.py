@@ -58,7 +58,8 @@ def read_picture(picture: str | Path | IO[bytes], card: shipped.Card) -> Tensor:
         name = getattr(picture, "name", picture)
         raise DataError(f"{name} cannot be read as a picture ({error}); use a JPEG or PNG file") from error
     white = Image.new("RGBA", upright.size, "white")  # what is transparent shows paper, not black
-    square = ImageOps.fit(Image.alpha_composite(white, upright).convert("RGB"), (card.size, card.size), Image.Resampling.BOX)
+    paper = Image.alpha_composite(white, upright).convert("RGB")
+    square = ImageOps.fit(paper, (card.size, card.size), Image.Resampling.BOX)
     pixels = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8).view(card.size, card.size, 3)
     mean, std = torch.tensor(card.mean), torch.tensor(card.std)
     return ((pixels / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
