@@ -323,7 +323,6 @@ neuron_phase(by_hand, 100, history)
 
 # %%
 from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig
-from perfteach.widgets import PhaseBar
 
 settings = TrainConfig(
     switch=FixedSwitch(neuron=(100, 100), dendrite=30),
@@ -334,9 +333,7 @@ settings = TrainConfig(
     schedule=lambda optimizer, phase, steps: None,
 )
 trained = perforate(small_network(5, seed=0))
-trainer = PerforatedTrainer(
-    trained, data, settings, name="spirals, one dendrite", callbacks=[PhaseBar()]
-)
+trainer = PerforatedTrainer(trained, data, settings, name="spirals, one dendrite")
 run = trainer.fit(progress=False)
 plots.training_curves(run)
 

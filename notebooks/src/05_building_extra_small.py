@@ -137,9 +137,8 @@ checks.check_widest(widest)
 #
 # ## Design within a budget
 #
-# Change width, head, layers and dendrites, and see what it costs. The line stands at 1.66 M. Points are recorded
-# networks on real images, each the mean of its seeds with its 95 % interval; a design that was never trained has a
-# size, but no accuracy. *Recorded network* takes over the settings of one that was.
+# Change width, head, layers and dendrites, and see what it costs. The line stands at 1.66 M. Points are recorded runs
+# on real images; a design that was never trained has a size, but no accuracy.
 
 # %%
 from perfteach import course, runs
@@ -150,8 +149,7 @@ BudgetDesigner(records)
 
 # %% [markdown]
 # Try it: dendrites on the *depthwise* convolutions only. They cost almost nothing, since a depthwise neuron sees a
-# single channel. Then on the *head* only. Which of the two would you expect to help more? And the head itself: how many
-# parameters does its *hidden layer* take, which was made for a thousand classes?
+# single channel. Then on the *head* only. Which of the two would you expect to help more?
 #
 # ## Ask the dendrites
 #
@@ -162,7 +160,6 @@ BudgetDesigner(records)
 
 # %%
 from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig
-from perfteach.widgets import PhaseBar
 
 tier = course.tier()
 images = tier.load()
@@ -175,10 +172,7 @@ config = TrainConfig(
     lr=4e-3,
     dendrite_lr=4e-3,
 )
-trainer = PerforatedTrainer(
-    scout, images, config, name="live/scout", callbacks=[PhaseBar()]
-)
-scouting = trainer.fit(progress=False)
+scouting = PerforatedTrainer(scout, images, config, name="live/scout").fit(progress=False)
 # layer -> mean |r| in the last dendrite epoch
 scores = scouting.scores.iloc[-1].to_dict()
 
@@ -408,9 +402,7 @@ epochs = TrainConfig(
 live = {f"width {tier.width:.2f} with dendrites": ("perforated", scouting)}
 for width in (tier.width, 2**0.5 * tier.width):
     model = mobilenet_small(10, width, seed=0)
-    trainer = PerforatedTrainer(
-        model, images, epochs, name=f"live/plain-{width:.2f}", callbacks=[PhaseBar()]
-    )
+    trainer = PerforatedTrainer(model, images, epochs, name=f"live/plain-{width:.2f}")
     arm = "wider" if width > tier.width else "baseline"
     live[f"plain, width {width:.2f}"] = (arm, trainer.fit(progress=False))
 points = [
