@@ -353,5 +353,5 @@ def svg(figure: Figure) -> str:
     for color, themed in THEMED.items():
         drawn = drawn.replace(color, themed)
     words = escaping.escape(getattr(figure, "alt", ""), quote=True)
-    look = 'style="max-width:100%;height:auto;display:block"'
+    look = 'style="max-width:100%;height:auto;display:block;white-space:pre"'
     return drawn.replace("<svg ", f'<svg role="img" aria-label="{words}" {look} ', 1)

@@ -1,5 +1,5 @@
 // PhaseExplorer: scrub and play through a run that was sent once. No kernel is needed to look at it.
-import { button, clamp, floats, make, next, mount, number, onceAFrame, panel, put, set, tips, unpack, whenResized } from "./shared.mjs";
+import { button, clamp, floats, make, mount, next, number, onceAFrame, panel, put, set, tips, unpack, whenResized } from "./shared.mjs";
 import { bandAt, curves, layerName, mean, scoresOf, strip } from "./run.mjs";
 import { scores } from "./scores.mjs";
 import { plane } from "./plane.mjs";

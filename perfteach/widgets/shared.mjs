@@ -2,10 +2,12 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const DRAWN = new Set(["svg", "g", "path", "rect", "line", "circle", "text", "defs", "pattern", "clipPath", "image"]);
+const CONTROLS = new Set(["input", "select", "button", "summary"]);
 
 // An element with its attributes and children. Text is always set as text, so names in a record cannot become markup.
 export function make(tag, attributes = {}, ...children) {
   const node = DRAWN.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  if (CONTROLS.has(tag)) node.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab would take arrow keys
   set(node, attributes);
   node.append(...children);
   return node;
@@ -135,9 +137,9 @@ export function paint(canvas, color) {
 
 // ---------------------------------------------------------------------------------------------- pages
 
-// The widget's own part of the page. JupyterLab would take arrow keys for itself where it is not told to let them be.
+// The widget's own part of the page.
 export function mount(el, look) {
-  const root = make("div", { class: look, "data-lm-suppress-shortcuts": "true" });
+  const root = make("div", { class: look });
   el.append(root);
   return root;
 }
