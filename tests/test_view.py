@@ -256,7 +256,7 @@ def test_explorer_by_mouse(show):
     strip.click(position={"x": strip.bounding_box()["width"] - 16, "y": 150})
     page.get_by_role("img", name="head, output layer (classifier.3), epoch 65: mean |r|").wait_for()
     assert page.get_by_text("only runs with a Watch know it").is_visible()
-    strip.hover(position={"x": 140, "y": 150})
+    strip.hover(position={"x": 156, "y": 150})
     assert page.locator(".pt-tip").inner_text().startswith("stem (features.0.0)")
     page.wait_for_function("window.model.saved > 0 && window.model.get('epoch') === 80")
 
@@ -372,7 +372,7 @@ def test_the_first_picture_is_there_within_half_a_second(show):
         times.append(show("long").evaluate("window.ready"))
     cost = 1000 * (processor_seconds() - began) / 3
     print(f"\nfirst picture after {min(times):.0f} ms; a page with it takes {cost:.0f} ms of processor time")
-    assert min(times) < 500 or (busy() and cost < 500)
+    assert min(times) < 500 or (busy() and 0 < cost < 500)
 
 
 @mark
