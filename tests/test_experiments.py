@@ -91,6 +91,14 @@ def test_a_fair_comparison_passes_whatever_it_found() -> None:
     assert "tells the two apart" in checks.check_own_experiment(pairs(treated=better, interval=interval)).text
 
 
+def test_dendrites_count_also_where_the_best_epoch_lies_before_them() -> None:
+    early = [run(a, 20, seed, dendrites=0) for seed, a in enumerate((71.0, 72.5, 72.5))]
+    assert checks.check_own_experiment(pairs(treated=early)).passed is False
+    for one in early:
+        one.epochs[-1].parameters = 150
+    assert checks.check_own_experiment(pairs(treated=early)).passed is True
+
+
 @pytest.mark.parametrize("check", [checks.check_spirals, checks.check_own_experiment])
 def test_an_open_exercise_is_no_attempt(check: Any) -> None:
     assert check(...).passed is None and check((..., ..., ...)).passed is None
