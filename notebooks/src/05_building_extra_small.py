@@ -367,9 +367,10 @@ trained = mobilenet_small(10, tier.width, seed=0)
 alone = TrainConfig(
     switch=FixedSwitch((tier.neuron[0],)), cycles=0, batch_size=config.batch_size, lr=4e-3
 )
-PerforatedTrainer(trained, images, alone, name="live/alone").fit(progress=False)
+_ = PerforatedTrainer(trained, images, alone, name="live/alone").fit(progress=False)
 
 
+# %%
 def follow(activation):
     network = perforate(copy.deepcopy(trained), activation=activation)
     torch.manual_seed(0)
