@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -49,6 +50,14 @@ def _one_thread_and_one_cache() -> None:
     torch.set_num_threads(1)
     if not os.environ.get("PERFTEACH_CACHE"):
         os.environ["PERFTEACH_CACHE"] = str(_session_cache())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_are_heard() -> None:
+    """A run in the background, or under nohup, inherits that interrupts are ignored, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

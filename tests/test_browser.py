@@ -164,7 +164,7 @@ def chromium():
 def page(chromium, lab):
     """The notebook, all of its cells started; the last but one trains until it is stopped."""
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(180_000)  # a busy machine; alone it takes seconds
+    page.set_default_timeout(400_000)  # a busy machine; alone it takes seconds
     page.problems = []
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.goto(f"{lab}/lab/tree/widgets.ipynb")
@@ -344,7 +344,7 @@ def test_nothing_went_wrong_in_the_page(page):
 @pytest.mark.parametrize("name", COURSE)
 def test_a_course_notebook_runs_from_top_to_bottom(chromium, lab, name):
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(180_000)
+    page.set_default_timeout(400_000)
     problems = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.goto(f"{lab}/lab/workspaces/{name}/tree/{name}.ipynb")  # not the workspace in which the widgets are open

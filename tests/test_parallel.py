@@ -51,7 +51,9 @@ def test_the_run_of_a_process_that_was_killed_is_tried_again(records, tiny_data,
     done = run_study("tiny", tiny_data, records / "work", jobs=2, **SEED)
     thread.join()
     assert killed
-    assert [figures(run) for run in done] == expected
+    # A run that had begun says that it was resumed; everything else is the same.
+    lines = [[line for line in figures(run) if line.get("event") != "resume"] for run in done]
+    assert lines == expected
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(records, tiny_data, expected, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
