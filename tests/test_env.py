@@ -100,7 +100,7 @@ def test_runtime_bounds_come_from_metadata_or_the_clone(monkeypatch: pytest.Monk
     assert bounds["torch"] == ">=2.10"
     assert not {"pytest", "jupyterlab", "onnx"} & set(bounds)
     assert [bound.name for bound in env.extra_bounds()["course"]] == ["anywidget", "ipywidgets", "jupyterlab"]
-    assert set(env.extra_bounds()) == {"course", "export", "cluster", "hackathon"}
+    assert set(env.extra_bounds()) == {"course", "export", "hackathon"}
     assert "perfteach" not in [bound.name for bound in env.extra_bounds()["hackathon"]]
 
 
