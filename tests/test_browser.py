@@ -57,9 +57,10 @@ CELLS = {
 }
 COURSE = ("00_start_here", "03_perforated_backpropagation")
 # Whether every code cell of the notebook has run.
+# Their text, shown or not: the cell for Colab is folded away.
 ALL_RUN = """() => {
     const prompts = [...document.querySelectorAll('.jp-Notebook .jp-CodeCell .jp-InputPrompt')];
-    return prompts.length > 10 && prompts.every(prompt => /\\[\\d+\\]/.test(prompt.innerText));
+    return prompts.length > 10 && prompts.every(prompt => /\\[\\d+\\]/.test(prompt.textContent));
 }"""
 IDLE = """() => {
     const panel = window.jupyterapp?.shell.currentWidget;
