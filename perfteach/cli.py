@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from perfteach import __version__, settings
+from perfteach import __version__
+from perfteach.console import amount, folder, reason, say
 from perfteach.errors import ConfigError, DataError, PerfteachError
 from perfteach.hackathon import commands as hackathon
 from perfteach.interrupts import as_exceptions
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return status
     except PerfteachError as error:
-        return _say(str(error), 1)
+        return say(str(error), 1)
     except BrokenPipeError:  # `| head` has read enough; what Python still flushes at its end must find an open file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -35,42 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         number = getattr(stopped, "signal", signal.SIGINT)
         where = f" ({stopped})" if " " in str(stopped) else ""
         said = f"stopped by {signal.Signals(number).name}; nothing that was saved is lost, and the same command goes on"
-        return _say(f"{said}{where}", 128 + number)
+        return say(f"{said}{where}", 128 + number)
     except MemoryError as error:
-        return _say(f"the memory is full ({error}); use fewer or smaller images, or a smaller batch or network", 1)
+        return say(f"the memory is full ({error}); use fewer or smaller images, or a smaller batch or network", 1)
     except OSError as error:
-        return _say(f"{_reason(error)}; make room, or choose another place with the command's options", 1)
-
-
-def _say(text: str, status: int) -> int:
-    """One line on standard error, where there still is one; returns the status."""
-    line = " ".join(text.split())
-    with contextlib.suppress(OSError, ValueError):
-        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-        print(f"perfteach: {line.encode(encoding, 'backslashreplace').decode(encoding)}", file=sys.stderr, flush=True)
-    return status
-
-
-def _reason(error: OSError) -> str:
-    """What the system said, and of which file."""
-    said = error.strerror or str(error) or type(error).__name__
-    return f"{said}: {str(error.filename)!r}" if error.filename else said
-
-
-def folder(text: str) -> Path:
-    """A folder to write to, as an option names it: `--out ""` would be the folder one stands in."""
-    try:
-        return settings.path("the folder", text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def amount(text: str) -> float:
-    """A number of 0 or more, such as minutes."""
-    try:
-        return settings.number("the number", float(text), 0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more") from None
+        return say(f"{reason(error)}; make room, or choose another place with the command's options", 1)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -278,7 +247,7 @@ def _list_runs(arguments: argparse.Namespace) -> int:
         try:
             run = runs.Run.load(path)
         except DataError as error:
-            damaged = _say(str(error), 1)
+            damaged = say(str(error), 1)
             continue
         result = f"test {run.result.test_accuracy:.2f} %" if run.result else "not finished"
         line = f"{run.name:<40} {len(run.epochs):>4} epochs  {result:<14} {run.data.get('name', '')!s:<28} {path}"

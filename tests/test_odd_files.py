@@ -112,7 +112,7 @@ def test_too_many_members(tmp_path, load, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_million_members_are_refused_in_seconds(tmp_path, load):
+def test_a_million_members_are_refused_in_ten_seconds(tmp_path, load):
     one = header("train/a/" + "x" * 20 + ".txt", 0, tarfile.REGTYPE)
     with (tmp_path / "many.tar").open("wb") as file:
         for _ in range(1000):
@@ -120,7 +120,7 @@ def test_a_million_members_are_refused_in_seconds(tmp_path, load):
     start = time.process_time()
     with pytest.raises(DataError, match="over 250,000 members"):
         load(tmp_path / "many.tar")
-    assert time.process_time() - start < 30  # 13 s with both cores busy; tools/torture.py has the quiet figure
+    assert time.process_time() - start < 10
     with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
         archive.writestr("x", b"")
     content = (tmp_path / "many.zip").read_bytes()
