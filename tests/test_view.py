@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 from stage import stage
-from test_browser import BROWSERS, missing, unnamed_controls
+from test_browser import chromium as browser  # noqa: F401  (a fixture)
+from test_browser import unnamed_controls
 from test_widgets import live, made_run
 
 from perfteach.data.points import two_spirals
@@ -86,22 +87,6 @@ def long_run(epochs: int = 600) -> Run:
 
 
 @pytest.fixture(scope="module")
-def browser():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright is not installed (pip install perfteach[dev]).")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        missing("no Chromium is installed (Debian, Ubuntu: apt install chromium).")
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--headless", "--disable-background-networking"]
-        started = playwright.chromium.launch(executable_path=path, args=options)
-        yield started
-        started.close()
-
-
-@pytest.fixture(scope="module")
 def panels():
     """The three widgets in a state in which everything shows."""
     monitor, watch = PhaseMonitor(), Watch(two_spirals(200, turns=1))
@@ -119,7 +104,7 @@ def panels():
 
 
 @pytest.fixture
-def show(browser, panels, tmp_path):
+def show(browser, panels, tmp_path):  # noqa: F811
     """Opens a widget in a page of its own; fails at the end where the page reported an error."""
     pages, problems = [], []
 
@@ -232,8 +217,10 @@ def test_explorer_by_keyboard_alone(show):
         seen.append(page.evaluate("document.activeElement.ariaLabel ?? document.activeElement.textContent"))
     assert seen == ["Play", "Speed", "Next switch", "Layer"]
     page.get_by_role("button", name="Next switch").press("Enter")
+    page.wait_for_function("document.querySelector('.pt-says').textContent === 'dendrites learn'")  # on the next frame
     assert (epoch_of(page), banner_of(page)) == (61, "dendrites learn neurons frozen")
     page.get_by_role("button", name="Next switch").press("Space")
+    page.wait_for_function("document.querySelector('.pt-says').textContent === 'neurons learn'")
     assert (epoch_of(page), banner_of(page)) == (66, "neurons learn dendrites frozen")
     page.get_by_role("combobox", name="Layer").press("ArrowDown")
     page.get_by_role("img", name="stem (features.0.0)").wait_for()

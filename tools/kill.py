@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from pathlib import Path
 
@@ -52,16 +53,22 @@ def in_a_process(folder: Path, *, seconds: float | None = None, write: int | Non
     """Train in a forked process, which is killed after some seconds, or kills itself at a step of a write."""
     child = os.fork()
     if child == 0:
+        status = 1
         try:
             if write is not None:
                 _kill_at(write)
             train(folder)
+            status = 0
+        except BaseException:  # it must not run on into what its parent does
+            traceback.print_exc()
         finally:
-            os._exit(0)
+            os._exit(status)
     if seconds is not None:
         time.sleep(seconds)
         os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"the training in {folder} ended with {status}, and no kill was the cause")
 
 
 def _kill_at(write: int) -> None:
