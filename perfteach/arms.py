@@ -100,7 +100,18 @@ START = Arm("one early ReLU dendrite a neuron, thawed, from the first epoch", "s
 PLAIN = Arm("", "brown", "D", grow=False)
 FROM_THE_START = {
     "original": replace(
-        PLAIN, rules_out="the original, with its hidden layer of 1,024", color="grey", marker="o", net={"hidden": None}
+        PLAIN,
+        rules_out="the original, with all its blocks and its hidden layer; maps as large as with its 64×64 images",
+        color="grey",
+        marker="o",
+        net={"hidden": None, "blocks": None, "output_stride": 16},
+    ),
+    "original-fine": replace(
+        PLAIN,
+        rules_out="the original with Extra-Small's larger maps",
+        color="grey",
+        marker="s",
+        net={"hidden": None, "blocks": None},
     ),
     "wider": ARMS["wider"],
     "wider-macs": IDEAS["wider-macs"],

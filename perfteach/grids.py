@@ -206,7 +206,7 @@ PUBLISHED = Study(
 SGD: Settings = {"optimizer": "sgd", "lr": 0.2, "batch_size": 128, "weight_decay": 5e-4, "decay_norms": False}
 EARLY_DENDRITES = Study(
     about="What early dendrites bring from the first epoch on, and what else would bring as much",
-    arms=("same-epochs", "early-start", *(arm for arm in FROM_THE_START if arm != "original")),
+    arms=("same-epochs", "early-start", *(arm for arm in FROM_THE_START if not arm.startswith("original"))),
     seeds=(0, 1, 2),
     width=0.15,
     baseline=20,
@@ -287,8 +287,17 @@ STUDIES = {
     "early": EARLY_DENDRITES,
     "extra-small": replace(
         EARLY_DENDRITES,
-        about="Extra-Small, which has no hidden layer in its head and early dendrites instead, against the original",
-        arms=("original", "early-start", "same-epochs", "wider"),
+        about="Extra-Small, which has nine blocks, no hidden layer and early dendrites, against the original",
+        arms=("original", "early-start", "same-epochs", "wider", "original-fine"),
+        width=1.0,
+        baseline=36,
+        net={"output_stride": 8, "hidden": 0, "blocks": 9},
+    ),
+    "extra-small-eleven": replace(
+        EARLY_DENDRITES,
+        about="A first Extra-Small with all eleven blocks, at output stride 16; its last two turned out to do nothing",
+        arms=("early-start",),
+        seeds=(0,),
         width=1.0,
         baseline=36,
         net={"output_stride": 16, "hidden": 0},

@@ -18,6 +18,7 @@ from perfteach.selection import perforate
 from perfteach.trimmed import trim
 
 IMAGENET_CLASSES = 1000
+EXTRA_SMALL = {"width": 1.0, "hidden": 0, "blocks": 9, "output_stride": 8}
 # What `weights` may name of the networks in data/weights.
 TRAINED = {"cifar10": "mobilenet-small"}
 TRAINED_EXTRA_SMALL = {"cifar10": "mobilenet-extra-small", "cifar10-plain": "mobilenet-extra-small-plain"}
@@ -54,6 +55,7 @@ def mobilenet_small(
     bn_momentum: float = 0.1,
     output_stride: int | str | None = None,
     early_width: float | None = None,
+    blocks: int | None = None,
     seed: int | None = None,
 ) -> nn.Module:
     """Build MobileNetV3-Small from torchvision's parts: images [B, 3, H, W] in, logits [B, outputs] out.
@@ -75,6 +77,8 @@ def mobilenet_small(
             ("8-first": in the stem and the first block, which costs a quarter more arithmetic). Same parameters. None
             is 32, or that of the trained network with weights="cifar10".
         early_width: width of the stem and of the first four blocks, where it is another than `width`.
+        blocks: how many of the eleven blocks the body has, from the first on, 4 to 11; None for all of them, or as many
+            as the trained network has.
         seed: start weights drawn from this seed alone, on the CPU, the global generators left as they were.
             None draws from torch's global generator.
 
@@ -87,13 +91,14 @@ def mobilenet_small(
     """
     if isinstance(weights, str) and weights in TRAINED and head == "task":
         own = {"width": width, "hidden": hidden, "output_stride": output_stride, "early_width": early_width}
-        return _trained(TRAINED[weights], num_classes, own, bn_momentum, seed)
+        return _trained(TRAINED[weights], num_classes, own | {"blocks": blocks}, bn_momentum, seed)
     output_stride = 32 if output_stride is None else output_stride
+    blocks = len(BLOCKS) if blocks is None else settings.whole("blocks", blocks, EARLY, len(BLOCKS))
     early = width if early_width is None else early_width
     _check_settings(num_classes, width, early, head, hidden, bn_momentum, output_stride)
     if seed is not None:
         seed = settings.seed("seed", seed)
-    published = (width, early, hidden) == (1.0, 1.0, None)
+    published = (width, early, hidden, blocks) == (1.0, 1.0, None, len(BLOCKS))
     if weights is not None:
         _check_weights(weights, published)
     outputs = IMAGENET_CLASSES if head == "imagenet" else num_classes
@@ -104,7 +109,7 @@ def mobilenet_small(
             stack.enter_context(torch.device("cpu"))
             # Not torch.manual_seed, which also seeds the generator of every GPU.
             torch.default_generator.manual_seed(seed)
-        model = _build(outputs, width, early, hidden, bn_momentum, UNREDUCED[output_stride])
+        model = _build(outputs, width, early, hidden, bn_momentum, UNREDUCED[output_stride], blocks)
     if weights is not None:
         _load_imagenet(model, keep_last=head == "imagenet")
     return trim(model)  # same weights, same results, two to three times faster to train at 32x32 on a CPU
@@ -115,18 +120,20 @@ def mobilenet_extra_small(
     width: float = 1.0,
     *,
     hidden: int | None = 0,
-    output_stride: int | str | None = 16,
+    blocks: int | None = 9,
+    output_stride: int | str | None = 8,
     weights: str | None = None,
     **settings: Any,
 ) -> nn.Module:
-    """Build MobileNet-Extra-Small: MobileNet-Small without the hidden layer of its head, for small images.
+    """Build MobileNet-Extra-Small: MobileNet-Small without its last two blocks and its head's hidden layer.
 
-    That layer was made for a thousand classes and has two fifths of the original's parameters. Some of what is saved
-    goes to dendrites where they paid, in the stem and the first blocks. As it is built the network has none yet:
+    These hold nearly four fifths of the original's parameters, and were made for a thousand classes and larger images.
+    Some of what is saved goes to dendrites where they paid, in the stem and the first blocks; the smaller output stride
+    keeps the maps of small images large. As it is built the network has no dendrites yet:
     `add_dendrites(perforate(model, "features.[0-4].*", activation="relu"))` grows them.
 
     Args:
-        num_classes, width, hidden, output_stride, settings: as in `mobilenet_small`, with other defaults.
+        num_classes, width, hidden, blocks, output_stride, settings: as in `mobilenet_small`, with other defaults.
         weights: "cifar10" gives the trained network that comes along, its dendrites included. "cifar10-plain" gives the
             one without dendrites, which was trained by the same recipe for as long. For other than their ten classes
             the last layer keeps its random start.
@@ -136,12 +143,13 @@ def mobilenet_extra_small(
         CheckpointError: when the file of trained weights is damaged.
     """
     if isinstance(weights, str) and weights in TRAINED_EXTRA_SMALL:
-        own = {"width": width, "hidden": hidden, "output_stride": output_stride}
+        asked = {"width": width, "hidden": hidden, "blocks": blocks, "output_stride": output_stride}
+        own = {key: value for key, value in asked.items() if value != EXTRA_SMALL[key]}
         return _trained(TRAINED_EXTRA_SMALL[weights], num_classes, own, **settings)
     if weights is not None:
         known = " or ".join(map(repr, TRAINED_EXTRA_SMALL))
         raise ConfigError(f"weights is {weights!r}; use {known} or None. ImageNet weights exist for the original only.")
-    return mobilenet_small(num_classes, width, hidden=hidden, output_stride=output_stride, **settings)
+    return mobilenet_small(num_classes, width, hidden=hidden, blocks=blocks, output_stride=output_stride, **settings)
 
 
 def _trained(
@@ -168,9 +176,15 @@ def _trained(
 
 
 def _build(
-    outputs: int, width: float, early: float, hidden: int | None, bn_momentum: float, unreduced: tuple[int, ...]
+    outputs: int,
+    width: float,
+    early: float,
+    hidden: int | None,
+    bn_momentum: float,
+    unreduced: tuple[int, ...],
+    many: int,
 ) -> nn.Module:
-    """torchvision's network with these widths, without strides in the parts of `features` that are named."""
+    """torchvision's network with these widths and so many blocks, without strides in the named parts of `features`."""
     channels = InvertedResidualConfig.adjust_channels
     # torchvision's momentum is 0.01, so the running statistics still hold a third of their start values after
     # 100 steps. A short run then evaluates at chance while training well. With PyTorch's own 0.1 a third is
@@ -178,7 +192,7 @@ def _build(
     norm = partial(nn.BatchNorm2d, eps=0.001, momentum=bn_momentum)
     into = channels(STEM, early)
     blocks = []
-    for number, (kernel, expanded, out, excite, activation, stride) in enumerate(BLOCKS, start=1):
+    for number, (kernel, expanded, out, excite, activation, stride) in enumerate(BLOCKS[:many], start=1):
         own = early if number <= EARLY else width
         out = channels(out, own if number < EARLY else width)  # what leaves the early part is as wide as what follows
         step = 1 if number in unreduced else stride

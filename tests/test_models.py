@@ -54,16 +54,27 @@ def test_parts_of_mobilenet_by_hand() -> None:
     }  # fmt: skip
 
 
-def test_extra_small_has_no_hidden_layer_and_room_for_dendrites() -> None:
+def test_extra_small_has_nine_blocks_no_hidden_layer_and_room_for_dendrites() -> None:
     model = mobilenet_extra_small()
     count = count_parameters(model)
     assert count.head == 576 * 10 + 10
-    assert count.total == 932_778 == count_parameters(mobilenet_small(hidden=0)).total
+    assert count.total == 344_586 == count_parameters(mobilenet_small(hidden=0, blocks=9)).total
     add_dendrites(perforate(model, "features.[0-4].*", activation="relu"))
-    assert count_parameters(model).total <= 993_000
+    assert count_parameters(model).total == 369_602
     assert model.get_submodule("features.0.0").neuron[0].stride == (1, 1)  # type: ignore[union-attr]
-    published = mobilenet_extra_small(10, 0.75, head="imagenet", hidden=None, output_stride=None)
+    published = mobilenet_extra_small(10, 0.75, head="imagenet", hidden=None, blocks=None, output_stride=None)
     assert count_parameters(published).total == 1_653_920
+
+
+def test_fewer_blocks_leave_out_the_last_ones() -> None:
+    whole, short = mobilenet_small(seed=0), mobilenet_small(seed=0, blocks=9)
+    kept = {name: value.shape for name, value in short.state_dict().items() if name.startswith("features.9")}
+    assert kept == {name: whole.state_dict()[name].shape for name in kept}
+    assert len(short.get_submodule("features")) == len(whole.get_submodule("features")) - 2  # type: ignore[arg-type]
+    assert short(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    for wrong in (3, 12, 4.5):
+        with pytest.raises(ConfigError, match="blocks"):
+            mobilenet_small(blocks=wrong)  # type: ignore[arg-type]
 
 
 def test_same_function_as_torchvisions() -> None:

@@ -85,7 +85,8 @@ def test_a_damaged_file_is_refused_by_its_checksum(there, tmp_path, monkeypatch)
 def test_other_settings_than_the_trained_ones_are_refused_by_name(there) -> None:  # type: ignore[no-untyped-def]
     for settings, named in (
         ({"width": 0.5}, "width"),
-        ({"output_stride": 8}, "output_stride"),
+        ({"output_stride": 32}, "output_stride"),
+        ({"blocks": 7}, "blocks"),
         ({"hidden": 64}, "hid"),
     ):
         with pytest.raises(ConfigError, match=named):

@@ -35,6 +35,9 @@ def figures(run: Run) -> list[dict]:
     return [{k: v for k, v in line.items() if k not in ("seconds", "started")} for line in run.lines()[1:]]
 
 
+ONE_SEED = ("recipe", "extra-small-eleven")  # they chose what others measure, and no claim rests on them
+
+
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_arm_trains_the_same_number_of_epochs(name):
     declared = STUDIES[name]
@@ -46,7 +49,7 @@ def test_every_arm_trains_the_same_number_of_epochs(name):
     assert lengths.pop("baseline", declared.baseline) == declared.baseline
     once = declared.baseline + declared.cycles * (declared.dendrite + declared.neuron)
     assert lengths == {arm: once * EVERY_ARM[arm].times for arm in lengths}
-    assert set(declared.arms) <= set(EVERY_ARM) and (len(declared.seeds) >= 3 or name == "recipe")
+    assert set(declared.arms) <= set(EVERY_ARM) and (len(declared.seeds) >= 3 or name in ONE_SEED)
 
 
 @pytest.mark.parametrize("what", ["parameters", "MACs"])
