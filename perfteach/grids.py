@@ -289,7 +289,7 @@ STUDIES = {
         EARLY_DENDRITES,
         about="Extra-Small, which has nine blocks, no hidden layer and early dendrites, against the original",
         arms=("original", "early-start", "same-epochs", "wider", "original-fine"),
-        width=1.0,
+        width=0.75,
         baseline=36,
         net={"output_stride": 8, "hidden": 0, "blocks": 9},
     ),

@@ -18,7 +18,7 @@ from perfteach.selection import perforate
 from perfteach.trimmed import trim
 
 IMAGENET_CLASSES = 1000
-EXTRA_SMALL = {"width": 1.0, "hidden": 0, "blocks": 9, "output_stride": 8}
+EXTRA_SMALL = {"width": 0.75, "hidden": 0, "blocks": 9, "output_stride": 8}
 # What `weights` may name of the networks in data/weights.
 TRAINED = {"cifar10": "mobilenet-small"}
 TRAINED_EXTRA_SMALL = {"cifar10": "mobilenet-extra-small", "cifar10-plain": "mobilenet-extra-small-plain"}
@@ -117,7 +117,7 @@ def mobilenet_small(
 
 def mobilenet_extra_small(
     num_classes: int = 10,
-    width: float = 1.0,
+    width: float = 0.75,
     *,
     hidden: int | None = 0,
     blocks: int | None = 9,
@@ -125,10 +125,10 @@ def mobilenet_extra_small(
     weights: str | None = None,
     **settings: Any,
 ) -> nn.Module:
-    """Build MobileNet-Extra-Small: MobileNet-Small without its last two blocks and its head's hidden layer.
+    """Build MobileNet-Extra-Small: a narrower MobileNet-Small without its last two blocks and its head's hidden layer.
 
-    These hold nearly four fifths of the original's parameters, and were made for a thousand classes and larger images.
-    Some of what is saved goes to dendrites where they paid, in the stem and the first blocks; the smaller output stride
+    These two hold nearly four fifths of the original's parameters, and were made for a thousand classes and larger
+    images. A little of what is saved goes to dendrites where they paid, in the stem and the first blocks; the smaller output stride
     keeps the maps of small images large. As it is built the network has no dendrites yet:
     `add_dendrites(perforate(model, "features.[0-4].*", activation="relu"))` grows them.
 

@@ -57,10 +57,10 @@ def test_parts_of_mobilenet_by_hand() -> None:
 def test_extra_small_has_nine_blocks_no_hidden_layer_and_room_for_dendrites() -> None:
     model = mobilenet_extra_small()
     count = count_parameters(model)
-    assert count.head == 576 * 10 + 10
-    assert count.total == 344_586 == count_parameters(mobilenet_small(hidden=0, blocks=9)).total
+    assert count.head == 432 * 10 + 10
+    assert count.total == 212_322 == count_parameters(mobilenet_small(10, 0.75, hidden=0, blocks=9)).total
     add_dendrites(perforate(model, "features.[0-4].*", activation="relu"))
-    assert count_parameters(model).total == 369_602
+    assert count_parameters(model).total == 230_866
     assert model.get_submodule("features.0.0").neuron[0].stride == (1, 1)  # type: ignore[union-attr]
     published = mobilenet_extra_small(10, 0.75, head="imagenet", hidden=None, blocks=None, output_stride=None)
     assert count_parameters(published).total == 1_653_920
