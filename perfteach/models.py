@@ -128,8 +128,8 @@ def mobilenet_extra_small(
     """Build MobileNet-Extra-Small: a narrower MobileNet-Small without its last two blocks and its head's hidden layer.
 
     These two hold nearly four fifths of the original's parameters, and were made for a thousand classes and larger
-    images. A little of what is saved goes to dendrites where they paid, in the stem and the first blocks; the smaller output stride
-    keeps the maps of small images large. As it is built the network has no dendrites yet:
+    images. A little of what is saved goes to dendrites where they paid, in the stem and the first blocks; the smaller
+    output stride keeps the maps of small images large. As it is built the network has no dendrites yet:
     `add_dendrites(perforate(model, "features.[0-4].*", activation="relu"))` grows them.
 
     Args:

@@ -51,6 +51,17 @@ def classify(picture: str | Path | IO[bytes], network: str = "mobilenet-extra-sm
 
 def read_picture(picture: str | Path | IO[bytes], card: shipped.Card) -> Tensor:
     """A picture as the network of this card takes it: float32 [1, 3, S, S], normalised. Errors as `classify`."""
+    pixels = torch.frombuffer(bytearray(shrink(picture, card.size).tobytes()), dtype=torch.uint8)
+    mean, std = torch.tensor(card.mean), torch.tensor(card.std)
+    return ((pixels.view(card.size, card.size, 3) / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
+
+
+def shrink(picture: str | Path | IO[bytes], edge: int) -> Image.Image:
+    """The largest square in the middle of a picture, upright, as red, green and blue, with `edge` pixels a side.
+
+    Raises:
+        DataError: when the file is missing, or is not a picture that can be read.
+    """
     try:
         with Image.open(picture) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
@@ -58,11 +69,7 @@ def read_picture(picture: str | Path | IO[bytes], card: shipped.Card) -> Tensor:
         name = getattr(picture, "name", picture)
         raise DataError(f"{name} cannot be read as a picture ({error}); use a JPEG or PNG file") from error
     white = Image.new("RGBA", upright.size, "white")  # what is transparent shows paper, not black
-    paper = Image.alpha_composite(white, upright).convert("RGB")
-    square = ImageOps.fit(paper, (card.size, card.size), Image.Resampling.BOX)
-    pixels = torch.frombuffer(bytearray(square.tobytes()), dtype=torch.uint8).view(card.size, card.size, 3)
-    mean, std = torch.tensor(card.mean), torch.tensor(card.std)
-    return ((pixels / 255 - mean) / std).permute(2, 0, 1)[None].contiguous()
+    return ImageOps.fit(Image.alpha_composite(white, upright).convert("RGB"), (edge, edge), Image.Resampling.BOX)
 
 
 @lru_cache

@@ -56,7 +56,8 @@ class PerforatedTrainer(Resumable):
     Args:
         model: any classifier, from inputs [B, …] to logits [B, classes or more], usually after `perforate(model)`. It
             is moved to the device and trained in place.
-        data: an `ImageData`, a `PointData`, or anything with the members of `perfteach.data.Data`.
+        data: an `ImageData`, a `PointData`, `DataLoader`s in `perfteach.data.from_loaders`, or anything with the
+            members of `perfteach.data.Data`.
         config: the settings; defaults if left out.
         name: the run's name in the record.
         folder: where to keep `run.jsonl` and the checkpoint. With it, a killed run continues after its last epoch.
@@ -337,7 +338,10 @@ def _check_arguments(model: object, data: object, config: object, name: object) 
     needed = ("name", "classes", "checksum", "synthetic", "train", "validation", "test", "batches")
     missing = [member for member in needed if not hasattr(data, member)]
     if missing:
-        raise ConfigError(f"data is {settings.said(data)} without {missing[0]}; use what perfteach.data.load returns")
+        raise ConfigError(
+            f"data is {settings.said(data)} without {missing[0]}; use what perfteach.data.load returns, or "
+            "perfteach.data.from_loaders for DataLoaders of your own"
+        )
     for part, tensor in model.named_parameters():
         if nn.parameter.is_lazy(tensor):
             raise ConfigError(f"{part} is lazy, its shape is not known yet; run one batch through the model first")

@@ -6,7 +6,6 @@ runs train, `course.about(runs)` where recorded runs come from.
 
 from __future__ import annotations
 
-from perfteach.course.gallery import photographs
 from perfteach.course.tiers import TIERS, VARIABLE, Tier, about, tier
 
-__all__ = ["TIERS", "VARIABLE", "Tier", "about", "photographs", "tier"]
+__all__ = ["TIERS", "VARIABLE", "Tier", "about", "tier"]

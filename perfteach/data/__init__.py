@@ -26,8 +26,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from perfteach.data.images import SPLITS, Batches, ImageData, Split
+    from perfteach.data.loaders import from_loaders
 
-__all__ = ["SPLITS", "Batches", "ImageData", "Split", "cache_folder", "download_cifar10", "load", "pack"]
+__all__ = [
+    "SPLITS",
+    "Batches",
+    "ImageData",
+    "Split",
+    "cache_folder",
+    "download_cifar10",
+    "from_loaders",
+    "load",
+    "pack",
+]
 
 _FOLDER_SUFFIXES = (".tar", ".gz", ".bz2", ".xz", ".tgz", ".txz", ".tbz2", ".zip", ".npz")
 _NAMED = ("synthetic10", "cifar10-sample", "cifar10")
@@ -43,7 +54,7 @@ class LabelledBatches(Protocol):
 
 
 class Data(Protocol):
-    """What the trainer needs of a data set; `ImageData` and `points.PointData` have it.
+    """What the trainer needs of a data set; `ImageData`, `points.PointData` and what `from_loaders` makes have it.
 
     `batches` takes a split and a batch size, and by name shuffle, augment, seed, size and device.
     """
@@ -61,7 +72,7 @@ class Data(Protocol):
 def __getattr__(name: str) -> Any:
     # Splits are tensors; whoever asks only for a download must not wait for torch.
     if name in __all__:
-        return getattr(import_module("perfteach.data.images"), name)
+        return getattr(import_module(f"perfteach.data.{'loaders' if name == 'from_loaders' else 'images'}"), name)
     raise AttributeError(f"module 'perfteach.data' has no attribute {name!r}")
 
 

@@ -7,6 +7,7 @@
 * `CorrelationLab()`: one neuron and one dendrite on a problem in the plane.
 * `BudgetDesigner(runs)`: width, head and dendrites against parameters, arithmetic and file size.
 * `RunCompare(runs)`: arms and seeds side by side, with the interval of the paired difference.
+* `PictureReader(picture)`: what a trained network sees in a picture that is chosen or uploaded.
 
 Each shows itself as a widget, and as a still picture with its text where widgets cannot run. Each works from the
 keyboard alone. A slider has no name of its own for a screen reader, so every slider is tied to a named number box
@@ -25,6 +26,16 @@ from perfteach.widgets.compare import RunCompare
 from perfteach.widgets.explorer import PhaseExplorer
 from perfteach.widgets.lab import CorrelationLab
 from perfteach.widgets.monitor import PhaseMonitor
+from perfteach.widgets.picture import PictureReader
 from perfteach.widgets.watch import Watch
 
-__all__ = ["BudgetDesigner", "CorrelationLab", "PhaseBar", "PhaseExplorer", "PhaseMonitor", "RunCompare", "Watch"]
+__all__ = [
+    "BudgetDesigner",
+    "CorrelationLab",
+    "PhaseBar",
+    "PhaseExplorer",
+    "PhaseMonitor",
+    "PictureReader",
+    "RunCompare",
+    "Watch",
+]
