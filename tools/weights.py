@@ -37,8 +37,8 @@ SHIPPED = {
     "original": ("mobilenet-small", "MobileNetV3-Small with ten outputs: the original."),
     "early-start": (
         "mobilenet-extra-small",
-        "MobileNet-Small without the hidden layer of its head, with one ReLU dendrite for each neuron of the stem and "
-        "the first four blocks.",
+        "The first nine blocks of MobileNet-Small at three quarters of their width and larger maps, without the hidden "
+        "layer of the head, with one ReLU dendrite for each neuron of the stem and the first four blocks.",
     ),
     "same-epochs": (
         "mobilenet-extra-small-plain",

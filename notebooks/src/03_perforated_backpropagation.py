@@ -419,20 +419,75 @@ my_run = PerforatedTrainer(five, data, recipe, name="mine").fit(progress=False)
 checks.check_spirals(my_run)
 
 # %% [markdown]
-# ## 8. A recorded run
+# ## 8. On a trained network
 #
-# Now look at a larger network: a MobileNetV3-Small of a quarter of the usual width, on photographs. It was trained
-# for 60 epochs, then grew one dendrite a neuron. Nothing trains here; the record came with the course. Walk through its
-# epochs, and find out:
+# Five neurons are a model to think with. Now the same steps on the trained MobileNet-Small of notebook 01, which has no
+# dendrites yet. Here they grow in the stem and the first four blocks; notebook 05 tells why there.
+
+# %%
+# NBVAL_CHECK_OUTPUT
+from perfteach import count_parameters, course, mobilenet_small
+
+images = course.tier().load()
+pictures, _ = next(iter(images.batches("test", 200)))
+network = mobilenet_small(weights="cifar10").eval()
+with torch.no_grad():
+    trained = network(pictures)
+    add_dendrites(perforate(network, "features.[0-4].*", activation="relu"))
+    print("same logits for 200 photographs:", torch.equal(network(pictures), trained))
+sizes = count_parameters(network).as_dict()
+print(f"{sizes['dendrites']:,} of {sizes['total']:,} parameters are dendrites'")
+
+# %% [markdown]
+# One epoch of a dendrite phase: the loss, its error, and the dendrites that follow it.
+#
+# **Predict first:** the network has been trained to the end, and these photographs were among those that it learned
+# from. How well can a dendrite still follow its neuron's error, compared with those of the spirals?
+
+# %%
+set_phase(network, "dendrite")
+optimizer = torch.optim.Adam(trainable(network), lr=4e-3)
+for inputs, labels in images.batches("train", 128, shuffle=True, seed=0):
+    optimizer.zero_grad()
+    F.cross_entropy(network(inputs), labels).backward()
+    correlate(network)
+    optimizer.step()
+followed = scores(network)
+
+# %%
+# NBVAL_CHECK_OUTPUT
+with torch.no_grad():
+    still = torch.equal(network.eval()(pictures), trained)
+print("same logits after the phase:", still)
+print("layers with a score:", len(followed))
+
+# %%
+from IPython.display import Markdown
+
+highest = max(followed, key=followed.get)
+Markdown(
+    f"**Live, {images.title()}.** The layer whose dendrites follow best is `{highest}`, with a mean |r| of "
+    f"{followed[highest]:.3f}. In the run on the spirals above the best was {run.scores.to_numpy().max():.3f}."
+)
+
+# %% [markdown]
+# The function stands still, as it should, and there is little left to follow: training has taken out of the error what
+# the neurons could take out. What the dendrites do when the neurons learn again is the question of
+# [notebook 04](04_perforated_fine_tuning.ipynb), and why a low score is no surprise that of
+# [notebook 05](05_building_extra_small.ipynb).
+#
+# ## 9. A recorded run
+#
+# Last, a whole run: a MobileNetV3-Small of a quarter of the usual width, trained for 60 epochs on photographs before it
+# grew one dendrite a neuron. Nothing trains here; the record came with the course. Walk through its epochs, and find
+# out:
 #
 # * In which epoch does the dendrite phase begin, and what does the validation error do in it?
 # * Which layers' dendrites follow their error best: early or late ones?
 # * How much is gained after the dendrites have been installed? How much would you bet that it was the dendrites?
 
 # %%
-from IPython.display import Markdown
-
-from perfteach import course, runs
+from perfteach import runs
 
 (shown,) = runs.recorded("mini", arm="perforated", seed=0)
 Markdown(course.about(shown))
