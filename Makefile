@@ -65,8 +65,10 @@ $(SITE_STAMP): $(STAMP)
 	@touch "$@"
 
 # The root is named, because the folder of a notebook that is named would become it, and no link to docs/ would work.
+# tools/jupyter holds the settings that differ for a learner: no question about news over the first notebook.
 lab: $(STAMP) ## open the course in JupyterLab (PORT=8888, LAB_ARGS=...)
-	"$(PY)" -m jupyterlab --port="$(PORT)" --ServerApp.root_dir="$(CURDIR)" $(ROOT_ARGS) $(LAB_ARGS) \
+	env JUPYTER_CONFIG_PATH="$(CURDIR)/tools/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+		"$(PY)" -m jupyterlab --port="$(PORT)" --ServerApp.root_dir="$(CURDIR)" $(ROOT_ARGS) $(LAB_ARGS) \
 		notebooks/00_start_here.ipynb
 
 test: check ## run all checks and tests, notebooks included

@@ -170,7 +170,8 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
     axes = panel(figure, left, 78, WIDTH - left - right, height - 78 - 50)
     axes.set_ylim(len(found) - 0.5, -0.5)
     light_ticks(axes, "y", range(len(found)), names, TEXT, INK)
-    words = f"← more errors     gain over {control} in test error (percentage points)     fewer errors →"
+    gap = "\u00a0" * 5  # an SVG would draw one space for many
+    words = f"← more errors{gap}gain over {control} in test error (percentage points){gap}fewer errors →"
     name_axes(axes, words, pads=(19, 0))
     for row, (arm, gain) in enumerate(found.items()):
         _draw_gain(axes, row, gain, arm_look(arm, list(results)))

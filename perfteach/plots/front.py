@@ -16,7 +16,7 @@ from perfteach.plots import style
 from perfteach.plots.style import Picture
 
 Point = Mapping[str, Any]
-HEIGHT = 440  # pixels
+HEIGHT = 400  # pixels
 NAMED = 12  # points up to which each gets its name; of more only those on the front do
 
 
