@@ -34,7 +34,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lab test check demo notebooks site bench torture clean
+.PHONY: help setup lab test check demo notebooks site figures bench torture clean
 
 help: ## list the targets
 	@echo "perfteach: make lab opens the course, make test runs every test. All targets:"
@@ -89,6 +89,10 @@ notebooks: $(STAMP) ## build both editions of the notebooks from their sources
 
 site: $(SITE_STAMP) ## build the pages of the course, with a search, in build/site
 	"$(PY)" tools/build_site.py
+
+figures: $(STAMP) ## draw the figures of README and docs again, and write the pages from records
+	"$(PY)" tools/pictures.py
+	"$(PY)" tools/evidence.py --write
 
 bench: $(STAMP) ## time a training step in each phase and a step of each widget
 	"$(PY)" tools/bench.py

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from stage import stage
+from conftest import load_tool
+from PIL import Image
 from test_browser import chromium as browser  # noqa: F401  (a fixture)
 from test_browser import unnamed_controls
 from test_widgets import live, made_run
@@ -27,6 +28,7 @@ from perfteach.widgets.explorer import ExplorerView
 from perfteach.widgets.lab import LabView
 from perfteach.widgets.monitor import MonitorView
 
+stage, pictures = load_tool("stage").stage, load_tool("pictures")
 MODULES = sorted(HERE.glob("*.mjs"))
 NODE = shutil.which("node")
 WIDTHS = (1440, 800, 400)
@@ -54,6 +56,12 @@ def test_lint(path):
         used = sum(len(re.findall(rf"\b{name}\b", user.read_text(encoding="utf-8"))) for user in users)
         assert used > 1, f"nobody uses {name} of {path.name}"
     assert len(text.splitlines()) <= 350
+
+
+@pytest.mark.parametrize("name", pictures.SOURCES)
+def test_the_pictures_in_the_documents_are_not_older_than_their_widgets(name):
+    with Image.open(pictures.FOLDER / f"{name}.png") as picture:
+        assert picture.text.get("sources") == pictures.fingerprint(name), "run `make figures`"
 
 
 @pytest.mark.skipif(NODE is None, reason="node is not installed, which runs the unit tests of the JavaScript")

@@ -50,7 +50,7 @@ def compare_table(arms: Results, control: str) -> str:
 def signed(interval: Interval, digits: int) -> str:
     """A gain with its interval, as the pictures write it."""
     middle, low, high = (f"{value:+.{digits}f}".replace("-", "−") for value in interval[:3])
-    return f"{middle} [{low}, {high}]"
+    return f"{middle}\u00a0[{low},\u00a0{high}]"  # in one piece on a narrow page
 
 
 def verdicts(arms: Results, control: str) -> list[str]:
