@@ -218,7 +218,8 @@ class Panel:
 
         figure = self.still()
         picture = "" if figure is None else plots.html(figure)
-        return f"<div><strong>{html.escape(self.title)}</strong>{picture}{paragraphs(self.summary())}</div>"
+        title = f'<strong style="display:block">{html.escape(self.title)}</strong>'
+        return f"<div>{title}{picture}{paragraphs(self.summary())}</div>"
 
     def __repr__(self) -> str:
         return f"{self.title}: {self.summary()}"
