@@ -382,7 +382,7 @@ def test_names_that_contain_html_are_text_in_designer_and_comparison(page):
     settle(page)
     for name in ("odd budget", "odd compare"):
         place = output(page, name)
-        place.get_by_text("<i>slanted</i>").first.wait_for()
+        place.locator("svg").get_by_text("<i>slanted</i>").first.wait_for()
         assert place.locator("img[src=x]").count() == 0
         assert place.locator("i, b").get_by_text(re.compile("slanted|perf")).count() == 0
 

@@ -597,7 +597,7 @@ def test_every_control_of_the_designer_moves_it():
     moved()
     assert "below the 1.66 M line" in designer.words.value
     designer.width.value = 1.0
-    designer.hidden.value = None
+    designer.hidden.value = "published"
     assert "above the 1.66 M line" in designer.words.value
     assert "1,660,000" in alt_text(designer.bars)
 
@@ -616,16 +616,17 @@ def test_the_nearest_recorded_network_is_named_with_its_interval():
 def test_a_recorded_network_can_be_chosen_and_is_counted_as_it_was():
     runs = [*recorded("mini", seed=0), *recorded("search-early", seed=0), *recorded("search-depthwise", seed=0)]
     designer = BudgetDesigner(runs)
-    known = {name: chosen for name, chosen in designer.recorded.options.items() if chosen is not None}
+    known = {name: chosen for name, chosen in designer.recorded.options.items() if chosen}
     assert {"mini/perforated", "mini/wider", "search-early/relu"} <= set(known)
     assert "search-depthwise/thawed" not in known, "ten of the eleven depthwise layers are no choice of the designer"
     for chosen in known.values():
         designer.recorded.value = chosen
         assert designer.design.total == chosen.total
+        assert None not in (designer.hidden.index, designer.recorded.index), "the menus show what is chosen"
         assert f"This network was trained: {chosen.reached}" in designer.summary()
     assert designer.layers.value in budget_module.LAYERS
     designer.width.value = 0.9
-    assert designer.recorded.value is None and "was trained" not in designer.summary()
+    assert designer.recorded.index == 0 and "was trained" not in designer.summary()
 
 
 def test_without_recorded_runs_the_designer_says_so():

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from perfteach.plots import Picture
 
 LINE = 1_660_000  # parameters of the published Extra-Small
-HIDDEN = {"1,024 × width (published)": None, "256": 256, "128": 128, "64": 64, "none": 0}
+OWN, PUBLISHED = "of your own", "published"  # their values are texts, because a menu shows nothing for None
+HIDDEN = {"1,024 × width (published)": PUBLISHED, "256": 256, "128": 128, "64": 64, "none": 0}
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class BudgetDesigner(Panel):
         self.hidden = self._menu("Hidden layer of the head", HIDDEN)
         self.layers = self._menu("Layers with dendrites", list(LAYERS))
         known = {recorded.name: recorded for recorded in self.designs if recorded.controls}
-        self.recorded = self._menu("Recorded network", {"of your own": None, **known}, self.on_recorded)
+        self.recorded = self._menu("Recorded network", {OWN: "", **known}, self.on_recorded)
         self.bars, self.words = ipywidgets.HTML(), ipywidgets.HTML()
         self.points = PictureBox()
         self.described, described = folded("Parameters by part, and the pictures in words")
@@ -142,7 +143,7 @@ class BudgetDesigner(Panel):
             options=options,
             description=name,
             style={"description_width": "initial"},
-            layout={"width": "auto", "max_width": "100%"},
+            layout={"width": "auto", "max_width": "calc(100% - 4px)"},
         )
         menu.observe(handler or self.on_change, names="value")
         return menu
@@ -150,17 +151,16 @@ class BudgetDesigner(Panel):
     @property
     def design(self) -> Design:
         """What the present settings cost."""
-        return design(
-            round(self.width.value, 3), self.head.value, self.layers.value, self.dendrites.value, self.hidden.value
-        )
+        hidden = None if self.hidden.value == PUBLISHED else self.hidden.value
+        return design(round(self.width.value, 3), self.head.value, self.layers.value, self.dendrites.value, hidden)
 
     def on_recorded(self, change: Any) -> None:
         """Take the settings of a network that was trained."""
-        if change["new"] is None or self._filling:
+        if not change["new"] or self._filling:
             return
         self._filling = True
         for name, value in change["new"].controls.items():
-            getattr(self, name).value = value
+            getattr(self, name).value = PUBLISHED if value is None else value
         self._filling = False
         self._show()
 
@@ -169,7 +169,7 @@ class BudgetDesigner(Panel):
         if self._filling:
             return
         self._filling = True
-        self.recorded.value = None
+        self.recorded.value = ""
         self._filling = False
         self._show()
 
@@ -199,8 +199,12 @@ class BudgetDesigner(Panel):
         gap, which = now.total - LINE, "above" if now.total > LINE else "below"
         where = f"{self.dendrites.value} a neuron in {now.layers} layers" if now.layers else "none"
         share, head = (100 * now.parameters[part] / now.total for part in ("dendrites", "head"))
-        chosen: Recorded | None = self.recorded.value
-        known = f"This network was trained: {chosen.reached}." if chosen else nearest_sentence(self.designs, now.total)
+        chosen: Recorded | str = self.recorded.value
+        known = (
+            f"This network was trained: {chosen.reached}."
+            if isinstance(chosen, Recorded)
+            else nearest_sentence(self.designs, now.total)
+        )
         left = f" Left out: {self.left_out} networks with a single seed." if self.left_out else ""
         return [
             f"{now.total:,} parameters with every dendrite counted, {abs(gap):,} {which} the 1.66 M line. "
@@ -251,8 +255,7 @@ def part_bars(counts: Mapping[str, Mapping[str, int]], limit: int) -> str:
         )
         rows += (
             f'<span>{html.escape(name)}</span><span style="position:relative;display:flex;height:20px;overflow:hidden">'
-            f'{pieces}<span style="{mark}"></span></span><strong style="min-width:7.5em">{totals[name]:,}'
-            f"{' (over)' if totals[name] > limit else ''}</strong>"
+            f'{pieces}<span style="{mark}"></span></span><strong>{totals[name]:,}</strong>'
         )
     box = "display:inline-block;width:13px;height:10px"
     key = "".join(
@@ -261,7 +264,7 @@ def part_bars(counts: Mapping[str, Mapping[str, int]], limit: int) -> str:
         if any(parts.get(part) for parts in counts.values())
     )
     words = html.escape(plots.describe_parameter_bars(counts, limit), quote=True)
-    columns = "max-content minmax(60px,1fr) max-content"
+    columns = "max-content minmax(40px,1fr) max-content"
     return (
         f'<div role="img" aria-label="{words}" style="line-height:1.5;margin:4px 0">'
         f'<div style="display:grid;gap:4px 8px;grid-template-columns:{columns};max-width:800px">{rows}</div>'
