@@ -81,7 +81,10 @@ class RunCompare(Panel):
         wide: dict[str, Any] = {"style": {"description_width": "initial"}}
         keys = list(self.groups)
         self.study = ipywidgets.Dropdown(
-            options=keys, description="Study and data", layout={"width": "auto", "max_width": "100%"}, **wide
+            options=keys,
+            description="Study and data",
+            layout={"width": "auto", "max_width": "calc(100% - 4px)"},
+            **wide,
         )
         self.arms, self.seeds = Choices("Arms", self.on_change), Choices("Seeds", self.on_change)
         self.control = ipywidgets.Dropdown(description="Control", layout={"width": "16em"}, **wide)
