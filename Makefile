@@ -34,7 +34,7 @@ endif
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup lab test check demo notebooks site bench torture clean
+.PHONY: help setup lab test check demo notebooks site figures bench torture clean
 
 help: ## list the targets
 	@echo "perfteach: make lab opens the course, make test runs every test. All targets:"
@@ -65,8 +65,10 @@ $(SITE_STAMP): $(STAMP)
 	@touch "$@"
 
 # The root is named, because the folder of a notebook that is named would become it, and no link to docs/ would work.
+# tools/jupyter holds the settings that differ for a learner: no question about news over the first notebook.
 lab: $(STAMP) ## open the course in JupyterLab (PORT=8888, LAB_ARGS=...)
-	"$(PY)" -m jupyterlab --port="$(PORT)" --ServerApp.root_dir="$(CURDIR)" $(ROOT_ARGS) $(LAB_ARGS) \
+	env JUPYTER_CONFIG_PATH="$(CURDIR)/tools/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+		"$(PY)" -m jupyterlab --port="$(PORT)" --ServerApp.root_dir="$(CURDIR)" $(ROOT_ARGS) $(LAB_ARGS) \
 		notebooks/00_start_here.ipynb
 
 test: check ## run all checks and tests, notebooks included
@@ -87,6 +89,10 @@ notebooks: $(STAMP) ## build both editions of the notebooks from their sources
 
 site: $(SITE_STAMP) ## build the pages of the course, with a search, in build/site
 	"$(PY)" tools/build_site.py
+
+figures: $(STAMP) ## draw the figures of README and docs again, and write the pages from records
+	"$(PY)" tools/pictures.py
+	"$(PY)" tools/evidence.py --write
 
 bench: $(STAMP) ## time a training step in each phase and a step of each widget
 	"$(PY)" tools/bench.py

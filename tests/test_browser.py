@@ -27,7 +27,8 @@ CELLS = {
         from perfteach import PerforatedTrainer, TrainConfig, FixedSwitch, ManualSwitch, Callback, perforate
         from perfteach.data.points import small_network, two_spirals
         from perfteach.widgets import BudgetDesigner, CorrelationLab, PhaseBar, PhaseExplorer, PhaseMonitor, RunCompare
-        import time, warnings
+        from perfteach.runs import recorded
+        import copy, time, warnings
         warnings.simplefilter("ignore")
         data = two_spirals(200, turns=1)
         def training(arm, seed, switch, *callbacks):
@@ -36,11 +37,17 @@ CELLS = {
             config = TrainConfig(switch=switch, grow=arm != "same-epochs", **settings)
             return PerforatedTrainer(model, data, config, name=f"demo/{arm}-seed{seed}", callbacks=callbacks)
         runs = [training(arm, seed, FixedSwitch((4, 3), dendrite=3)).fit(progress=False)
-                for arm in ("same-epochs", "perforated") for seed in (0, 1)]""",
+                for arm in ("same-epochs", "perforated") for seed in (0, 1)]
+        odd = copy.deepcopy(runs)
+        for run in odd:
+            run.header["name"] = run.name.replace("demo", "<img src=x onerror=alert(1)>").replace("perf", "<b>perf")
+            run.header["data"]["name"] = '<i>slanted</i>'""",
     "explorer": "PhaseExplorer(runs[2])",
     "lab": "CorrelationLab()",
-    "budget": "BudgetDesigner(runs)",
-    "compare": "RunCompare(runs)",
+    "budget": "BudgetDesigner([run for name in ('mini', 'search') for run in recorded(name)])",
+    "compare": "RunCompare(recorded('mini'))",
+    "odd budget": "BudgetDesigner(odd)",
+    "odd compare": "RunCompare(odd)",
     "bar": "training('bar', 0, FixedSwitch((3, 3), dendrite=2), PhaseBar()).fit(progress=False); None",
     "live": """
         class Slow(Callback):  # a second an epoch, and an end in case no button works
@@ -237,7 +244,7 @@ def test_explorer_plays_and_switches_without_a_kernel(page):
     changed(page, box, "value", "8")
     press(page, "explorer", "Play")
     place.get_by_role("button", name="Play").wait_for()  # it has come to the end
-    assert box.input_value() == "10"
+    page.wait_for_function("document.querySelector('.pt-explorer input[type=number]').value === '10'")  # next frame
     assert place.locator(".pt").bounding_box()["height"] <= 760
 
 
@@ -275,9 +282,109 @@ def test_lab_climbs_and_switches(page):
 def test_comparison_by_keyboard(page):
     settle(page)
     place = output(page, "compare")
-    place.get_by_role("checkbox", name="same-epochs").wait_for()
-    place.get_by_role("checkbox", name="0", exact=True).press("Space")
+    line = place.get_by_text("wider is better than same-epochs")
+    line.wait_for()
+    place.get_by_role("checkbox", name="wider").press("Space")
+    line.wait_for(state="detached")
+    place.get_by_role("checkbox", name="wider").press("Space")
+    line.wait_for()
+    for view, what in (("table", "minutes"), ("in words", "in the last epoch"), ("gains", "small: one seed")):
+        press(page, "compare", view, "Space")
+        place.get_by_text(what).first.wait_for()
+    for seed in range(1, 5):
+        place.get_by_role("checkbox", name=f"{seed}", exact=True).press("Space")
     place.get_by_text("fewer than two seeds").first.wait_for()
+    for seed in range(1, 5):
+        place.get_by_role("checkbox", name=f"{seed}", exact=True).press("Space")
+    line.wait_for()
+
+
+def test_comparison_by_mouse(page):
+    settle(page)
+    place = output(page, "compare")
+    place.get_by_role("combobox", name="Control").select_option("baseline")
+    place.get_by_text("same-epochs is better than baseline").wait_for()
+    place.get_by_role("button", name="curves", exact=True).click()
+    place.get_by_role("img", name="Validation error by arm").wait_for()
+    place.get_by_role("checkbox", name="random").click()
+    place.get_by_text("random and baseline").wait_for(state="detached")
+    place.get_by_role("checkbox", name="random").click()
+    place.get_by_role("button", name="gains").click()
+    place.get_by_role("combobox", name="Control").select_option("same-epochs")
+    place.get_by_role("img", name="Gain over same-epochs").wait_for()
+
+
+def test_designer_by_mouse_and_nothing_jumps(page):
+    settle(page)
+    place = output(page, "budget")
+    place.get_by_role("combobox", name="Recorded network").select_option("mini/perforated")
+    place.get_by_text("This network was trained").wait_for()
+    places = """place => JSON.stringify([...place.querySelectorAll('.widget-box, [role=img], .widget-html, svg')]
+        .map(node => node.getBoundingClientRect()).map(box => [box.top, box.left]))"""
+    box, bars, before = place.get_by_role("spinbutton", name="Width"), place.get_by_role("img").first, set()
+    track = place.locator(".noUi-base").first
+    for share in (0.8, 0.65, 0.5, 0.35, 0.9):  # the handle begins at 0.17
+        value, words = box.input_value(), bars.get_attribute("aria-label")
+        track.click(position={"x": share * track.bounding_box()["width"], "y": 2})
+        changed(page, box, "value", value)
+        changed(page, bars, "aria-label", words)
+        before.add(place.evaluate(places))
+    assert len(before) == 1
+    assert place.get_by_role("combobox", name="Recorded network").evaluate("menu => menu.value") == "of your own"
+    place.get_by_role("combobox", name="Layers with dendrites").select_option("head")
+    place.get_by_text("1 a neuron in 2 layers").wait_for()
+
+
+THEME = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${theme}`})"
+OUTSIDE = """place => [...place.querySelectorAll('select, input, button, p, strong')].filter(node =>
+    node.getBoundingClientRect().right > place.getBoundingClientRect().right + 1).map(node => node.outerHTML)"""
+# The least contrast of words in an element with the page's ground. Words in a control have a ground of their own.
+READABLE = """place => {
+    const parts = color => color.match(/[\\d.]+/g).map(Number);
+    const light = rgb => rgb.slice(0, 3).map(value => value / 255).map(value =>
+        value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4).reduce((sum, value, k) =>
+        sum + value * [0.2126, 0.7152, 0.0722][k], 0);
+    const ground = parts(getComputedStyle(document.querySelector('.jp-Notebook')).backgroundColor);
+    const found = [...place.querySelectorAll('p, strong, b, label, svg text')].filter(node => node.textContent.trim());
+    return Math.min(...found.map(node => {
+        const look = getComputedStyle(node);
+        const [red, green, blue, alpha = 1] = parts(node.tagName === 'text' ? look.fill : look.color);
+        const mixed = [red, green, blue].map((value, k) => value * alpha + ground[k] * (1 - alpha));
+        const [low, high] = [light(mixed), light(ground)].sort((one, other) => one - other);
+        return (high + 0.05) / (low + 0.05);
+    }));
+}"""
+
+
+@pytest.mark.parametrize("theme", ["Dark", "Light"])
+def test_designer_and_comparison_fit_and_can_be_read(page, theme):
+    settle(page)
+    page.evaluate(THEME, theme)
+    page.wait_for_function("dark => (document.body.dataset.jpThemeLight === 'false') === dark", arg=theme == "Dark")
+    for width in (1440, 800, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.evaluate(f"() => window.jupyterapp.shell.{'collapse' if width == 400 else 'expand'}Left()")
+        page.wait_for_timeout(500)
+        for name in ("budget", "compare"):
+            place = output(page, name)
+            if width == 1440:
+                assert place.bounding_box()["height"] <= 760, f"{name} on one screen"
+            assert place.evaluate("place => place.scrollWidth - place.clientWidth") <= 1, (name, width)
+            assert place.evaluate(OUTSIDE) == [], (name, width)
+            assert place.evaluate(READABLE) >= 4.5, (name, width)
+            if folder := os.environ.get("PERFTEACH_SHOTS"):
+                place.screenshot(path=Path(folder) / f"{name}-{theme.lower()}-{width}.png")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.evaluate("() => window.jupyterapp.shell.expandLeft()")
+
+
+def test_names_that_contain_html_are_text_in_designer_and_comparison(page):
+    settle(page)
+    for name in ("odd budget", "odd compare"):
+        place = output(page, name)
+        place.locator("svg").get_by_text("<i>slanted</i>").first.wait_for()
+        assert place.locator("img[src=x]").count() == 0
+        assert place.locator("i, b").get_by_text(re.compile("slanted|perf")).count() == 0
 
 
 CONTROLS = re.compile(
@@ -303,7 +410,7 @@ def unnamed_controls(place) -> list[str]:
 def test_no_control_is_without_a_name(page):
     settle(page)
     seen = {}
-    for name in ("explorer", "lab", "budget", "compare", "live"):
+    for name in ("explorer", "lab", "budget", "compare", "odd budget", "odd compare", "live"):
         place = output(page, name)
         seen[name] = [kind for kind, _ in CONTROLS.findall(place.aria_snapshot())]
         assert unnamed_controls(place) == [], name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -102,7 +103,7 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     options = "--no-browser --ServerApp.ip=127.0.0.1 --ServerApp.port_retries=0 --IdentityProvider.token="
     said = subprocess.run(["make", "-n", "lab", f"PORT={port}", f"LAB_ARGS={options}", "VENV=none"], cwd=ROOT,
                           capture_output=True, text=True, check=True).stdout  # fmt: skip
-    command = said[said.rindex('"none/bin/python"') :].replace('"none/bin/python"', f'"{sys.executable}"')
+    command = said[said.rindex("env JUPYTER_CONFIG_PATH") :].replace('"none/bin/python"', f'"{sys.executable}"')
     with (folder / "lab.log").open("w") as log:
         server = subprocess.Popen(f"exec {command}", shell=True, cwd=ROOT, env=os.environ | own, stdout=log, stderr=log)
     try:
@@ -150,3 +151,12 @@ def test_every_link_works_in_the_server_that_make_lab_starts(lab):
         except urllib.error.HTTPError as error:
             dead.append(f"{page}: {target} ({error.code})")
     assert dead == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_the_question_about_news_stays_away_in_the_server_that_make_lab_starts(lab):
+    address = f"{lab[0]}/lab/api/settings/@jupyterlab/apputils-extension:notification"
+    with urllib.request.urlopen(address, timeout=60) as answer:
+        settings = json.load(answer)["schema"]["properties"]
+    assert (settings["fetchNews"]["default"], settings["checkForUpdates"]["default"]) == ("false", False)

@@ -478,6 +478,7 @@ def every_picture(long_run, run, spirals) -> list[plots.Picture]:
         plots.parameter_bars({"MobileNet-Small": {"head": 1_528_106}}, 1_660_000),
         plots.pareto(POINTS, 1_660_000, design=823_846),
         plots.pareto(POINTS, 1_660_000, design=20_000),
+        plots.pareto(POINTS, 1_660_000, design=1_700_000),
         plots.pareto(POINTS[:1]),
         plots.decision_boundary(model, data),
         plots.confusion([0, 1], [0, 1], ["cat", "dog"]),

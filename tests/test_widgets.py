@@ -51,6 +51,7 @@ from perfteach.widgets import monitor as monitor_module
 from perfteach.widgets import watch as watch_module
 from perfteach.widgets.bar import planned_epochs, time_left
 from perfteach.widgets.base import HERE, Number
+from perfteach.widgets.compare import signed
 from perfteach.widgets.explorer import ExplorerView
 from perfteach.widgets.lab import LabView
 from perfteach.widgets.monitor import MonitorView, answer_while_running
@@ -106,7 +107,7 @@ def _no_figure_left_open():
 
 
 def alt_text(picture) -> str:
-    found = re.search(r'aria-label="([^"]+)"', picture.image.value)
+    found = re.search(r'role="img" aria-label="([^"]+)"', getattr(picture, "image", picture).value)
     assert found, "every picture has a description"
     return found[1]
 
@@ -596,7 +597,7 @@ def test_every_control_of_the_designer_moves_it():
     moved()
     assert "below the 1.66 M line" in designer.words.value
     designer.width.value = 1.0
-    designer.hidden.value = None
+    designer.hidden.value = "published"
     assert "above the 1.66 M line" in designer.words.value
     assert "1,660,000" in alt_text(designer.bars)
 
@@ -615,16 +616,17 @@ def test_the_nearest_recorded_network_is_named_with_its_interval():
 def test_a_recorded_network_can_be_chosen_and_is_counted_as_it_was():
     runs = [*recorded("mini", seed=0), *recorded("search-early", seed=0), *recorded("search-depthwise", seed=0)]
     designer = BudgetDesigner(runs)
-    known = {name: chosen for name, chosen in designer.recorded.options.items() if chosen is not None}
+    known = {name: chosen for name, chosen in designer.recorded.options.items() if chosen}
     assert {"mini/perforated", "mini/wider", "search-early/relu"} <= set(known)
     assert "search-depthwise/thawed" not in known, "ten of the eleven depthwise layers are no choice of the designer"
     for chosen in known.values():
         designer.recorded.value = chosen
         assert designer.design.total == chosen.total
+        assert None not in (designer.hidden.index, designer.recorded.index), "the menus show what is chosen"
         assert f"This network was trained: {chosen.reached}" in designer.summary()
     assert designer.layers.value in budget_module.LAYERS
     designer.width.value = 0.9
-    assert designer.recorded.value is None and "was trained" not in designer.summary()
+    assert designer.recorded.index == 0 and "was trained" not in designer.summary()
 
 
 def test_without_recorded_runs_the_designer_says_so():
@@ -641,41 +643,46 @@ def test_without_recorded_runs_the_designer_says_so():
 def test_comparison_is_paired_by_seed():
     compare = RunCompare(study())
     assert compare.control.value == "same-epochs"
+    assert "perforated" in alt_text(compare.picture) and "random" not in alt_text(compare.picture)
     gain = paired_interval([60.0, 61.0, 59.5], [62.0, 62.5, 62.0])
     errors, points = (40.0, 39.0, 40.5), (2.0, 1.5, 2.5)
     share, middle = 100 * sum(points) / sum(errors), sum(errors) / 3
     less = paired_interval(
         [0.0] * 3, [share + (100 * p - share * e) / middle for p, e in zip(points, errors, strict=True)]
     )
-    assert short(gain) in compare.table.value and short(less) in compare.table.value
-    assert "needs 2 seeds" in compare.table.value, "the arm with one seed has no interval"
-    assert "perforated is better than same-epochs: a gain of " in compare.words.value
+    assert f"perforated is better than same-epochs: {signed(gain, 2)} points." in compare.words.value
     assert compare.words.value.count("<p ") == 2, "a line for each arm"
-    assert "Fewer errors are positive" in compare.table.value
     assert "random: fewer than two seeds in common" in compare.words.value
-    assert "perforated" in alt_text(compare.differences) and "random" not in alt_text(compare.differences)
-
-
-def short(interval) -> str:
-    return f">{str(interval).removesuffix(' (95 %)')}<"
+    compare.view.value = "table"
+    table = compare.picture.image.value
+    assert f">{signed(gain, 2)}<" in table and f">{signed(less, 1)}<" in table
+    assert "needs 2 seeds" in table, "the arm with one seed has no interval"
+    assert "Fewer errors are positive" in table
 
 
 def test_every_control_of_the_comparison_moves_it():
     compare = RunCompare(study())
+    seen = {}
+    for view in compare.view.options:
+        compare.view.value = view
+        seen[view] = compare.picture.image.value
+    assert len(set(seen.values())) == 5, "each view shows something of its own"
+    assert [view for view, shown in seen.items() if "<svg" in shown] == list(compare.view.options)[:3]
+    assert "Gain over same-epochs" in seen["in words"] and "Validation error by arm" in seen["in words"]
+    compare.view.value = "table"
     compare.arms.boxes["same-epochs"].value = compare.arms.boxes["random"].value = False
-    assert set(compare.chosen()) == {"same-epochs", "perforated"} and ">random<" not in compare.table.value
+    assert set(compare.chosen()) == {"same-epochs", "perforated"} and ">random<" not in compare.picture.image.value
     compare.seeds.value = (0, 1)
-    assert short(paired_interval([60.0, 61.0], [62.0, 62.5])) in compare.table.value
-    assert "2 seeds" in alt_text(compare.differences)
+    assert f">{signed(paired_interval([60.0, 61.0], [62.0, 62.5]), 2)}<" in compare.picture.image.value
+    compare.view.value = "gains"
+    assert "2 seeds" in alt_text(compare.picture)
     compare.control.value = "perforated"
-    assert ">control<" in compare.table.value and set(compare.chosen()) == {"perforated"}
-    assert "need a second arm" in compare.differences.image.value
+    assert set(compare.chosen()) == {"perforated"} and "need a second arm" in compare.picture.image.value
     assert "Choose an arm beside the control" in compare.words.value
-    whole = compare.curves.image.value
-    compare.zoom.value = True
-    assert compare.curves.image.value != whole
+    compare.view.value = "table"
+    assert ">control<" in compare.picture.image.value
     compare.seeds.value = ()
-    assert "Choose a seed" in compare.words.value and "<svg" not in compare.curves.image.value
+    assert "Choose a seed" in compare.words.value and compare.picture.image.value == ""
 
 
 def test_runs_on_other_data_or_of_other_studies_are_kept_apart():
@@ -732,7 +739,7 @@ def test_controls_have_names_and_pictures_have_words(name):
         elif kind.endswith("Slider"):
             assert not widget.readout, "the read-out is an editable text without a name"
         elif kind == "HTML":
-            assert widget.value.count("<svg") == widget.value.count('role="img" aria-label="')
+            assert not re.search(r'<svg (?!role="img" aria-label="\w)', widget.value)
     for number in (value for value in vars(panel).values() if isinstance(value, Number)):
         assert number.box.description and number.box.value == number.slider.value
 

@@ -8,6 +8,11 @@ from typing import Any
 from perfteach.course import progress
 from perfteach.widgets.base import Panel, paragraphs
 
+# ipywidgets gives an answer one line; on a narrow page it takes several, which would lie on each other.
+WRAPPED = """<style>.pt-quiz .widget-radio-box label {
+    display: flex; align-items: flex-start; height: auto; line-height: 1.5; margin-bottom: 3px;
+} .pt-quiz .widget-radio-box input { flex: none; }</style>"""
+
 
 class Quiz(Panel):
     """One question: choosing an answer says at once whether it is right, and why.
@@ -28,9 +33,10 @@ class Quiz(Panel):
             index=None,
             layout=ipywidgets.Layout(width="auto"),
         )
+        self.choice.add_class("pt-quiz")
         self.said = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="1.7em", width="auto"))
         self.choice.observe(self.on_choice, names="value")
-        self.fill(ipywidgets.HTML(paragraphs(question)), self.choice, self.said)
+        self.fill(ipywidgets.HTML(WRAPPED + paragraphs(question)), self.choice, self.said)
 
     def on_choice(self, _: Any) -> None:
         """Say whether the chosen answer is right; a right one is kept in the learner's progress."""

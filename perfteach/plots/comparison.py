@@ -163,14 +163,15 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
     found = gains(results, control)
     if not any(gain.points for gain in found.values()):
         return message(title, f"No arm shares a seed with {control}, so there is nothing to compare.", 240)
-    height = 138 + 44 * len(found)
+    height = 124 + 44 * len(found)
     note = "small: one seed; large: mean with its 95 % interval; right of the line the arm makes fewer errors"
     figure = frame(height, title, note, alt=describe_paired_differences(results, control, data=data))
     (names, left), right = _row_names(found), 222
-    axes = panel(figure, left, 78, WIDTH - left - right, height - 78 - 50)
+    axes = panel(figure, left, 66, WIDTH - left - right, height - 66 - 48)
     axes.set_ylim(len(found) - 0.5, -0.5)
     light_ticks(axes, "y", range(len(found)), names, TEXT, INK)
-    words = f"← more errors     gain over {control} in test error (percentage points)     fewer errors →"
+    gap = "\u00a0" * 5  # an SVG would draw one space for many
+    words = f"← more errors{gap}gain over {control} in test error (percentage points){gap}fewer errors →"
     name_axes(axes, words, pads=(19, 0))
     for row, (arm, gain) in enumerate(found.items()):
         _draw_gain(axes, row, gain, arm_look(arm, list(results)))

@@ -16,7 +16,7 @@ from perfteach.plots import style
 from perfteach.plots.style import Picture
 
 Point = Mapping[str, Any]
-HEIGHT = 440  # pixels
+HEIGHT = 400  # pixels
 NAMED = 12  # points up to which each gets its name; of more only those on the front do
 
 
@@ -172,13 +172,18 @@ def _half_decades(design: int | None) -> list[float]:
 
 
 def _mark(axes: Axes, size: int, word: str, **look: Any) -> None:
-    """A line across the axes at a number of parameters, with a word at its foot where there is more room."""
+    """A line across the axes at a number of parameters, with a word on the side where there is more room.
+
+    The design's stands at the foot and the limit's at the top, so that neither lies on the other.
+    """
     axes.axvline(size, color=style.INK, **{"zorder": 1, **look})
     low, high = axes.get_xlim()
+    foot = 0 if look["gid"] == "design" else 1
     side = -1 if size > (low * high) ** 0.5 else 1
     axes.annotate(
-        word, (size, 0), (4 * side, 5), xycoords=("data", "axes fraction"), textcoords="offset points",
-        size=style.SMALL, color=style.INK, ha="left" if side > 0 else "right", zorder=look.get("zorder", 2),
+        word, (size, foot), (4 * side, 5 if foot == 0 else -12), xycoords=("data", "axes fraction"),
+        textcoords="offset points", size=style.SMALL, color=style.INK, ha="left" if side > 0 else "right",
+        zorder=look.get("zorder", 2),
         weight="bold" if look["gid"] == "design" else "normal",
     )  # fmt: skip
 

@@ -344,8 +344,13 @@ THEMED = {
 }
 
 
-def svg(figure: Figure) -> str:
-    """The figure as SVG for a page: crisp at any zoom, in the colours of the page's theme, with its description."""
+def svg(figure: Figure, least: int = 0) -> str:
+    """The figure as SVG for a page: crisp at any zoom, in the colours of the page's theme, with its description.
+
+    Args:
+        figure: any matplotlib figure.
+        least: pixels below which it does not shrink on a narrow page.
+    """
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", dpi=DPI, facecolor=PAPER, metadata={"Date": None})
@@ -353,5 +358,5 @@ def svg(figure: Figure) -> str:
     for color, themed in THEMED.items():
         drawn = drawn.replace(color, themed)
     words = escaping.escape(getattr(figure, "alt", ""), quote=True)
-    look = 'style="max-width:100%;height:auto;display:block;white-space:pre"'
+    look = f'style="max-width:max(100%,{least}px);height:auto;display:block;white-space:pre"'
     return drawn.replace("<svg ", f'<svg role="img" aria-label="{words}" {look} ', 1)

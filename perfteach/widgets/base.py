@@ -112,7 +112,7 @@ class Number:
             layout=ipywidgets.Layout(width="auto", min_width="11em"),
         )
         self.slider = make_slider(
-            **bounds, readout=False, continuous_update=continuous, layout=ipywidgets.Layout(width="240px")
+            **bounds, readout=False, continuous_update=continuous, layout=ipywidgets.Layout(width="160px")
         )
         # The page's slider answers 1.0000000000000002 where 1 was meant.
         exact = (lambda number: number, (lambda number: number) if whole else lambda number: round(number, 6))
@@ -172,7 +172,9 @@ class PictureBox:
         from perfteach import plots
 
         self.summary = figure.alt
-        self.image.value = plots.svg(figure)
+        # On a narrow page it scrolls, also from the keyboard: shrunk to half its size its words could not be read.
+        region = f'role="region" tabindex="0" aria-label="{html.escape(figure.alt.partition(".")[0])}"'
+        self.image.value = f'<div {region} style="overflow-x:auto">{plots.svg(figure, least=640)}</div>'
 
     def say(self, sentence: str) -> None:
         """No picture, only a sentence that says why."""
@@ -216,7 +218,8 @@ class Panel:
 
         figure = self.still()
         picture = "" if figure is None else plots.html(figure)
-        return f"<div><strong>{html.escape(self.title)}</strong>{picture}{paragraphs(self.summary())}</div>"
+        title = f'<strong style="display:block">{html.escape(self.title)}</strong>'
+        return f"<div>{title}{picture}{paragraphs(self.summary())}</div>"
 
     def __repr__(self) -> str:
         return f"{self.title}: {self.summary()}"

@@ -2,134 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import html
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from functools import lru_cache
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
-import torch
-from torch import nn
 
 from perfteach.errors import ConfigError
 from perfteach.metrics import paired_interval
 from perfteach.runs import Run
-from perfteach.widgets.base import Number, Panel, PictureBox, folded, paragraphs, row, table, text
+from perfteach.widgets.base import Number, Panel, PictureBox, folded, paragraphs, row, table
+from perfteach.widgets.design import BYTES, LAYERS, Design, design
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
 
 LINE = 1_660_000  # parameters of the published Extra-Small
-BYTES = 4  # a parameter in single precision
-Head = Literal["task", "imagenet"]
-HIDDEN = {"1,024 × width (published)": None, "256": 256, "128": 128, "64": 64, "none": 0}
-
-
-def _is_block(name: str) -> bool:
-    return name.startswith("features.") and not name.startswith("features.0.")
-
-
-def _is_squeeze(name: str) -> bool:
-    return name.endswith((".fc1", ".fc2"))
-
-
-def _is_convolution(name: str, module: nn.Module, depthwise: bool) -> bool:
-    return isinstance(module, nn.Conv2d) and not _is_squeeze(name) and (module.groups > 1) is depthwise
-
-
-LAYERS: dict[str, Callable[[str, nn.Module], bool]] = {
-    "all layers": lambda name, module: True,
-    "stem": lambda name, module: name.startswith("features.0."),
-    "blocks": lambda name, module: _is_block(name),
-    "stem and blocks 1 to 4": lambda name, module: name.startswith(tuple(f"features.{k}." for k in range(5))),
-    "head": lambda name, module: name.startswith("classifier."),
-    "squeeze-excite": lambda name, module: _is_squeeze(name),
-    "depthwise": lambda name, module: _is_convolution(name, module, depthwise=True),
-    "1×1 convolutions": lambda name, module: _is_block(name) and _is_convolution(name, module, depthwise=False),
-}
-
-
-_KNOWN: dict[tuple[str, ...], dict[str, Fraction]] = {}  # by the names of the layers
-
-
-@dataclass(frozen=True)
-class Design:
-    """What a design costs: parameters by part, multiply-accumulates for one 32×32 image, layers with dendrites."""
-
-    parameters: dict[str, int]
-    macs: int
-    layers: int
-
-    @property
-    def total(self) -> int:
-        """Parameters, every dendrite counted."""
-        return self.parameters["total"]
-
-    @property
-    def megabytes(self) -> float:
-        """File size in MB (10⁶ bytes) at 4 bytes a parameter."""
-        return self.total * BYTES / 1e6
-
-
-@lru_cache(maxsize=64)
-def _plain(width: float, head: Head, hidden: int | None) -> tuple[dict[str, Any], dict[str, int], dict[str, Fraction]]:
-    """A network without dendrites: its layers, its parameters by part, and multiply-accumulates for every weight."""
-    from perfteach.counting import count_parameters
-    from perfteach.models import mobilenet_small
-
-    with torch.device("meta"):
-        model = mobilenet_small(10, width, head=head, hidden=hidden)
-    every = {name: module for name, module in model.named_modules() if isinstance(module, (nn.Conv2d, nn.Linear))}
-    return every, count_parameters(model).as_dict(), _macs_per_weight(model, every)
-
-
-def design(width: float, head: Head, layers: str, dendrites: int, hidden: int | None = None) -> Design:
-    """Count a MobileNetV3-Small of this width and head with `dendrites` on the chosen layers; nothing is allocated.
-
-    Only the plain network is built. What dendrites add follows from the layers' sizes, which is several times quicker
-    than growing them, and a slider waits for it. The tests compare both.
-
-    Args:
-        width: multiplier of the channels.
-        head: "task" has 10 outputs, "imagenet" 1,000.
-        layers: one of `LAYERS`.
-        dendrites: for every neuron of these.
-        hidden: neurons of the head's hidden layer: None for the published number, 0 for no such layer.
-
-    Raises:
-        ConfigError: for an unknown choice of layers, or settings that the model refuses.
-    """
-    if layers not in LAYERS:
-        raise ConfigError(f"unknown choice of layers {layers!r}; choose one of {', '.join(LAYERS)}")
-    every, plain, spent = _plain(width, head, hidden)
-    chosen = {name for name, layer in every.items() if dendrites and LAYERS[layers](name, layer)}
-    macs = sum((1 + dendrites * (name in chosen)) * layer.weight.numel() * spent[name] for name, layer in every.items())
-    grown = sum(_of_dendrites(every[name], dendrites) for name in chosen)
-    return Design({**plain, "dendrites": grown, "total": plain["total"] + grown}, int(macs), len(chosen))
-
-
-def _of_dendrites(layer: Any, many: int) -> int:
-    """Parameters of a layer's dendrites: each has the layer's form, with its norm, and hears those before it."""
-    neurons = layer.weight.shape[0]
-    own = layer.weight.numel() + (2 * neurons if layer.bias is None else neurons)  # here a norm stands for a bias
-    return int(many * (own + neurons) + neurons * many * (many - 1) // 2)  # `neurons`: a weight w for each
-
-
-def _macs_per_weight(model: nn.Module, every: dict[str, Any]) -> dict[str, Fraction]:
-    """Multiply-accumulates of each layer for every weight it has: the same at all widths with the same layers.
-
-    They depend on the size of the maps only. A block drops its first convolution at some widths, which renames others.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    if tuple(every) not in _KNOWN:
-        with torch.no_grad(), torch.device("meta"), FlopCounterMode(display=False) as counter:
-            model.eval()(torch.zeros(1, 3, 32, 32))
-        spent = {name.partition(".")[2]: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
-        _KNOWN[tuple(every)] = {name: Fraction(spent[name], 2 * layer.weight.numel()) for name, layer in every.items()}
-    return _KNOWN[tuple(every)]
+OWN, PUBLISHED = "of your own", "published"  # their values are texts, because a menu shows nothing for None
+HIDDEN = {"1,024 × width (published)": PUBLISHED, "256": 256, "128": 128, "64": 64, "none": 0}
 
 
 @dataclass(frozen=True)
@@ -231,24 +123,27 @@ class BudgetDesigner(Panel):
         self.hidden = self._menu("Hidden layer of the head", HIDDEN)
         self.layers = self._menu("Layers with dendrites", list(LAYERS))
         known = {recorded.name: recorded for recorded in self.designs if recorded.controls}
-        self.recorded = self._menu("Recorded network", {"of your own": None, **known}, self.on_recorded)
-        self.words = text(3)
-        self.bars, self.points = PictureBox(), PictureBox()
+        self.recorded = self._menu("Recorded network", {OWN: "", **known}, self.on_recorded)
+        self.bars, self.words = ipywidgets.HTML(), ipywidgets.HTML()
+        self.points = PictureBox()
         self.described, described = folded("Parameters by part, and the pictures in words")
         self._filling = False
         self.fill(
             row(self.width.widget, self.head, self.hidden),
             row(self.dendrites.widget, self.layers, self.recorded),
-            self.words,
-            self.bars.image,
+            self.bars,
             self.points.image,
+            self.words,  # at the end, so that a line more moves no picture
             described,
         )
         self.on_change(None)
 
     def _menu(self, name: str, options: Any, handler: Callable[[Any], None] | None = None) -> Any:
         menu = ipywidgets.Dropdown(
-            options=options, description=name, style={"description_width": "initial"}, layout={"width": "auto"}
+            options=options,
+            description=name,
+            style={"description_width": "initial"},
+            layout={"width": "auto", "max_width": "calc(100% - 4px)"},
         )
         menu.observe(handler or self.on_change, names="value")
         return menu
@@ -256,17 +151,16 @@ class BudgetDesigner(Panel):
     @property
     def design(self) -> Design:
         """What the present settings cost."""
-        return design(
-            round(self.width.value, 3), self.head.value, self.layers.value, self.dendrites.value, self.hidden.value
-        )
+        hidden = None if self.hidden.value == PUBLISHED else self.hidden.value
+        return design(round(self.width.value, 3), self.head.value, self.layers.value, self.dendrites.value, hidden)
 
     def on_recorded(self, change: Any) -> None:
         """Take the settings of a network that was trained."""
-        if change["new"] is None or self._filling:
+        if not change["new"] or self._filling:
             return
         self._filling = True
         for name, value in change["new"].controls.items():
-            getattr(self, name).value = value
+            getattr(self, name).value = PUBLISHED if value is None else value
         self._filling = False
         self._show()
 
@@ -275,7 +169,7 @@ class BudgetDesigner(Panel):
         if self._filling:
             return
         self._filling = True
-        self.recorded.value = None
+        self.recorded.value = ""
         self._filling = False
         self._show()
 
@@ -284,13 +178,13 @@ class BudgetDesigner(Panel):
 
         now = self.design
         self.words.value = paragraphs(*self.sentences(now))
-        self.bars.show(plots.parameter_bars(self._counts(now), limit=LINE))
+        self.bars.value = part_bars(self._counts(now), LINE)
         points = recorded_points(run for recorded in self.designs for run in recorded.runs)
         if points:
             self.points.show(plots.pareto(points, LINE, data=self._data(), design=now.total))
         else:
             self.points.say("There are no recorded runs yet, so there are no accuracies to draw.")
-        self.described.value = cost_table(now) + paragraphs(self.bars.summary, self.points.summary)
+        self.described.value = cost_table(now) + paragraphs(self.points.summary)
 
     def _data(self) -> str:
         return " and ".join(dict.fromkeys(run.data_title for recorded in self.designs for run in recorded.runs))
@@ -305,8 +199,12 @@ class BudgetDesigner(Panel):
         gap, which = now.total - LINE, "above" if now.total > LINE else "below"
         where = f"{self.dendrites.value} a neuron in {now.layers} layers" if now.layers else "none"
         share, head = (100 * now.parameters[part] / now.total for part in ("dendrites", "head"))
-        chosen: Recorded | None = self.recorded.value
-        known = f"This network was trained: {chosen.reached}." if chosen else nearest_sentence(self.designs, now.total)
+        chosen: Recorded | str = self.recorded.value
+        known = (
+            f"This network was trained: {chosen.reached}."
+            if isinstance(chosen, Recorded)
+            else nearest_sentence(self.designs, now.total)
+        )
         left = f" Left out: {self.left_out} networks with a single seed." if self.left_out else ""
         return [
             f"{now.total:,} parameters with every dendrite counted, {abs(gap):,} {which} the 1.66 M line. "
@@ -334,3 +232,41 @@ def cost_table(now: Design) -> str:
         if count or part == "dendrites"
     ]
     return table("Parameters by part", ("part", "parameters", "MB", "share"), rows)
+
+
+def part_bars(counts: Mapping[str, Mapping[str, int]], limit: int) -> str:
+    """`plots.parameter_bars` as HTML: it takes a few lines, and its words keep their size on a narrow page."""
+    from perfteach import plots
+    from perfteach.plots.comparison import PART_LOOKS
+
+    def look(part: str) -> str:
+        edge, fill = PART_LOOKS[part]["edgecolor"], PART_LOOKS[part]["facecolor"]
+        hatched = f"repeating-linear-gradient(135deg,{edge} 0 2px,{fill} 2px 6px)"
+        return f"background:{hatched if 'hatch' in PART_LOOKS[part] else fill}"
+
+    totals = {name: sum(parts.values()) for name, parts in counts.items()}
+    widest = max(*totals.values(), limit) * 1.01
+    mark = f"position:absolute;left:{100 * limit / widest:.2f}%;height:100%;border-left:2px dashed"
+    rows = ""
+    for name, parts in counts.items():
+        pieces = "".join(
+            f'<span title="{part}: {size:,}" style="width:{100 * size / widest:.3f}%;{look(part)}"></span>'
+            for part, size in parts.items()
+        )
+        rows += (
+            f'<span>{html.escape(name)}</span><span style="position:relative;display:flex;height:20px;overflow:hidden">'
+            f'{pieces}<span style="{mark}"></span></span><strong>{totals[name]:,}</strong>'
+        )
+    box = "display:inline-block;width:13px;height:10px"
+    key = "".join(
+        f'<span style="white-space:nowrap"><span style="{box};{look(part)}"></span> {part}</span>'
+        for part in PART_LOOKS
+        if any(parts.get(part) for parts in counts.values())
+    )
+    words = html.escape(plots.describe_parameter_bars(counts, limit), quote=True)
+    columns = "max-content minmax(40px,1fr) max-content"
+    return (
+        f'<div role="img" aria-label="{words}" style="line-height:1.5;margin:4px 0">'
+        f'<div style="display:grid;gap:4px 8px;grid-template-columns:{columns};max-width:800px">{rows}</div>'
+        f'<div style="display:flex;flex-wrap:wrap;gap:0 14px">{key}<span>┆ limit {limit:,}</span></div></div>'
+    )

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from perfteach.compare import CONTROLS, Results, accuracies, gains, results, rows
+from perfteach.metrics import Interval
 from perfteach.runs import Run
-from perfteach.widgets.base import Choices, Panel, PictureBox, folded, paragraphs, row, table, text
+from perfteach.widgets.base import Choices, Panel, PictureBox, paragraphs, row, table
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
 
-ZOOM = 4  # the last quarter of the epochs
+VIEWS = ("gains", "curves", "curves of the last quarter", "table", "in words")
 SIGN = "Fewer errors are positive."
+ALONE = "Paired differences need a second arm, and two seeds that it shares with the control."
 
 
 def groups(runs: Sequence[Run]) -> dict[str, Results]:
@@ -38,11 +40,17 @@ def compare_table(arms: Results, control: str) -> str:
         spread = f" ± {stdev(line.errors):.2f}" if len(line.errors) > 1 else ""
         gain, less = ("control", "–") if line.arm == control else ("needs 2 seeds", "needs 2 seeds")
         if line.gain and len(line.gain.points) > 1:
-            gain, less = (str(interval).partition(" (")[0] for interval in (line.gain.interval, line.gain.relative))
+            gain, less = signed(line.gain.interval, 2), signed(line.gain.relative, 1)
         known = f"{line.error:.2f}{spread}", f"{line.parameters:,.0f}", f"{line.minutes:.1f}"
         lines.append((line.arm, str(len(line.runs)), *known, gain, less))
     caption = f"Mean ± standard deviation over seeds; gains on {control} paired by seed, with 95 % intervals. {SIGN}"
     return table(caption, head, lines)
+
+
+def signed(interval: Interval, digits: int) -> str:
+    """A gain with its interval, as the pictures write it."""
+    middle, low, high = (f"{value:+.{digits}f}".replace("-", "−") for value in interval[:3])
+    return f"{middle}\u00a0[{low},\u00a0{high}]"  # in one piece on a narrow page
 
 
 def verdicts(arms: Results, control: str) -> list[str]:
@@ -52,15 +60,15 @@ def verdicts(arms: Results, control: str) -> list[str]:
         if len(gain.points) < 2:
             said.append(f"{arm}: fewer than two seeds in common with {control}, so no difference can be shown.")
         elif not gain.interval.excludes_zero:
-            said.append(f"{arm} and {control} cannot be told apart: the gain of {gain.interval} points may be zero.")
+            said.append(f"{arm} and {control} cannot be told apart: {signed(gain.interval, 2)} points.")
         else:
             what = "better" if gain.interval.estimate > 0 else "worse"
-            said.append(f"{arm} is {what} than {control}: a gain of {gain.interval} points.")
+            said.append(f"{arm} is {what} than {control}: {signed(gain.interval, 2)} points.")
     return said
 
 
 class RunCompare(Panel):
-    """Pick arms and seeds of a study: verdicts, table, validation curves, and gains with their intervals.
+    """Pick arms and seeds of a study: verdicts, and of gains with intervals, curves and table the one that is chosen.
 
     Args:
         runs: recorded runs, of one study or several; unfinished ones are left out, and it says so.
@@ -73,21 +81,22 @@ class RunCompare(Panel):
         wide: dict[str, Any] = {"style": {"description_width": "initial"}}
         keys = list(self.groups)
         self.study = ipywidgets.Dropdown(
-            options=keys, description="Study and data", layout={"width": "auto", "max_width": "100%"}, **wide
+            options=keys,
+            description="Study and data",
+            layout={"width": "auto", "max_width": "calc(100% - 4px)"},
+            **wide,
         )
         self.arms, self.seeds = Choices("Arms", self.on_change), Choices("Seeds", self.on_change)
         self.control = ipywidgets.Dropdown(description="Control", layout={"width": "16em"}, **wide)
-        self.zoom = ipywidgets.Checkbox(description="only the last quarter of the epochs", indent=False)
-        self.words, self.table = text(1), text(6)
-        self.curves, self.differences = PictureBox(), PictureBox()
+        self.view = ipywidgets.ToggleButtons(options=VIEWS, style={"button_width": "auto"}, layout={"width": "auto"})
+        self.words, self.picture = ipywidgets.HTML(), PictureBox()
         self._filling = False
         self.study.observe(self.on_study, names="value")
-        for control in (self.control, self.zoom):
+        for control in (self.control, self.view):
             control.observe(self.on_change, names="value")
         if keys:
-            self.described, described = folded("Describe")
-            self.fill(row(self.study, self.control), self.arms.widget, self.seeds.widget, self.words, self.table,
-                      self.differences.image, self.zoom, self.curves.image, described)  # fmt: skip
+            self.fill(row(self.study, self.control), self.arms.widget, self.seeds.widget, self.words,
+                      row(ipywidgets.HTML("<b>Show</b>"), self.view), self.picture.image)  # fmt: skip
             self.on_study(None)
         else:
             self.words.value = paragraphs(*self.sentences())
@@ -108,20 +117,28 @@ class RunCompare(Panel):
         self.on_change(None)
 
     def on_change(self, _change: Any) -> None:
-        """Other arms, seeds or control, or another part of the epochs."""
+        """Other arms, seeds or control, or another view of them."""
         if self._filling:
             return
         chosen = self.chosen()
         self.words.value = paragraphs(*self.sentences())
-        if not chosen:
-            self.table.value = ""
-            self.curves.say("")
-            self.differences.say("")
+        shown = self._shown(chosen) if chosen else ""
+        if isinstance(shown, str):
+            self.picture.image.value = shown
         else:
-            self.table.value = compare_table(chosen, self.control.value)
-            self.curves.show(self._curves(chosen))
-            self._draw_differences(chosen)
-        self.described.value = paragraphs(self.differences.summary, self.curves.summary)
+            self.picture.show(shown)
+
+    def _shown(self, chosen: Results) -> Picture | str:
+        """What the chosen view shows: a figure, or HTML."""
+        gains, curves, last, as_table, _ = VIEWS
+        if self.view.value == gains:
+            return self._differences(chosen) or paragraphs(ALONE)
+        if self.view.value in (curves, last):
+            return self._curves(chosen, zoom=self.view.value == last)
+        if self.view.value == as_table:
+            return compare_table(chosen, self.control.value)
+        pictures = self._differences(chosen), self._curves(chosen)
+        return paragraphs(*(figure.alt for figure in pictures if figure is not None))
 
     def chosen(self) -> Results:
         """The chosen arms, the control always among them, with the chosen seeds; nothing where it has none of these."""
@@ -134,22 +151,19 @@ class RunCompare(Panel):
             return {}
         return {name: by_seed for name, by_seed in found.items() if by_seed}
 
-    def _draw_differences(self, chosen: Results) -> None:
+    def _differences(self, chosen: Results) -> Picture | None:
         from perfteach import plots
 
         scores, control = accuracies(chosen), self.control.value
         comparable = {arm: seeds for arm, seeds in scores.items() if len(seeds.keys() & scores[control].keys()) > 1}
-        if len(comparable) < 2:
-            self.differences.say("Paired differences need a second arm, and two seeds that it shares with the control.")
-            return
-        self.differences.show(plots.paired_differences(comparable, control, data=self._data(chosen)))
+        return plots.paired_differences(comparable, control, data=self._data(chosen)) if len(comparable) > 1 else None
 
-    def _curves(self, chosen: Results) -> Picture:
+    def _curves(self, chosen: Results, zoom: bool = False) -> Picture:
         from perfteach import plots
 
         by_arm = {arm: list(runs.values()) for arm, runs in chosen.items()}
         last = max(len(run.epochs) for runs in by_arm.values() for run in runs)
-        first = last - last // ZOOM + 1 if self.zoom.value else 1
+        first = last - last // 4 + 1 if zoom else 1
         return plots.arm_curves(by_arm, data=self._data(chosen), among=list(self.groups[self.study.value]), first=first)
 
     @staticmethod

@@ -15,6 +15,7 @@ from perfteach.widgets.watch import CELLS, distances, extent, margins, square, w
 if TYPE_CHECKING:
     from perfteach.plots import Picture
 
+FINE = 120  # steps of the border's distance: one picture need not be as small as a frame of a film
 MANY = 50  # steps that "Run" takes
 OBJECTIVES = {"covariance (1989)": "covariance", "correlation": "correlation"}
 RATES = (0.1, 5.0)
@@ -115,7 +116,7 @@ class CorrelationLab(Panel):
             "errors": model.error()[:, 0].double().numpy().round(3).tolist(),
             "landscape": heights.numpy().astype("<f4").tobytes(),
             "top": float(heights.max()) or 1.0,
-            "border": distances(margins(model, self._grid)).tobytes(),
+            "border": distances(margins(model, self._grid), FINE).tobytes(),
             "numbers": numbers,
             "words": self.summary(),
             "sees": self.sees(),

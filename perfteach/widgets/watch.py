@@ -82,14 +82,14 @@ class Watch(Callback):
         return more
 
 
-def distances(margin: torch.Tensor) -> np.ndarray:
-    """About how many cells each place lies from the border, in steps of 1/LEVELS of REACH; the sign is the class.
+def distances(margin: torch.Tensor, levels: int = LEVELS) -> np.ndarray:
+    """About how many cells each place lies from the border, in steps of 1/levels of REACH; the sign is the class.
 
     The distance, not the margin, because a steep margin says nothing of where between two cells it crosses zero.
     """
     plane = margin.view(CELLS, CELLS)
     slope = torch.stack(torch.gradient(plane)).norm(dim=0).clamp_min(1e-6)
-    return (LEVELS * (plane / slope / REACH).clamp(-1, 1)).round().to(torch.int8).flatten().numpy()
+    return (levels * (plane / slope / REACH).clamp(-1, 1)).round().to(torch.int8).flatten().numpy()
 
 
 def packed(frames: list[np.ndarray]) -> bytes:
