@@ -46,7 +46,7 @@ def predictions(
     model: nn.Module,
     data: ImageData,
     split: str,
-    batch_size: int = 512,
+    batch_size: int = 250,
     size: int | None = None,
     device: str | torch.device | None = None,
 ) -> Tensor:
@@ -74,7 +74,7 @@ def accuracy(
     model: nn.Module,
     data: ImageData,
     split: str,
-    batch_size: int = 512,
+    batch_size: int = 250,
     size: int | None = None,
     device: str | torch.device | None = None,
 ) -> float:

@@ -59,7 +59,7 @@ def test_lint(path):
     assert len(text.splitlines()) <= 350
 
 
-@pytest.mark.parametrize("name", pictures.SOURCES)
+@pytest.mark.parametrize("name", [*pictures.SOURCES, pictures.SPIRALS])
 def test_the_pictures_in_the_documents_are_not_older_than_their_widgets(name):
     with Image.open(pictures.FOLDER / f"{name}.png") as picture:
         assert picture.text.get("sources") == pictures.fingerprint(name), "run `make figures`"

@@ -1,4 +1,4 @@
-"""The pictures of widgets in README and docs: `python tools/pictures.py` draws them again in a headless Chromium.
+"""The pictures in README and docs: `python tools/pictures.py` draws them again, widgets in a headless Chromium.
 
 Each holds a checksum of the sources that it shows, so that a test can tell when a picture is older than its widget.
 """
@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -20,6 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from stage import stage
 
+from perfteach import plots
+from perfteach.course.demo import spiral_run
+from perfteach.data.points import two_spirals
 from perfteach.runs import recorded
 from perfteach.widgets import CorrelationLab, PhaseExplorer
 from perfteach.widgets.base import HERE, module
@@ -28,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WIDTH, SHARPNESS = 1000, 1.5
+SPIRALS = "two-spirals"
 SOURCES = {  # the JavaScript, and the Python that words and counts
     "phase-explorer": ("explorer", ("explorer.py", "story.py")),
     "correlation-lab": ("lab", ("lab.py", "neuron.py")),
@@ -36,6 +41,10 @@ SOURCES = {  # the JavaScript, and the Python that words and counts
 
 def fingerprint(name: str) -> str:
     """Checksum of everything that draws a picture."""
+    if name == SPIRALS:
+        package = HERE.parent
+        pages = [package / "course" / "demo.py", package / "plots" / "points.py", package / "data" / "points.py"]
+        return hashlib.sha256(b"\0".join(page.read_bytes() for page in pages)).hexdigest()
     script, pages = SOURCES[name]
     texts = [module(script), *((HERE / page).read_text(encoding="utf-8") for page in ("view.css", *pages))]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
@@ -48,6 +57,33 @@ def panels() -> dict[str, Any]:
     explorer.epoch = next(band.last for band in run.bands() if band.dendritic)
     lab.on_message(None, {"do": "run"})
     return {"phase-explorer": explorer, "correlation-lab": lab}
+
+
+def spirals() -> Image.Image:
+    """What the demo's five neurons answer on two spirals, after training longer and with their dendrites."""
+    figure = Figure(figsize=(8.4, 4.4), dpi=150, layout="constrained")
+    for axes, (arm, title) in zip(
+        figure.subplots(1, 2), {"same-epochs": "Five neurons", "perforated": "With dendrites"}.items(), strict=True
+    ):
+        model, run = spiral_run(arm, 0)
+        plots.decision_boundary(model, two_spirals(1000, turns=1.4), ax=axes, split="test")
+        for text in list(axes.texts):  # the sentences under which the figure stands in a notebook
+            text.remove()
+        axes.set_title("", loc="left")
+        axes.set_title(f"{title}: {run.error:.1f} % of the test points wrong", fontsize=12)
+        axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.12)  # type: ignore[union-attr]
+    drawn = io.BytesIO()
+    figure.savefig(drawn, facecolor="white")
+    return Image.open(drawn).convert("RGB")
+
+
+def keep(name: str, picture: Image.Image) -> None:
+    """Write a picture with the checksum of its sources."""
+    note = PngInfo()
+    note.add_text("sources", fingerprint(name))
+    picture.save(FOLDER / f"{name}.png", optimize=True, pnginfo=note)
+    print(f"docs/images/{name}.png: {(FOLDER / f'{name}.png').stat().st_size // 1000} kB")
 
 
 def main() -> int:
@@ -66,12 +102,9 @@ def main() -> int:
             place.write_text(stage(panel.widget), encoding="utf-8")
             page.goto(place.as_uri())
             page.wait_for_function("window.ready")
-            note = PngInfo()
-            note.add_text("sources", fingerprint(name))
-            drawn = Image.open(io.BytesIO(page.locator("#widget").screenshot())).convert("RGB")
-            drawn.save(FOLDER / f"{name}.png", optimize=True, pnginfo=note)
-            print(f"docs/images/{name}.png: {(FOLDER / f'{name}.png').stat().st_size // 1000} kB")
+            keep(name, Image.open(io.BytesIO(page.locator("#widget").screenshot())).convert("RGB"))
         browser.close()
+    keep(SPIRALS, spirals())
     return 0
 
 
