@@ -196,7 +196,7 @@ class Run:
         Raises:
             DataError: when it cannot be written, or the header holds what JSON cannot.
         """
-        path = Path(path)
+        path = settings.path("path", path, error=DataError)
         try:
             text = "".join(json.dumps(line) + "\n" for line in self.lines())
             with replacing(path) as part:
