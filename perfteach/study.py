@@ -95,10 +95,8 @@ def run_study(
     """
     study = find(name)
     check.a(ImageData, "data", data, "what perfteach.data.load returns", error=DataError)
-    work, jobs = check.path("work", work), check.whole("jobs", jobs, 1)
+    work = check.path("work", work)
     seeds = seeds if seeds is None else check.wholes("seeds", seeds)
-    if scheduler is not None:
-        check.text("scheduler", scheduler)
     if arms is not None:
         check.a((list, tuple), "arms", arms, "a list of arms")
     for arm in arms or ():
