@@ -140,6 +140,7 @@ class Run:
         Raises:
             ConfigError: when the run has no such epoch.
         """
+        epoch = settings.whole("epoch", epoch, -settings.MOST)
         for record in self.epochs:
             if record.epoch == epoch:
                 return record

@@ -44,6 +44,10 @@ class Odd:
     def __repr__(self) -> str:
         raise ZeroDivisionError("no repr")
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What hypothesis prints where it reports a failure."""
+        printer.text("Odd()")
+
 
 def anything() -> st.SearchStrategy[Any]:
     """Values of all kinds; whole numbers are small or far too large, so that none is only a slow order."""
