@@ -95,8 +95,9 @@ def interrupts(draw: random.Random, points: int = 200) -> list[str]:
     for rule in RULES:
         one = trainer(rule, data=data, callbacks=[Counting()])
         whole = outcome(one.fit(progress=False), one.model)
+        one = trainer(rule, data=data, callbacks=[Counting()])
         with Lines({}) as lines:  # of a second run, because a first one imports modules
-            trainer(rule, data=data, callbacks=[Counting()]).fit(progress=False)
+            one.fit(progress=False)
         for point in range(points // 2):
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place, "run") if point % 2 else None
