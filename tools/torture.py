@@ -179,10 +179,10 @@ def tests(*files: str, **environment: str) -> Callable[[random.Random, int], lis
     """A part that is files of tests, with more cases than there."""
 
     def part(draw: random.Random, cases: int) -> list[str]:
-        command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider", *files]
+        command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", *files]
         given = {name: value.format(cases=cases, seed=draw.randrange(2**32)) for name, value in environment.items()}
         done = subprocess.run(command, cwd=ROOT / "tests", env=os.environ | given, capture_output=True, text=True)
-        found = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+        found = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR", "E  "))]
         last = (done.stdout.strip().splitlines() or ["nothing was run"])[-1]
         print(f"{', '.join(files)}, {cases} cases each: {last}")
         return found or ([] if done.returncode == 0 else [done.stdout[-500:] + done.stderr[-500:]])
