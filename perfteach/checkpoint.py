@@ -17,6 +17,8 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,14 +93,10 @@ def save(folder: Path, run: Run, model: nn.Module, state: dict[str, Any]) -> Pat
     """
     found = _numbered(folder)
     target = folder / f"checkpoint-{(max(found, default=0) + 1):06d}"
-    part = folder / f"{target.name}.part{os.getpid()}"
     try:
-        make_folder(part)
-        _write(part, run, model, state)
-        os.replace(part, target)
-        flush(folder)
+        with _whole(target) as part:
+            _write(part, run, model, state)
     except (OSError, ValueError, SafetensorError) as error:
-        shutil.rmtree(part, ignore_errors=True)
         raise cannot_write(folder, error) from error
     for number in sorted(found)[:-1]:
         shutil.rmtree(found[number], ignore_errors=True)
@@ -154,12 +152,37 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def write_files(folder: Path, content: dict[str, bytes]) -> None:
-    """Put what `files` gave into a folder, where it is not there yet."""
-    for name, data in content.items():
-        path = folder / name
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+    """Put what `files` gave into a folder, where it is not there yet: the whole checkpoint, or nothing.
+
+    Raises:
+        CheckpointError: when it cannot be written.
+    """
+    for target in {folder / Path(name).parent for name in content}:
+        if target.is_dir():
+            continue
+        try:
+            with _whole(target) as part:
+                for name, data in content.items():
+                    path = part / Path(name).name
+                    path.write_bytes(data)
+                    flush(path)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A folder to write into that gets its name at the end of the block, or is gone where that fails."""
+    part = target.with_name(f"{target.name}.part{os.getpid()}")
+    try:
+        make_folder(part)
+        yield part
+        flush(part)
+        os.replace(part, target)
+        flush(target.parent)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def _numbered(folder: Path) -> dict[int, Path]:
@@ -186,7 +209,6 @@ def _write(part: Path, run: Run, model: nn.Module, state: dict[str, Any]) -> Non
     (part / JSON).write_text(f"{_sha256(text.encode())}\n{text}\n", encoding="utf-8")
     for name in (MODEL, STATE, JSON):
         flush(part / name)
-    flush(part)
 
 
 def _read(path: Path, device: torch.device | str) -> Checkpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -20,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0 when it went well, 1 after an error that is explained, 130 after Ctrl-C, 143 after
     SIGTERM and 129 after SIGHUP; argparse ends with 2 where the command is none.
     """
+    with contextlib.suppress(AttributeError, ValueError):  # where standard output is something of somebody else's
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names in other letters
     arguments = parser().parse_args(argv)
     try:
         with as_exceptions():
@@ -256,10 +259,8 @@ def _list_runs(arguments: argparse.Namespace) -> int:
 
 
 def _printable(line: str) -> str:
-    """A line with names in it, on one line and in the letters that standard output has."""
-    encoding = sys.stdout.encoding or "utf-8"
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
+    """A line with names in it, on one line."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _show_run(arguments: argparse.Namespace) -> None:
@@ -328,7 +329,8 @@ def _predict(arguments: argparse.Namespace) -> int:
             print(f"perfteach: {error}", file=sys.stderr)
             failed = 1
         else:
-            print(f"{picture}: " + ", ".join(f"{guess.name} {100 * guess.probability:.1f} %" for guess in guesses))
+            seen = ", ".join(f"{guess.name} {100 * guess.probability:.1f} %" for guess in guesses)
+            print(f"{_printable(picture)}: {seen}")
     return failed
 
 

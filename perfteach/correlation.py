@@ -43,7 +43,7 @@ class Rule(StrEnum):
         """
         try:
             return cls(name)
-        except ValueError:
+        except Exception:  # ValueError, with the value in it, or whatever showing that value raises
             raise ConfigError(f"unknown rule {settings.said(name)}; choose one of {', '.join(cls)}") from None
 
     @property

@@ -107,7 +107,7 @@ def set_phase(model: M, phase: Phase | str, *, thaw: bool = False) -> M:
     """
     try:
         phase = Phase(phase)
-    except ValueError:
+    except Exception:  # ValueError, with the value in it, or whatever showing that value raises
         raise ConfigError(f"unknown phase {settings.said(phase)}; choose 'neuron' or 'dendrite'") from None
     layers, thaw = _require_layers(model), settings.flag("thaw", thaw)
     if phase is Phase.DENDRITE:

@@ -96,6 +96,8 @@ def _left_behind(path: Path) -> bool:
 def alone(folder: Path) -> Iterator[None]:
     """Be the only one who writes to a run's folder. The system ends the claim with the process, however that ends.
 
+    What dead processes left there half written is removed.
+
     Raises:
         CheckpointError: when another trainer writes there, or the folder cannot be written.
     """
@@ -107,13 +109,14 @@ def alone(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise CheckpointError(
-            f"{folder} is being written by {_owner(folder)}; wait until that has ended, or use another folder"
+            f"{str(folder)!r} is being written by {_owner(folder)}; wait until that has ended, or use another folder"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise cannot_write(folder, error) from error
     try:
         with contextlib.suppress(OSError):  # only read by people
             (folder / OWNER).write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        clean(folder)
         yield
     finally:
         with contextlib.suppress(OSError):

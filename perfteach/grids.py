@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ from perfteach.errors import ConfigError
 from perfteach.layer import known_activation
 from perfteach.phases import FixedSwitch
 from perfteach.selection import perforate
+
+NETWORK = tuple(signature(models.mobilenet_small).parameters)
+TRAINING = tuple(field.name for field in fields(TrainConfig))
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,12 @@ class Study:
         for name in ("size", "train"):
             if getattr(self, name) is not None:
                 check.whole(name, getattr(self, name), 1)
+        if self.select is not None:
+            check.text("select", self.select)
+        for name, known in (("net", NETWORK), ("settings", TRAINING)):
+            check.a(dict, name, getattr(self, name), "a dictionary")
+            for key in getattr(self, name):
+                check.text(f"a key of {name}", key, known)
         known_activation(self.activation)
 
     def config(self, arm: str, seed: int) -> TrainConfig:

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -32,11 +32,14 @@ class Interrupts:
 
     The first one is said and noted, a second one is raised at once, except within `shield`. Signals reach the main
     thread only, so nothing is held back in another one. A handler of somebody else's gets what was held back for it.
+
+    A signal can also come while handlers are set or put back, and leave some of them behind. They do no harm: outside
+    the block, and after a second signal, they only pass on.
     """
 
     def __init__(self) -> None:
         self.noted = 0
-        self._shielded = False
+        self._holding = self._shielded = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -47,17 +50,20 @@ class Interrupts:
                 if before in (None, signal.SIG_IGN):  # as under nohup
                     continue
                 with contextlib.suppress(ValueError):  # the main thread of another interpreter than the main one
-                    self._before[number] = before
+                    if before != self._note:
+                        self._before[number] = before
                     signal.signal(number, self._note)
+        self._holding = True
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        before, self._before = self._before, {}
-        for number, handler in before.items():
+        self._holding = False
+        for number, handler in self._before.items():
             with contextlib.suppress(ValueError):
-                signal.signal(number, handler)
+                if signal.getsignal(number) == self._note:
+                    signal.signal(number, handler)
         if not isinstance(error, KeyboardInterrupt):
-            self._deliver(before)
+            self.check()
 
     def check(self) -> None:
         """Raise what was held back: called where nothing is half done.
@@ -65,7 +71,9 @@ class Interrupts:
         Raises:
             Interrupted: when a signal has come since the block began.
         """
-        self._deliver(self._before)
+        if self.noted:
+            number, self.noted = self.noted, 0
+            self._pass_on(number)
 
     def between(self, items: Iterable[T]) -> Iterator[T]:
         """The items, with a `check` before each."""
@@ -83,8 +91,9 @@ class Interrupts:
             self._shielded = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.noted and not self._shielded:
-            self._pass_on(number, self._before.get(number))
+        if not self._shielded and (self.noted or not self._holding):
+            self._holding = False
+            self._pass_on(number)
         elif not self.noted:
             from tqdm.auto import tqdm  # the trainer has it already; a command that only answers need not wait for it
 
@@ -92,13 +101,8 @@ class Interrupts:
             with contextlib.suppress(RuntimeError, OSError):  # it came within another print, or the terminal is gone
                 tqdm.write(SAID, file=sys.stderr)
 
-    def _deliver(self, handlers: dict[int, Any]) -> None:
-        if self.noted:
-            number, self.noted = self.noted, 0
-            self._pass_on(number, handlers.get(number))
-
-    @staticmethod
-    def _pass_on(number: int, handler: Callable[[int, FrameType | None], Any] | int | None) -> None:
+    def _pass_on(self, number: int) -> None:
+        handler = self._before.get(number)
         if callable(handler) and handler is not signal.default_int_handler:
             handler(number, None)
         else:

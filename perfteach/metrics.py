@@ -64,7 +64,7 @@ def predictions(
         int64 [N] on the CPU. All outputs take part, so a 1000-way head can name a class that no image has.
 
     Raises:
-        ConfigError: the model's output is not one tensor [B, outputs].
+        ConfigError: the model's output is not one tensor [B, outputs], or it cannot take such a batch.
         DataError: an unknown split, or batch_size below 1.
     """
     return _predict(model, data, split, batch_size, size, device)[0]
@@ -115,11 +115,17 @@ def outputs(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Itera
     """Logits [B, outputs] and labels [B] of every batch, in eval mode and without gradients.
 
     Raises:
-        ConfigError: the model's output is not one tensor [B, outputs].
+        ConfigError: the model's output is not one tensor [B, outputs], or it cannot take such a batch.
     """
     with torch.no_grad(), eval_mode(model):
         for x, y in batches:
-            logits = model(x)
+            try:
+                logits = model(x)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # as of images that are smaller than a kernel
+                reason = str(error).strip().partition("\n")[0]
+                raise ConfigError(f"the model cannot take inputs of shape {list(x.shape)} ({reason})") from error
             require_logits(logits)
             yield logits, y
 

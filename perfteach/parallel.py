@@ -9,17 +9,18 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from perfteach import extras
+from perfteach import extras, settings
 from perfteach.data import ImageData, load, pack
 from perfteach.errors import ConfigError
 
+MOST_JOBS = 1024
 SECONDS = 20  # that a cluster's scheduler has to answer
 
 
@@ -67,7 +68,8 @@ class LocalPool(Pool):
     """Processes of this machine. GPUs are dealt out in turn; several runs can be on one."""
 
     def __init__(self, jobs: int, data: ImageData, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # of which `pack` says what is wrong
+            folder.mkdir(parents=True, exist_ok=True)
         self.jobs = jobs
         self.others = set(multiprocessing.active_children())
         # A file, because shared memory is small in containers. Workers read it in a moment.
@@ -129,9 +131,13 @@ def workers(data: ImageData, jobs: int, scheduler: str | None, folder: Path) -> 
         folder: where the workers of this machine find the images.
 
     Raises:
-        ConfigError: for jobs beside a scheduler, or a scheduler that does not answer.
+        ConfigError: for jobs beside a scheduler, a scheduler that does not answer, or an argument of another type.
         MissingExtraError: when a scheduler is named and Dask is not installed.
     """
+    settings.a(ImageData, "data", data, "what perfteach.data.load returns")
+    jobs, folder = settings.whole("jobs", jobs, 1, MOST_JOBS), settings.path("folder", folder)
+    if scheduler is not None:
+        settings.text("scheduler", scheduler)
     if scheduler is not None and jobs > 1:
         raise ConfigError("jobs are processes of this machine; with a scheduler its workers decide, so leave it out")
     pool = (

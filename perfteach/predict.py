@@ -10,8 +10,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor, nn
 
-from perfteach import shipped
-from perfteach.errors import ConfigError, DataError
+from perfteach import settings, shipped
+from perfteach.errors import DataError
 from perfteach.models import TRAINED, TRAINED_EXTRA_SMALL, mobilenet_extra_small, mobilenet_small
 
 NETWORKS = (TRAINED["cifar10"], *TRAINED_EXTRA_SMALL.values())
@@ -40,8 +40,10 @@ def classify(picture: str | Path | IO[bytes], network: str = "mobilenet-extra-sm
         DataError: when the file is missing, or is not a picture that can be read.
         CheckpointError: when the file of weights is damaged.
     """
-    if top < 1:
-        raise ConfigError(f"top is {top}; it must be at least 1")
+    top = settings.whole("top", top, 1)
+    settings.text("network", network, NETWORKS)
+    if not hasattr(picture, "read"):
+        picture = settings.path("the picture", picture, error=DataError)
     model, card = _load(network)
     with torch.inference_mode():
         probabilities = model(read_picture(picture, card))[0].softmax(0)
@@ -74,8 +76,6 @@ def shrink(picture: str | Path | IO[bytes], edge: int) -> Image.Image:
 
 @lru_cache
 def _load(network: str) -> tuple[nn.Module, shipped.Card]:
-    if network not in NETWORKS:
-        raise ConfigError(f"there is no network {network!r}; choose one of {', '.join(NETWORKS)}")
     if network == TRAINED["cifar10"]:
         model = mobilenet_small(weights="cifar10")
     else:

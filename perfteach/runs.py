@@ -140,6 +140,7 @@ class Run:
         Raises:
             ConfigError: when the run has no such epoch.
         """
+        epoch = settings.whole("epoch", epoch, -settings.MOST)
         for record in self.epochs:
             if record.epoch == epoch:
                 return record
@@ -196,7 +197,7 @@ class Run:
         Raises:
             DataError: when it cannot be written, or the header holds what JSON cannot.
         """
-        path = Path(path)
+        path = settings.path("path", path, error=DataError)
         try:
             text = "".join(json.dumps(line) + "\n" for line in self.lines())
             with replacing(path) as part:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from perfteach import checkpoint
+from perfteach import checkpoint, files
 from perfteach import settings as check
 from perfteach.arms import EVERY_ARM, RECIPE
 from perfteach.cycle import Kept
@@ -90,11 +90,12 @@ def run_study(
     Raises:
         ConfigError: for an unknown study, an arm or seed that it does not have, or workers that cannot be had.
         DataError: when any record of the study was made on other data or with other settings, or outside a checkout.
+        CheckpointError: when the same study is being run in this folder, or the folder cannot be written.
         PerfteachError: when runs failed, after the others have ended. One failure is raised as it is.
     """
     study = find(name)
     check.a(ImageData, "data", data, "what perfteach.data.load returns", error=DataError)
-    work, jobs = check.path("work", work), check.whole("jobs", jobs, 1)
+    work = check.path("work", work)
     seeds = seeds if seeds is None else check.wholes("seeds", seeds)
     if arms is not None:
         check.a((list, tuple), "arms", arms, "a list of arms")
@@ -107,7 +108,11 @@ def run_study(
         raise ConfigError(f"the study {name} has no {unknown[0]!r}; it has {there}")
     _refuse_foreign_records(name, study, study.images(data))
     grid = [(a, s) for a, s in study.grid() if s in (seeds or study.seeds) and a in (arms or study.arms)]
-    with workers(data, jobs, scheduler, work) as pool, tqdm(total=len(grid), unit="run", disable=not progress) as bar:
+    with (
+        files.alone(work / name),
+        workers(data, jobs, scheduler, work) as pool,
+        tqdm(total=len(grid), unit="run", disable=not progress) as bar,
+    ):
         _Runs(name, study, work, pool, bar, list(grid), deadline).finish()
     return [Run.load(path) for arm, seed in grid if (path := record_path(name, arm, seed)).is_file()]
 

@@ -178,6 +178,14 @@ ODD = [
     ["data", "import", "/dev/zero"], ["data", "show", "file.npz"], ["data", "download", "cifar10", "--mirror", "ftp://x"],
     ["study", ""], ["study", "mini", "--minutes", "nan"], ["study", "mini", "--minutes", "-1"],
     ["study", "mini", "--work", ""], ["study", "mini", "--data", "file"], ["study", "mini", "--seeds", "x"],
+    ["train", "--width", "nan"], ["train", "--select", "["], ["predict", ""], ["predict", "file"], ["predict", "nul\0"],
+    ["predict", "file", "--network", "x"], ["predict", "file", "--top", "0"], ["hackathon", "init", ""],
+    ["hackathon", "init", "file"], ["hackathon", "init", "file/below"], ["hackathon", "init", "nul\0"],
+    ["hackathon", "init", "event", "--hidden", "0"], ["hackathon", "init", "event", "--parameters", "-1"],
+    ["hackathon", "init", "event", "--data", "file"], ["hackathon", "serve", ""], ["hackathon", "serve", "file"],
+    ["hackathon", "team", "file", "owls"], ["hackathon", "finish", "."], ["hackathon", "reference", "file", "x"],
+    ["submit", "", "--name", "x"], ["submit", "file", "--name", "x"], ["submit", "file", "--name", ""],
+    ["submit", "file", "--name", "x" * 99], ["submit", "file", "--name", "x", "--out", ""],
 ]  # fmt: skip
 
 
@@ -214,6 +222,13 @@ def test_a_damaged_record_does_not_end_the_list(tmp_path, capsys):
     assert cli.main(["runs", "list", str(tmp_path)]) == 1
     said = capsys.readouterr()
     assert said.err.count("\n") == 5 and said.out.count("\n") == 1 and "$a_{$" in said.out
+
+
+def test_a_name_in_letters_that_the_terminal_lacks_is_escaped(tmp_path):
+    Run({"name": "caf\udce9 🦎", "data": {"name": "ünicode"}}).save(tmp_path / "run.jsonl")
+    command = [sys.executable, "-m", "perfteach.cli", "runs", "show", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and "caf\\udce9 \\U0001f98e: \\xfcnicode" in done.stdout, done.stderr
 
 
 def test_installed_command_runs_and_names_its_version():

@@ -18,7 +18,7 @@ from test_trainer import SPIRALS, At, comparable, config, trainer
 from perfteach import checkpoint, files
 from perfteach.data.points import small_network
 from perfteach.errors import CheckpointError, DataError
-from perfteach.interrupts import Interrupted, Interrupts, as_exceptions
+from perfteach.interrupts import NUMBERS, Interrupted, Interrupts, as_exceptions
 from perfteach.phases import FixedSwitch
 from perfteach.runs import Run
 from perfteach.trainer import Callback, PerforatedTrainer
@@ -57,6 +57,35 @@ def test_a_handler_of_somebody_elses_gets_what_was_held_back():
             assert seen == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("when", ["set", "put back"])
+def test_a_signal_while_handlers_change_leaves_none_that_swallows_a_later_one(monkeypatch, when):
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    set_one, held, left = signal.signal, Interrupts(), [1 if when == "set" else 1 + len(NUMBERS)]
+
+    def broken(number, handler):
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return set_one(number, handler)
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(signal, "signal", broken)
+            with pytest.raises(KeyboardInterrupt), held:
+                pass
+        assert any(signal.getsignal(number) == held._note for number in NUMBERS), "a handler was left behind"
+        for number in NUMBERS:
+            for block in (Interrupts(), held):
+                with pytest.raises(Interrupted), block:
+                    signal.raise_signal(number)
+                    block.check()
+                    pytest.fail(f"{number} was swallowed")
+        assert {number: signal.getsignal(number) for number in NUMBERS} == before, "and the next block puts them back"
+    finally:
+        for number, handler in before.items():
+            set_one(number, handler)
 
 
 def test_in_another_thread_nothing_is_held_and_training_works():
@@ -227,8 +256,8 @@ def test_partial_files_of_dead_processes_go_and_those_of_living_ones_stay(tmp_pa
     for name in names:
         (tmp_path / name).write_text("half")
     (tmp_path / f"unpacked.{dead.pid}-{host}.y.partial").mkdir()
-    files.clean(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+    with files.alone(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], files.LOCK, files.OWNER])
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux which file a handle belongs to")

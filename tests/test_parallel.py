@@ -92,7 +92,7 @@ def test_gpus_are_dealt_out_in_turn(monkeypatch) -> None:  # type: ignore[no-unt
 
 
 def test_workers_that_cannot_be_had_are_one_clear_line(records, tiny_data, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
-    for wrong, named in (({"jobs": 0}, "1 or more"), ({"jobs": 2, "scheduler": "tcp://x:1"}, "leave it out")):
+    for wrong, named in (({"jobs": 0}, "from 1 to"), ({"jobs": 2, "scheduler": "tcp://x:1"}, "leave it out")):
         with pytest.raises(ConfigError, match=named):
             run_study("tiny", tiny_data, records / "work", progress=False, **wrong)  # type: ignore[arg-type]
     find_spec = importlib.util.find_spec

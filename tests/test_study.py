@@ -10,7 +10,7 @@ import torch
 from perfteach import counting, models, runs, study
 from perfteach.cycle import snapshot
 from perfteach.dendrites import add_dendrites, dendritic_layers
-from perfteach.errors import ConfigError, DataError
+from perfteach.errors import CheckpointError, ConfigError, DataError
 from perfteach.runs import Run
 from perfteach.study import EVERY_ARM, STUDIES, Study, find, record_path, run_study
 from perfteach.trainer import PerforatedTrainer
@@ -103,6 +103,22 @@ def test_study_runs_resumes_and_equals_runs_trained_from_the_start(records, tiny
     record_path("tiny", "perforated", 0).unlink()
     again = run_study("tiny", tiny_data, records / "elsewhere", seeds=(0,), arms=("perforated",), progress=False)
     assert figures(again[0]) == figures(done[3]), "a deleted record comes back, without the baseline's checkpoint too"
+
+
+def test_a_second_study_in_the_same_work_folder_is_refused_in_one_line(records, tiny_data, monkeypatch):
+    how = {"seeds": (0,), "arms": ("baseline",), "progress": False}
+    said, train = [], study._run
+
+    def meanwhile(*task):
+        with pytest.raises(CheckpointError, match=r"being written by process \d+ on .*use another folder") as refused:
+            run_study("tiny", tiny_data, records / "work", **how)
+        said.append(str(refused.value))
+        return train(*task)
+
+    monkeypatch.setattr(study, "_run", meanwhile)
+    assert len(run_study("tiny", tiny_data, records / "work", **how)) == 1
+    assert len(said) == 1 and "\n" not in said[0]
+    assert len(run_study("tiny", tiny_data, records / "work", **how)) == 1, "the claim has ended, and the run is done"
 
 
 @pytest.mark.parametrize("seed", [0, 1])

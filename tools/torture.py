@@ -2,7 +2,8 @@
 
     python tools/torture.py [PART ...] [--seed N] [--share 0.1]
 
-Every part prints its seed and a line with what was tried and what failed; ends with 1 where anything did.
+Every part prints its seed and a line with what was tried and what failed; ends with 1 where anything did. Several parts
+run side by side, each in a process of its own, one for each core.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tools"))  # for the other parts, also where this file is loaded by its path
 
-from torture_disk import full, power, two  # noqa: E402
+from torture_disk import full, power, studies, two  # noqa: E402
 from torture_kernel import kernel  # noqa: E402
 from tortured import RULES, images, network, outcome, trainer  # noqa: E402
 
@@ -39,7 +41,7 @@ from perfteach.errors import PerfteachError  # noqa: E402
 from perfteach.interrupts import NUMBERS  # noqa: E402
 from perfteach.trainer import Callback  # noqa: E402
 
-__all__ = ["bits", "full", "images", "interrupts", "kernel", "network", "power", "trainer", "two"]
+__all__ = ["bits", "full", "images", "interrupts", "kernel", "network", "power", "studies", "trainer", "two"]
 
 # ---------------------------------------------------------------------------------------------------- interrupts
 
@@ -92,8 +94,10 @@ def interrupts(draw: random.Random, points: int = 200) -> list[str]:
     wrong, data, done = [], images(), 0
     for rule in RULES:
         one = trainer(rule, data=data, callbacks=[Counting()])
-        with Lines({}) as lines:
-            whole = outcome(one.fit(progress=False), one.model)
+        whole = outcome(one.fit(progress=False), one.model)
+        one = trainer(rule, data=data, callbacks=[Counting()])
+        with Lines({}) as lines:  # of a second run, because a first one imports modules
+            one.fit(progress=False)
         for point in range(points // 2):
             with tempfile.TemporaryDirectory() as place:
                 folder = Path(place, "run") if point % 2 else None
@@ -171,52 +175,92 @@ def bits(draw: random.Random, flips: int = 1000) -> list[str]:
     return wrong
 
 
-def tests(file: str, **environment: str) -> Callable[[random.Random, int], list[str]]:
-    """A part that is a file of tests, with more cases than there."""
+def tests(*files: str, **environment: str) -> Callable[[random.Random, int], list[str]]:
+    """A part that is files of tests, with more cases than there."""
 
     def part(draw: random.Random, cases: int) -> list[str]:
-        command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider", f"tests/{file}"]
-        given = {name: value.format(cases=cases) for name, value in environment.items()}
-        done = subprocess.run(command, cwd=ROOT, env=os.environ | given, capture_output=True, text=True)
-        print(f"{file}: {cases} cases each")
-        found = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-        return found or ([] if done.returncode == 0 else [done.stdout[-500:]])
+        command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", *files]
+        given = {name: value.format(cases=cases, seed=draw.randrange(2**32)) for name, value in environment.items()}
+        done = subprocess.run(command, cwd=ROOT / "tests", env=os.environ | given, capture_output=True, text=True)
+        found = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR", "E  "))]
+        last = (done.stdout.strip().splitlines() or ["nothing was run"])[-1]
+        print(f"{', '.join(files)}, {cases} cases each: {last}")
+        return found or ([] if done.returncode == 0 else [done.stdout[-500:] + done.stderr[-500:]])
 
     return part
 
 
-PARTS: dict[str, Callable[[random.Random, int], list[str]]] = {
-    "interrupts": interrupts,
-    "bits": bits,
-    "power": power,
-    "full": full,
-    "two": two,
-    "kernel": kernel,
-    "arguments": tests("test_fuzz.py", PERFTEACH_FUZZ="{cases}"),
-    "files": tests("test_odd_files.py"),
+def kills(draw: random.Random, count: int = 50) -> list[str]:
+    """tools/kill.py, which forks, and so is a process of its own."""
+    command = [sys.executable, str(ROOT / "tools" / "kill.py"), str(count), "--seed", str(draw.randrange(2**32))]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    print(f"{lines[0]}; {lines[-1]}" if lines else "kills: none")
+    return [line for line in lines if line.endswith("DIFFERENT")] or ([done.stderr[-500:]] if done.returncode else [])
+
+
+PARTS: dict[str, tuple[Callable[[random.Random, int], list[str]], int]] = {  # and how many cases; the longest first
+    "interrupts": (interrupts, 200),
+    "arguments": (tests("test_fuzz.py", PERFTEACH_FUZZ="{cases}", PERFTEACH_FUZZ_SEED="{seed}"), 60),
+    "kernel": (kernel, 10),
+    "kills": (kills, 50),
+    "full": (full, 30),
+    "files": (tests("test_odd_files.py"), 1),
+    "two": (two, 10),
+    "studies": (studies, 10),
+    "command": (tests("test_cli.py", "-k", "odd_arguments or system_says or damaged or signal"), 1),
+    "power": (power, 100),
+    "bits": (bits, 1000),
 }
-FULL = {"interrupts": 200, "bits": 1000, "power": 100, "full": 30, "two": 10, "kernel": 10, "arguments": 60, "files": 1}
 
 
 def main(arguments: list[str]) -> int:
-    """Run the parts; returns how many things went wrong."""
+    """Run the parts; returns how many of them found something wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="only these")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--share", type=float, default=1.0, help="of the full number of cases")
     chosen = parser.parse_args(arguments)
+    names, how = chosen.parts or list(PARTS), ["--seed", str(chosen.seed), "--share", str(chosen.share)]
+    if len(names) == 1:
+        return one(names[0], chosen.seed, chosen.share)
+    start = time.monotonic()
+    with ThreadPoolExecutor(cores()) as pool:
+        failed = sum(pool.map(lambda name: _in_its_own_process([name, *how]), names))
+    print(f"{len(names) - failed} of {len(names)} parts without a fault, {_spent(start)}")
+    return failed
+
+
+def one(name: str, seed: int, share: float) -> int:
+    """Run a part in this process; returns 1 where something was wrong."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    wrong: list[str] = []
-    for name in chosen.parts or PARTS:
-        start = time.monotonic()
-        print(f"{name}, seed {chosen.seed}")
-        found = PARTS[name](random.Random(chosen.seed), max(1, round(FULL[name] * chosen.share)))
-        for line in found[:20]:
-            print(f"  WRONG {line}")
-        print(f"  {len(found)} wrong, {time.monotonic() - start:.0f} s", flush=True)
-        wrong += found
-    return len(wrong)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, and under nohup, they are ignored
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    start, (part, cases) = time.monotonic(), PARTS[name]
+    print(f"{name}, seed {seed}")
+    wrong = part(random.Random(seed), max(1, round(cases * share)))
+    for line in wrong[:20]:
+        print(f"  WRONG {line}")
+    print(f"  {len(wrong)} wrong, {_spent(start)}", flush=True)
+    return bool(wrong)
+
+
+def _in_its_own_process(arguments: list[str]) -> bool:
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True)
+    print(done.stdout + done.stderr[-2000:], end="", flush=True)
+    return done.returncode != 0
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _spent(start: float) -> str:
+    used = sum(os.times()[:4])  # of this process and of those that it started, which have ended
+    return f"{time.monotonic() - start:.0f} s, {used / 60:.1f} CPU minutes"
 
 
 if __name__ == "__main__":

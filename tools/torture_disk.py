@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import random
 import shutil
@@ -15,9 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tortured import outcome, trainer
+from tortured import images, outcome, trainer
 
-from perfteach import checkpoint
+from perfteach import checkpoint, study
+from perfteach.grids import STUDIES, Study
 from perfteach.runs import Run
 from perfteach.trainer import Callback, PerforatedTrainer
 
@@ -183,7 +186,8 @@ def in_a_child(work: Callable[[], object]) -> str:
         said = "ok"
         try:
             warnings.simplefilter("ignore")
-            work()
+            with contextlib.redirect_stdout(io.StringIO()):
+                work()
         except BaseException as error:
             said = f"{type(error).__name__}: {error}"
         os.write(writer, said.encode()[:4000])
@@ -265,21 +269,52 @@ def _on_mounts(place: Path, wrong: list[str]) -> int:
 
 def two(draw: random.Random, tries: int = 10) -> list[str]:
     """Two trainings in one folder at once: one ends, the other is refused in one line, or finds it done."""
-    wrong = []
+    wrong, met = [], 0
     for number in range(tries):
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place, "run")
-            waits = [draw.uniform(0, 0.3) for _ in range(2)]
-            with ThreadPoolExecutor(2) as pool:
-                said = list(pool.map(lambda wait, folder=folder: in_a_child(partial(_late, folder, wait)), waits))
-            refused = [line for line in said if line.startswith("CheckpointError") and "is being written by" in line]
-            if "ok" not in said or len(refused) + said.count("ok") < 2 or any("\n" in line for line in said):
-                wrong.append(f"pair {number}: {said}")
-            wrong += _goes_on(folder, f"pair {number}")
-    print(f"two writers: {tries - len(wrong)} of {tries} pairs kept apart")
+            said = _at_once(draw, lambda folder=folder: trainer("fixed", folder).fit(progress=False))
+            wrong += _kept_apart(said, f"pair {number}") + _goes_on(folder, f"pair {number}")
+            met += said.count("ok") == 1
+    print(f"two trainings: {tries - len(wrong)} of {tries} pairs kept apart, in {met} of them one was refused")
     return wrong
 
 
-def _late(folder: Path, wait: float) -> None:
-    time.sleep(wait)
-    trainer("fixed", folder).fit(progress=False)
+TINY = Study("for torture", ("baseline", "same-epochs", "perforated"), (0,), 0.1, 2, 1, 1, batch_size=50)
+
+
+def studies(draw: random.Random, tries: int = 10) -> list[str]:
+    """Two studies in one work folder at once: one does all, the other is refused in one line, or finds it done."""
+    wrong, met = [], 0
+    data = images(side=32)
+    STUDIES["tiny"] = TINY
+    for number in range(tries):
+        with tempfile.TemporaryDirectory() as place:
+            there = Path(place)
+            study.RECORDS = (there / "none", there / "records")
+            work = partial(study.run_study, "tiny", data, there / "work", progress=False)
+            said = _at_once(draw, work)
+            wrong += _kept_apart(said, f"pair {number}")
+            met += said.count("ok") == 1
+            ended = [run for path in (there / "records").rglob("*.jsonl") if (run := Run.load(path)).finished]
+            wrong += [] if len(ended) == len(TINY.arms) else [f"pair {number}: {len(ended)} runs are recorded"]
+    print(f"two studies: {tries - len(wrong)} of {tries} pairs kept apart, in {met} of them one was refused")
+    return wrong
+
+
+def _at_once(draw: random.Random, work: Callable[[], object]) -> list[str]:
+    """What two processes that do the same say, of which one begins a little later."""
+
+    def late(wait: float) -> None:
+        time.sleep(wait)
+        work()
+
+    waits = [0, draw.uniform(0, 0.3)]
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda wait: in_a_child(partial(late, wait)), waits))
+
+
+def _kept_apart(said: list[str], what: str) -> list[str]:
+    refused = [line for line in said if line.startswith("CheckpointError") and "is being written by" in line]
+    good = "ok" in said and len(refused) + said.count("ok") == 2 and not any("\n" in line for line in said)
+    return [] if good else [f"{what}: {said}"]

@@ -21,7 +21,7 @@ from perfteach.settings import called
 
 MAX_HEADER = 2**20  # bytes of one header of a tar: long names and the like, which tarfile takes into memory
 MAX_DIRECTORY = 16 * 2**20  # bytes of the list of contents of a zip, which zipfile takes into memory
-MAX_MEMBERS = 250_000
+MAX_MEMBERS = 150_000  # some seconds of reading headers
 MAX_STREAM = 32 * 2**30  # bytes of an unpacked tar, so that a small archive cannot keep one waiting
 _COMPRESSED: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open, b"]\0\0": lzma.open,

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from perfteach import settings
 from perfteach.data.cache import Arrays
 from perfteach.errors import DataError
 
@@ -93,7 +94,7 @@ def download_cifar10(root: Path | str, mirror: str | None = None, progress: bool
             not one, or the file cannot be stored.
     """
     addresses = _addresses(mirror)
-    root = Path(root).expanduser()
+    root = settings.path("root", root, error=DataError)
     whole, part = root / FILENAME, root / f"{FILENAME}.part"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -115,11 +116,17 @@ def _md5(path: Path) -> str:
 
 def _addresses(mirror: str | None) -> list[str]:
     chosen = [address for address in (mirror, os.environ.get("PERFTEACH_CIFAR10_MIRROR")) if address]
-    for address in chosen:
-        if not address.startswith(("http://", "https://")):
-            raise DataError(f"the mirror {address!r} is not an http or https address")
-    given = [a if urlsplit(a).path.endswith(".gz") else f"{a.rstrip('/')}/{FILENAME}" for a in chosen]
+    given = [a if _path(a).endswith(".gz") else f"{a.rstrip('/')}/{FILENAME}" for a in chosen]
     return list(dict.fromkeys([*given, *MIRRORS]))
+
+
+def _path(address: Any) -> str:
+    try:
+        if not address.isprintable() or not address.startswith(("http://", "https://")):
+            raise ValueError("it does not begin with http:// or https://")
+        return urlsplit(address).path
+    except (ValueError, AttributeError) as error:  # AttributeError: no text
+        raise DataError(f"the mirror {settings.said(address)} is not an http or https address ({error})") from error
 
 
 def _fetch_from_any(addresses: list[str], part: Path, progress: bool) -> None:

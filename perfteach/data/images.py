@@ -85,9 +85,13 @@ class Batches:
 
 def _known_device(device: object) -> torch.device:
     try:
-        return torch.device(device)  # type: ignore[call-overload]
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise DataError(f"device is {settings.said(device)}; use 'cpu' or 'cuda'") from error
+        place = torch.device(device)  # type: ignore[call-overload]
+        torch.empty(0, device=place)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise DataError(f"device is {settings.said(device)}; use 'cpu', or 'cuda' where there is a GPU") from error
+    if place.type == "meta":
+        raise DataError("device 'meta' holds shapes without numbers; use 'cpu', or 'cuda' where there is a GPU")
+    return place
 
 
 def _crop_and_mirror(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,8 +10,10 @@ import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perfteach import settings
 from perfteach.errors import ConfigError
 from perfteach.extras import need
+from perfteach.files import replacing
 from perfteach.hackathon.submission import MODEL, NAME, NOTE, About, SubmissionError, pack_run, plain
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ def export(model: nn.Module, images: ImageData, folder: str | Path, *, size: int
 
     Raises:
         MissingExtraError: ONNX is not installed.
-        SubmissionError: the network cannot be exported.
+        ConfigError: an argument has another type.
+        SubmissionError: the network cannot be exported, or the file cannot be written.
     """
     need("export", "onnx", "onnxscript")
     import logging
@@ -44,12 +47,16 @@ def export(model: nn.Module, images: ImageData, folder: str | Path, *, size: int
 
     import torch
 
+    from perfteach.data import ImageData
     from perfteach.dendrites import fold
 
+    settings.a(torch.nn.Module, "model", model, "a torch.nn.Module")
+    settings.a(ImageData, "images", images, "what perfteach.data.load returns")
+    folder = settings.path("folder", folder)
+    size = size if size is None else settings.whole("size", size, 1)
     height, width = images.train.images.shape[2:]
     whole = _with_normalisation(fold(model).to("cpu"), images, size)
-    path = Path(folder) / MODEL
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = folder / MODEL
     options: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"], "dynamo": True, "verbose": False}
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -58,13 +65,21 @@ def export(model: nn.Module, images: ImageData, folder: str | Path, *, size: int
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own parts warn
             program: Any = torch.onnx.export(whole, (torch.zeros(1, 3, height, width),), **options)
-        path.write_bytes(_without_traces(program.model_proto).SerializeToString())
+        _write(path, _without_traces(program.model_proto).SerializeToString())
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise SubmissionError(f"the network cannot be written as ONNX ({reason})") from error
     finally:
         logger.setLevel(level)
     return path
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        with replacing(path) as part:
+            part.write_bytes(content)
+    except OSError as error:
+        raise SubmissionError(f"{str(path)!r} cannot be written ({error}); name another place") from error
 
 
 def _without_traces(proto: Any) -> Any:
@@ -131,16 +146,22 @@ def submit(
         What the scorer measured; None without an address, or where it is not measured yet.
 
     Raises:
-        SubmissionError: it is refused; the message says why.
-        ConfigError: no token, or no board answers at that address.
+        SubmissionError: it is refused, or the zip cannot be written; the message says why.
+        ConfigError: no token, no board answers at that address, or an argument has another type.
+        DataError: there is no record, or what is there is none.
     """
     about = About(plain(name, "name", NAME), plain(team, "team", NAME), plain(note, "note", NOTE))
     if not about.name:
         raise SubmissionError("a submission needs a name")
-    run = Path(run)
-    packed = pack_run(run, about, Path(model) if model else None)
-    path = Path(out) if out else (run if run.is_dir() else run.parent) / "submission.zip"
-    path.write_bytes(packed)
+    run = settings.path("run", run)
+    model, out = (each if each is None else settings.path("a path", each) for each in (model, out))
+    for key, value in (("to", to), ("token", token)):
+        if value is not None:
+            settings.text(key, value)
+    wait = settings.number("wait", wait, 0)
+    packed = pack_run(run, about, model)
+    path = out or (run if run.is_dir() else run.parent) / "submission.zip"
+    _write(path, packed)
     if to is None:
         print(f"{path} has {len(packed) / 1e6:.2f} MB.")
         print("Hand it in with --to ADDRESS and --token TOKEN, or in the browser on the board's page.")

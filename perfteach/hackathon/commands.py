@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from perfteach.console import folder
 
 if TYPE_CHECKING:
     from perfteach.hackathon.event import Event
@@ -29,7 +30,7 @@ def add_commands(commands: Any, command: Add) -> None:
 
     def on_folder(*described: Any) -> argparse.ArgumentParser:
         part = command(parts, *described)
-        part.add_argument("folder", type=Path, help="the event's folder")
+        part.add_argument("folder", type=folder, help="the event's folder")
         part.add_argument("--database", help=f"address of a database, for a big event (default: {DATABASE}, or a file)")
         return part
 
@@ -39,7 +40,7 @@ def add_commands(commands: Any, command: Add) -> None:
     team.add_argument("names", nargs="+", metavar="NAME", help="the teams' names")
     text = "add a submission of your own as a line on the board"
     reference = on_folder("reference", _reference, text, "perfteach hackathon reference event runs/baseline")
-    reference.add_argument("of", nargs="?", type=Path, metavar="RUN", help="a folder with run.jsonl and model.onnx")
+    reference.add_argument("of", nargs="?", type=folder, metavar="RUN", help="a folder with run.jsonl and model.onnx")
     reference.add_argument("--extra-small", action="store_true", help="the trained Extra-Small (CIFAR-10's classes)")
     reference.add_argument("--name", help="what the line is called (default: the folder's name)")
     serve = on_folder("serve", _serve, "serve the board and measure what is handed in", SERVE_EXAMPLE)
@@ -65,7 +66,7 @@ def _add_init(init: argparse.ArgumentParser) -> None:
     from perfteach.hackathon.submission import Limits
 
     add, usual = init.add_argument, Limits()
-    add("folder", type=Path, help="folder to make; keep it to yourself, it holds the hidden images")
+    add("folder", type=folder, help="folder to make; keep it to yourself, it holds the hidden images")
     text = (
         "synthetic10 (hidden images drawn from a secret seed), an image folder or archive (its test images), or cifar10"
     )
@@ -145,14 +146,14 @@ def _finish(arguments: argparse.Namespace) -> None:
 
 def _add_submit(submit: argparse.ArgumentParser) -> None:
     add = submit.add_argument
-    add("of", type=Path, metavar="RUN", help="the run's folder with run.jsonl and model.onnx, or a record")
+    add("of", type=folder, metavar="RUN", help="the run's folder with run.jsonl and model.onnx, or a record")
     add("--name", required=True, help="what the board calls it")
     add("--team", default="", help="your team's name; not needed with --token")
     add("--note", default="", help="what you did, in a sentence")
-    add("--model", type=Path, help="the ONNX file, where it lies elsewhere")
+    add("--model", type=folder, help="the ONNX file, where it lies elsewhere")
     add("--to", metavar="ADDRESS", help="the board's address; without it the zip is only written")
     add("--token", help="your team's token (default: the variable PERFTEACH_TOKEN)")
-    add("--out", type=Path, help="where to write the zip (default: submission.zip beside the record)")
+    add("--out", type=folder, help="where to write the zip (default: submission.zip beside the record)")
 
 
 def _submit(arguments: argparse.Namespace) -> None:

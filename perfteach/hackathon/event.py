@@ -17,7 +17,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perfteach.errors import ConfigError
+from perfteach import settings
+from perfteach.errors import ConfigError, DataError
 from perfteach.hackathon.submission import Limits
 
 if TYPE_CHECKING:
@@ -50,11 +51,12 @@ class Event:
         Raises:
             ConfigError: it is no such folder.
         """
+        folder = settings.path("folder", folder)
         try:
             found = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
             limits = Limits(**found.pop("limits"))
             return cls(folder, classes=tuple(found.pop("classes")), limits=limits, **found)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             reason = f"{str(folder)!r} is not a hackathon's folder ({error}); make one with `perfteach hackathon init`"
             raise ConfigError(reason) from error
 
@@ -112,25 +114,43 @@ def create(
 
     Raises:
         ConfigError: the folder is not empty, or there would be fewer than two hidden images a class.
-        DataError: the images cannot be read.
+        DataError: the images cannot be read, or the folder cannot be written.
     """
     from perfteach import data
 
-    if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"{str(folder)!r} is not empty; name a new folder, so that no event is overwritten")
+    folder, title, hidden = _free(folder), settings.text("title", title), settings.whole("hidden", hidden, 1)
+    settings.a((Limits, type(None)), "limits", limits, "Limits(…)")
     whole = data.load(source, label=label, progress=progress)
     images, labels, origin = _hidden_images(whole, source, hidden)
     if len(labels) < 2 * len(whole.classes):
         raise ConfigError(f"{len(labels)} hidden images are too few for {len(whole.classes)} classes")
     pack = _for_participants(whole)
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
-    _write_hidden(folder / "hidden", images, labels)
     event = Event(folder, title, whole.title(), whole.classes, pack.checksum, origin, limits or Limits())
+    try:
+        _write(event, images, labels, pack)
+    except OSError as error:
+        raise DataError(f"the event cannot be written to {str(folder)!r} ({error}); name another folder") from error
+    return event
+
+
+def _free(folder: Path) -> Path:
+    folder = settings.path("folder", folder)
+    try:
+        taken = folder.exists() and any(folder.iterdir())
+    except OSError as error:
+        raise ConfigError(f"{str(folder)!r} is no folder that can be read ({error.strerror}); name another") from error
+    if taken:
+        raise ConfigError(f"{str(folder)!r} is not empty; name a new folder, so that no event is overwritten")
+    return folder
+
+
+def _write(event: Event, images: npt.NDArray[Any], labels: npt.NDArray[Any], pack: ImageData) -> None:
+    event.folder.mkdir(parents=True, exist_ok=True)
+    event.folder.chmod(0o700)
+    _write_hidden(event.folder / "hidden", images, labels)
     _write_pack(event, pack)
     shown = {key: value for key, value in vars(event).items() if key not in ("folder", "limits")}
-    _secret(folder / SETTINGS, json.dumps(shown | {"limits": asdict(event.limits)}, indent=2) + "\n")
-    return event
+    _secret(event.folder / SETTINGS, json.dumps(shown | {"limits": asdict(event.limits)}, indent=2) + "\n")
 
 
 def _hidden_images(whole: ImageData, source: str, most: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], str]:

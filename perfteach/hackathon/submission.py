@@ -8,10 +8,11 @@ import stat
 import unicodedata
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from perfteach import settings
 from perfteach.errors import PerfteachError
 from perfteach.runs import Run
 
@@ -29,7 +30,11 @@ class SubmissionError(PerfteachError, ValueError):
 @dataclass(frozen=True)
 class Limits:
     """What a submission may cost. Sizes in bytes; `seconds` (of processor time) and `memory` are those of
-    the process that runs it."""
+    the process that runs it.
+
+    Raises:
+        ConfigError: when one is no whole number of 1 or more.
+    """
 
     upload: int = 20_000_000
     model: int = 40_000_000
@@ -39,6 +44,10 @@ class Limits:
     seconds: int = 120
     memory: int = 2_000_000_000
     per_hour: int = 10
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, settings.whole(field.name, getattr(self, field.name), 1, 1 << 50))
 
 
 @dataclass(frozen=True)
