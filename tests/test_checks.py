@@ -21,7 +21,13 @@ NAMES = sorted(name.removeprefix("check_") for name in checks.CHECKS)
 TABLE: dict[str, dict[str, Any]] = tomllib.loads(
     (Path(checks.__file__).parent / "exercises.toml").read_text(encoding="utf-8")
 )
-VALUES = {"sign_of_w": [...], "rules_out": [dict.fromkeys(ARMS, ...)], "spirals": [..., None], "own_experiment": [...]}
+VALUES = {
+    "sign_of_w": [...],
+    "rules_out": [dict.fromkeys(ARMS, ...)],
+    "spirals": [..., None],
+    "surgery": [...],
+    "own_experiment": [...],
+}
 
 
 def check(name: str, answer: Any) -> core.Result:
@@ -46,7 +52,7 @@ def _solutions() -> list[tuple[str, str, str]]:
 
 
 SOLUTIONS = _solutions()
-REACHED = {"train_in_phases", "spirals", "own_experiment"}  # see test_phase_loop.py and test_experiments.py
+REACHED = {"train_in_phases", "spirals", "surgery", "own_experiment"}  # see test_phase_loop.py and test_experiments.py
 
 
 def test_every_exercise_has_its_check_and_enough_answers() -> None:

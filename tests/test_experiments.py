@@ -6,7 +6,10 @@ import dataclasses
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
+from perfteach import mobilenet_extra_small, mobilenet_small
 from perfteach.course import checks
 from perfteach.data.points import two_spirals
 from perfteach.metrics import paired_interval
@@ -43,6 +46,37 @@ def test_a_run_that_does_not_reach_the_aim_is_told_why(answer: Any, word: str) -
 @pytest.mark.parametrize("answer", [run(), run(accuracy=100.0, epochs=10), run(dendrites=1)])
 def test_a_run_that_reaches_the_aim_passes(answer: Run) -> None:
     assert checks.check_spirals(answer).passed is True
+
+
+class Guess(nn.Module):
+    """Answers with the same logits to every image; its parameters are only there to be counted."""
+
+    def __init__(self, parameters: int = 100, classes: int = 10) -> None:
+        super().__init__()
+        self.counted, self.classes = nn.Parameter(torch.zeros(parameters)), classes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(x), self.classes) + 0 * self.counted.sum()
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        (run(), "not its run"),
+        (mobilenet_small(weights="cifar10"), "hidden layer"),
+        (Guess(320_001), "hidden layer"),
+        (nn.Linear(3, 10), "takes images"),
+        (Guess(classes=3), "one for each class"),
+        (Guess(320_000), "few epochs"),
+    ],
+)
+def test_a_network_that_is_too_large_or_too_often_wrong_is_told_so(answer: Any, word: str) -> None:
+    result = checks.check_surgery(answer)
+    assert result.passed is False and word in result.text, result
+
+
+def test_a_small_network_that_is_right_often_enough_passes() -> None:
+    assert checks.check_surgery(mobilenet_extra_small(weights="cifar10")).passed is True
 
 
 def pairs(**changes: Any) -> tuple[list[Run], list[Run], tuple[float, float, float]]:

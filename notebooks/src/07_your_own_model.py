@@ -22,6 +22,30 @@
 # | **Minutes** | 30, and as long as you like afterwards |
 # | **You need** | [03 · Perforated backpropagation](03_perforated_backpropagation.ipynb); the controls of 04 |
 #
+# ## A picture of yours
+#
+# First, the network that you have followed through the course. Choose a picture, one you took, of something that it
+# knows (an animal, a car, a ship, an aeroplane), and see what it takes it for. It stays on this machine. Until you
+# choose one, a photograph of the sample stands in.
+
+# %%
+import io
+
+from torchvision.transforms.functional import to_pil_image
+
+from perfteach import course
+from perfteach.widgets import PictureReader
+
+tier = course.tier()
+images = tier.load()
+stored = io.BytesIO()
+to_pil_image(images.test.images[0]).save(stored, "PNG")
+PictureReader(stored)
+
+# %% [markdown]
+# The small square is all that it gets: 32 × 32 pixels from the middle. It knows ten classes and has to choose one of
+# them, so a picture of your lunch will be a frog or a truck. What would it need to say "none of these"?
+#
 # ## A network that has nothing to do with MobileNets
 #
 # A small residual network in plain PyTorch, as anybody might have it lying around. Its skip connections add the block's
@@ -60,11 +84,9 @@ print(f"{sum(p.numel() for p in SmallResNet(10).parameters()):,} parameters")
 # **Predict first:** which of its layers will get dendrites, and what happens to the norms?
 
 # %%
-from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig, course, perforate
+from perfteach import FixedSwitch, PerforatedTrainer, TrainConfig, perforate
 from perfteach.widgets import PhaseBar, PhaseExplorer, PhaseMonitor, Watch
 
-tier = course.tier()
-images = tier.load()
 torch.manual_seed(0)
 
 model = SmallResNet(len(images.classes))
@@ -213,7 +235,7 @@ plots.confusion(mine.test.labels, predicted, mine.classes, data=mine.title())
 #    three seeds.
 # 2. Same data (equal checksums), seed, network and settings but for the dendrites; the same number of epochs in all;
 #    both trained until validation stops improving.
-# 3. At most 1,660,000 parameters, every dendrite counted.
+# 3. At most 993,000 parameters, every dendrite counted.
 # 4. Teams are compared by **error reduction** against *their own control*, the mean over their seeds. Equal ones by
 #    fewer parameters.
 # 5. Accuracy and parameters are those that the scorer measured. The record only says what was trained, and for how
@@ -236,7 +258,7 @@ def problems(control, entry):
         "finished": control["finished"] and entry["finished"],
         "same data": control["data"] == entry["data"],
         "same epochs": control["epochs"] == entry["epochs"],
-        "within the limit": entry["parameters"] <= 1_660_000,
+        "within the limit": entry["parameters"] <= 993_000,
     }
     return [rule for rule, holds in kept.items() if not holds]
     ### END SOLUTION
@@ -275,8 +297,12 @@ print(f"{len(day.labels())} hidden images; the board is at {board.address}")
 # ONNX file beside the record, `submit` packs both and hands them in.
 
 # %%
+import warnings
+
 from perfteach.course.demo import arm_config
 
+# A run this short may end at an epoch before its dendrites; the parameters tell.
+warnings.filterwarnings("ignore", "run .* dendrites were asked for")
 theirs = data.load(work / "event" / "pack" / "images.npz", progress=False)
 
 
@@ -285,7 +311,7 @@ def hand_in(team, arm, width):
     network = SmallResNet(len(theirs.classes), width)
     if arm != "same-epochs":
         perforate(network)
-    settings = arm_config(arm, (8, 6), 2, batch_size=45, lr=1e-2)
+    settings = arm_config(arm, (5, 3), 1, batch_size=45, lr=1e-2)
     folder = work / team / arm
     trainer = PerforatedTrainer(
         network, theirs, settings, name=f"{team}/{arm}", folder=folder
@@ -332,7 +358,15 @@ import pandas as pd
 
 board.store.end_event()
 shown = pd.read_csv(f"{board.address}/board.csv")
-shown[["rank", "team", "submission", "public_accuracy", "final_accuracy", "parameters"]]
+columns = [
+    "rank",
+    "team",
+    "submission",
+    "public_accuracy",
+    "final_accuracy",
+    "parameters",
+]
+shown[columns].dropna().astype({"rank": int}).sort_values("rank")
 
 
 # %% [markdown]
@@ -369,24 +403,26 @@ def summary(found):
     }
 
 
-rows = {}
+rows, entries = {}, []
 for team in teams:
     control, entry = (summary(measured[team, arm]) for arm in arms)
     gain = metrics.error_reduction(control["accuracy"], entry["accuracy"])
+    entries.append((team, control["accuracy"], entry["accuracy"], entry["parameters"]))
     rows[team] = {
         "error reduction (%)": round(gain, 1),
         "accuracy (%)": entry["accuracy"],
         "parameters": entry["parameters"],
         "rules broken": ", ".join(problems(control, entry) or []) or "none",
     }
-order = {"by": ["error reduction (%)", "parameters"], "ascending": [False, True]}
-pd.DataFrame.from_dict(rows, orient="index").sort_values(**order)
+solved = checks.check_rank(rank)
+print("ranked by your function" if solved else "exercise 3 is open: not ranked yet")
+pd.DataFrame.from_dict(rows, orient="index").loc[rank(entries) if solved else list(teams)]
 
 # %%
 board.stop()
 
 # %% [markdown]
-# *How to read it:* **live, synthetic images, one seed, 150 images to decide on.** One of these images is two thirds of
+# *How to read it:* **live, one seed, 150 images to decide on.** One of these images is two thirds of
 # a point, so the order is chance; rule 1 asks for three seeds. (Rules are only checked once exercise 2 is solved.)
 #
 # A serious entry has five seeds and the interval of notebook 04 beside its mean. A well-measured "no gain" is a result
@@ -409,7 +445,7 @@ def one(arm, seed):
     network = SmallResNet(len(mine.classes))
     if arm != "same-epochs":
         perforate(network, nn.Conv2d)
-    settings = arm_config(arm, (4, 3), 1, seed=seed, batch_size=45, lr=5e-3)
+    settings = arm_config(arm, (3, 2), 1, seed=seed, batch_size=45, lr=5e-3)
     trainer = PerforatedTrainer(network, mine, settings, name=f"mine/{arm}-seed{seed}")
     return trainer.fit(progress=False)
 
@@ -426,11 +462,87 @@ interval = found.estimate, found.low, found.high
 checks.check_own_experiment((controls, treated, interval))
 
 # %% [markdown]
-# ## Where to go from here
+# ## Which layers, which φ, when, and for how long?
 #
-# * **Switch when it has stopped improving:** `TrainConfig(switch=PlateauSwitch(patience=5))`.
-# * **Let dendrites go on learning:** `TrainConfig(thaw=True)`. In the neuron phase they learn from the loss, through
-#   `w`; nothing flows through them to earlier layers.
+# What this course's own records say, on MobileNets and photographs. Each line is one decision, with the recorded gain
+# behind it: fewer errors in points, with the 95 % interval.
+
+# %%
+from IPython.display import Markdown
+
+from perfteach import compare, runs
+
+decisions = [
+    (
+        "In the early layers, with ReLU, learning on",
+        "search-early",
+        "relu",
+        "same-epochs",
+    ),
+    ("ReLU rather than tanh", "search-early", "relu", "thawed-random"),
+    ("Frozen in the neuron phase", "mini", "perforated", "same-epochs"),
+    ("A correlation phase first", "mini", "perforated", "random"),
+    ("Trained by plain backpropagation", "mini", "gradient", "same-epochs"),
+    ("A wider network instead, of the same size", "search-early", "wider", "same-epochs"),
+    ("A wider one, of the same arithmetic", "search-early", "wider-macs", "same-epochs"),
+]
+
+
+def line(what, study, arm, control):
+    scores = compare.accuracies(compare.results(runs.recorded(study)))
+    found = compare.gain(scores, arm, control)
+    return f"| {what} | {found} | {found.verdict} | `{study}`: {arm} against {control} |"
+
+
+Markdown(
+    "| decision | fewer errors, points | better? | recorded in |\n|---|---|---|---|\n"
+    + "\n".join(line(*decision) for decision in decisions)
+)
+
+# %% [markdown]
+# So the recipe to begin with, on a network of your own, is this one. It is short, because it has no dendrite phase: the
+# dendrites grow before the first epoch, in the first few layers, and learn beside their neurons.
+#
+#     perforate(model, ["stem.*", "body.*"], activation="relu")
+#     add_dendrites(model)
+#     config = TrainConfig(FixedSwitch((60,)), cycles=0, thaw=True)
+#
+# Compare it with the same network without dendrites, and with a wider one. The perforated rule with its two phases is
+# what this course is about, and what the records show no gain for; your network may be another case.
+#
+# ## Your own loaders, and your own loop
+#
+# `perfteach.data.from_loaders(train, validation, test, classes)` hands `DataLoader`s of yours to the trainer. And where
+# your training is no classification at all, keep your loop and add four lines to it. Here it fits a curve; *cycle*
+# stands in the four places.
+
+# %%
+from torch.utils.data import DataLoader, TensorDataset
+
+from perfteach import DendriteCycle, PlateauSwitch
+
+torch.manual_seed(0)
+x = torch.linspace(-3, 3, 512)[:, None]
+loader = DataLoader(TensorDataset(x[::2], torch.sin(2 * x[::2])), 64, shuffle=True)
+curve = perforate(nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1)))
+cycle = DendriteCycle(curve, PlateauSwitch(patience=10, min_gain=1e-3))
+optimizer = torch.optim.Adam(cycle.parameters(), lr=0.02)
+while not cycle.finished:
+    cycle.train()
+    for inputs, wanted in loader:
+        optimizer.zero_grad()
+        nn.functional.mse_loss(curve(inputs), wanted).backward()
+        cycle.follow()
+        optimizer.step()
+    with torch.no_grad():
+        missed = nn.functional.mse_loss(curve.eval()(x[1::2]), torch.sin(2 * x[1::2]))
+    if cycle.step(-missed.item()):  # a phase has ended: a fresh optimiser
+        optimizer = torch.optim.Adam(cycle.parameters(), lr=0.02)
+
+# %% [markdown]
+# `cycle.step` returns what happened, and at the end the model has its best weights. [More on
+# it](../docs/own-loop.md), with what belongs into a checkpoint.
+#
 # * **Compare with joint training:** `perforate(model, rule="gradient")` needs no dendrite phase.
 # * **Long runs:** `PerforatedTrainer(…, folder="runs/mine")` writes a checkpoint every epoch, and the same line again
 #   continues.

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -86,7 +87,8 @@ class Background:
         """
         command = [sys.executable, "-m", "perfteach.cli", "hackathon", "serve", str(self.event.folder)]
         command += ["--port", str(self.port), "--workers", str(self.workers)]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        said = tempfile.TemporaryFile()  # noqa: SIM115  (what it says while it ends belongs in nobody's notebook)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
         atexit.register(self.stop)
         end = time.monotonic() + START
         while wait:
@@ -95,7 +97,9 @@ class Background:
                     break
             except OSError as error:
                 if self.process.poll() is not None or time.monotonic() > end:
-                    raise ConfigError(f"the board did not start ({error})") from error
+                    said.seek(0)
+                    last = (said.read().decode(errors="replace").strip().splitlines() or [str(error)])[-1]
+                    raise ConfigError(f"the board did not start ({last})") from error
                 time.sleep(0.2)
         return self
 

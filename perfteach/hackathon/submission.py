@@ -40,7 +40,7 @@ class Limits:
     model: int = 40_000_000
     record: int = 4_000_000
     about: int = 16_000
-    parameters: int = 1_660_000
+    parameters: int = 993_000
     seconds: int = 120
     memory: int = 2_000_000_000
     per_hour: int = 10

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from perfteach import data, metrics
 from perfteach.arms import ARMS
 from perfteach.config import TrainConfig
 from perfteach.course.checks.core import Wrong, call, compare, exercise, require
@@ -186,6 +187,24 @@ def check_spirals(answer: Any) -> str:
     accuracy = ended.test_accuracy
     require(accuracy >= 98, f"{accuracy:.1f} % of the test points right", "at least 98 %", hint)
     return f"{accuracy:.1f} % with {ended.total} parameters after {len(answer.epochs)} epochs."
+
+
+@exercise("05.5", "Smaller by surgery")
+def check_surgery(answer: Any) -> str:
+    """The learner's network: at most 320,000 parameters, and 77 % of the sample's test images right."""
+    require(isinstance(answer, nn.Module), answer, "a network", "hand over the model itself, not its run.")
+    total = sum(parameter.numel() for parameter in answer.parameters())
+    hint = "which blocks add to their input and could be left out? And what is the head's hidden layer for?"
+    require(total <= 320_000, f"{total:,} parameters", "at most 320,000", hint)
+    images = data.load("cifar10-sample", progress=False)
+    outputs = call(answer.eval(), torch.zeros(2, 3, 32, 32), hint="it takes images [B, 3, 32, 32].")
+    hint = "return logits [B, 10], one for each class."
+    require(getattr(outputs, "shape", None) == (2, 10), getattr(outputs, "shape", outputs), "(2, 10)", hint)
+    right = metrics.predictions(answer, images, "test") == images.test.labels
+    accuracy = 100 * float(right.double().mean())
+    hint = "let it learn on for a few epochs after each cut, at a rate well below that of its training."
+    require(accuracy >= 77, f"{accuracy:.1f} % of the test images right", "at least 77 %", hint)
+    return f"more than three quarters of the test images right, with {total:,} parameters."
 
 
 @exercise("07.4", "An experiment of your own")

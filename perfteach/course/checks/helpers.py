@@ -310,7 +310,7 @@ def int8(x: Tensor, to_whole: Callable[[Tensor], Tensor] = torch.round) -> tuple
 
 # --- 07 ---------------------------------------------------------------------------------------------------------------
 
-LIMIT = 1_660_000
+LIMIT = 993_000
 RULES: dict[str, Callable[[dict[str, Any], dict[str, Any]], bool]] = {
     "finished": lambda control, entry: control["finished"] and entry["finished"],
     "same data": lambda control, entry: control["data"] == entry["data"],
