@@ -9,7 +9,7 @@ import math
 import numbers
 import operator
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -98,10 +98,19 @@ def readable(place: Path) -> bool:
 
 def wholes(name: str, value: Any, low: int = 0, high: int = MOST, *, error: Kind = ConfigError) -> tuple[int, ...]:
     """One or more whole numbers, as `whole`."""
-    items = list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes, dict)) else []
-    if not items:
-        raise error(f"{name} is {said(value)}; use one or more whole numbers, such as (8, 4)")
-    return tuple(whole(f"{name}[{place}]", item, low, high, error=error) for place, item in enumerate(items))
+    use = "one or more whole numbers, such as (8, 4)"
+    found = items(name, value, use, error=error)
+    if not found or isinstance(value, (str, bytes, dict)):
+        raise error(f"{name} is {said(value)}; use {use}")
+    return tuple(whole(f"{name}[{place}]", item, low, high, error=error) for place, item in enumerate(found))
+
+
+def items(name: str, value: Any, use: str = "a list", *, error: Kind = ConfigError) -> list[Any]:
+    """What a list, or anything else that can be gone through, holds."""
+    try:
+        return list(value)
+    except (TypeError, RuntimeError):  # it cannot, as a tensor without dimensions
+        raise error(f"{name} is {said(value)}; use {use}") from None
 
 
 def a(kind: type | tuple[type, ...], name: str, value: Any, use: str, *, error: Kind = ConfigError) -> None:

@@ -87,9 +87,10 @@ class PerforatedTrainer(Resumable):
             model.to(memory_format=torch.channels_last)  # 3 times faster on CPU; refused where there are 3-D kernels
         self.data: Data = data
         self.folder = None if folder is None else settings.path("folder", folder)
-        self.callbacks = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+        use = "objects derived from perfteach.Callback"
+        self.callbacks = [callbacks] if isinstance(callbacks, Callback) else settings.items("callbacks", callbacks, use)
         for callback in self.callbacks:
-            settings.a(Callback, "a callback", callback, "objects derived from perfteach.Callback")
+            settings.a(Callback, "a callback", callback, use)
         if self.config.batch_size > len(self.data.train):
             raise ConfigError(
                 f"batch_size {self.config.batch_size} is larger than the {len(self.data.train)} training images"

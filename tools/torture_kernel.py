@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def kernel(draw: random.Random, times: int = 10, places: tuple[str, ...] = PLACE
     from jupyter_client.manager import KernelManager
 
     manager, wrong = KernelManager(kernel_name="python3"), []
-    manager.start_kernel()
+    manager.start_kernel(stderr=subprocess.DEVNULL)  # it says that it is not encrypted
     client = manager.client()
     client.start_channels()
     try:
