@@ -46,8 +46,8 @@ from IPython.display import Markdown
 right = 100 * (answers == images.test.labels).float().mean()
 chance = 100 / len(images.classes)
 Markdown(
-    f"It gets **{right:.1f} %** of {len(answers):,} test images right, where guessing gives "
-    f"{chance:.0f} %, and it would fit into a phone. How?"
+    f"It gets **{right:.1f} %** of {len(answers):,} test images right, where guessing "
+    f"gives {chance:.0f} %, and it would fit into a phone. How?"
 )
 
 # %% [markdown]
@@ -397,9 +397,9 @@ plots.training_curves(run)
 # %%
 accuracy, parameters = run.result["test_accuracy"], run.result["parameters"]["total"]
 Markdown(
-    f"After {len(run.epochs)} epochs on {len(images.train):,} images yours gets **{accuracy:.1f} %** of the "
-    f"test images right, with {parameters:,} parameters; the one of the first picture {right:.1f} %, "
-    f"with {count_parameters(network).total:,}."
+    f"After {len(run.epochs)} epochs on {len(images.train):,} images yours gets "
+    f"**{accuracy:.1f} %** of the test images right, with {parameters:,} parameters; "
+    f"the one of the first picture {right:.1f} %, with {count_parameters(network).total:,}."
 )
 
 # %% [markdown]

@@ -466,8 +466,9 @@ from IPython.display import Markdown
 
 highest = max(followed, key=followed.get)
 Markdown(
-    f"**Live, {images.title()}.** The layer whose dendrites follow best is `{highest}`, with a mean |r| of "
-    f"{followed[highest]:.3f}. In the run on the spirals above the best was {run.scores.to_numpy().max():.3f}."
+    f"**Live, {images.title()}.** The layer whose dendrites follow best is `{highest}`, "
+    f"with a mean |r| of {followed[highest]:.3f}. In the run on the spirals above "
+    f"the best was {run.scores.to_numpy().max():.3f}."
 )
 
 # %% [markdown]

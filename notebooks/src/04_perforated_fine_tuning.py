@@ -137,7 +137,6 @@ Markdown(
 # the first four blocks, with ReLU as their φ; notebook 05 tells why there.
 
 # %%
-# NBVAL_CHECK_OUTPUT
 from perfteach.study import Study
 
 quick = tier.name == "quick"
@@ -155,12 +154,15 @@ study = Study(
     dendrite=1 if quick else 4,
     neuron=2 if quick else 10,
     batch_size=64,
-    lr=0.002,  # a hundredth of what it was trained with: it is to be improved, not found anew
+    lr=0.002,  # a hundredth of its training's: to improve it, not to find it anew
     select="features.[0-4].*",
     activation="relu",
     net={"weights": "cifar10"},
     settings=recipe,
 )
+
+# %%
+# NBVAL_CHECK_OUTPUT
 for arm in study.arms:
     phases = study.config(arm, seed=0).switch
     print(f"{arm:12} neuron phases: {phases.neuron}, dendrite phase: {phases.dendrite}")
@@ -269,9 +271,8 @@ if tier.name != "quick":
     imagenet = mobilenet_small(weights="imagenet")  # all but its last layer, which is new
     short = study.config("baseline", seed=0)
     tuned = PerforatedTrainer(imagenet, images, short, name="live/from-imagenet")
-    print(
-        f"{tuned.fit(progress=False).result['test_accuracy']:.1f} % after {study.baseline} epochs"
-    )
+    reached = tuned.fit(progress=False).result["test_accuracy"]
+    print(f"{reached:.1f} % after {study.baseline} epochs")
 
 # %% [markdown]
 # ## How far does chance reach?

@@ -192,6 +192,8 @@ followed = (
 if tier.name == "quick":
     followed = images.subset(1_000, validation=500, test=1_000)
 
+# %%
+
 
 def follow(activation):
     torch.manual_seed(0)
@@ -383,8 +385,9 @@ straight = follow("identity")
 # %%
 means = pd.DataFrame({"tanh": everywhere, "identity": straight}).mean()
 Markdown(
-    f"**Live, {images.title()}.** Mean |r| over all {len(straight)} layers: {means['tanh']:.4f} with "
-    f"tanh, {means['identity']:.4f} with the identity, which cannot help: "
+    f"**Live, {images.title()}.** Mean |r| over all {len(straight)} layers: "
+    f"{means['tanh']:.4f} with tanh, {means['identity']:.4f} with the identity, "
+    "which cannot help: "
     f"{means['identity'] / means['tanh']:.0%} of the other."
 )
 

@@ -198,6 +198,7 @@ def logits_of(path):
     return torch.from_numpy(np.concatenate(rows))
 
 
+# %%
 test_images = torch.cat([batch for batch, _ in images.batches("test", 250)]).contiguous()
 
 
@@ -401,10 +402,11 @@ bytes_of = {name: path.stat().st_size for name, path in files.items()}
 size_of = {name: size / bytes_of["MobileNet-Small"] for name, size in bytes_of.items()}
 ours, plain, int8 = "Extra-Small", "Extra-Small, no dendrites", "Extra-Small, int8"
 Markdown(
-    f"Against MobileNet-Small, Extra-Small has {size_of[ours]:.0%} of the size, and an image takes "
-    f"{time_of[ours]:.0%} of the time. Without its dendrites it takes {time_of[plain]:.0%}: the "
-    f"difference is what dendrites cost where it runs. Rounded to int8 it has {size_of[int8]:.0%} of "
-    f"the size and takes {time_of[int8]:.0%} of the time; {kept:.0f} % of the labels stay as they were."
+    f"Against MobileNet-Small, Extra-Small has {size_of[ours]:.0%} of the size, and an "
+    f"image takes {time_of[ours]:.0%} of the time. Without its dendrites it takes "
+    f"{time_of[plain]:.0%}: the difference is what dendrites cost where it runs. Rounded "
+    f"to int8 it has {size_of[int8]:.0%} of the size and takes {time_of[int8]:.0%} of the "
+    f"time; {kept:.0f} % of the labels stay as they were."
 )
 
 # %% [markdown]

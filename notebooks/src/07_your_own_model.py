@@ -321,6 +321,7 @@ def hand_in(team, arm, width):
     return client.submit(folder, arm, to=board.address, token=tokens[team])
 
 
+# %%
 teams, arms = {"slim": 6, "wide": 12}, ("same-epochs", "perforated")
 measured = {
     (team, arm): hand_in(team, arm, teams[team]) for team in teams for arm in arms
@@ -488,6 +489,7 @@ decisions = [
 ]
 
 
+# %%
 def line(what, study, arm, control):
     scores = compare.accuracies(compare.results(runs.recorded(study)))
     found = compare.gain(scores, arm, control)
