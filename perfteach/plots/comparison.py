@@ -34,16 +34,13 @@ from perfteach.plots.style import (
     key,
     legend_rows,
     light_ticks,
-    listed,
     message,
     name_axes,
     panel,
     round_numbers,
-    short,
-    short_tick,
     text_width,
-    with_data,
 )
+from perfteach.plots.wording import listed, short, short_tick, with_data
 from perfteach.runs import Run
 
 PART_LOOKS: dict[str, dict[str, Any]] = {

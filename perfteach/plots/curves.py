@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from perfteach.plots import style
+from perfteach.plots import style, wording
 from perfteach.plots.style import Picture
 from perfteach.runs import Band, Epoch, Run
 
@@ -26,7 +26,7 @@ def training_curves(run: Run, until: int | None = None) -> Picture:
     Raises:
         ConfigError: when `until` is negative.
     """
-    title, shown = style.with_data("Error by epoch", run.data_title), run.until(until)
+    title, shown = wording.with_data("Error by epoch", run.data_title), run.until(until)
     if not shown:
         return style.message(title, NOTHING)
     figure = style.frame(380, title, alt=describe_training_curves(run, until))
@@ -67,11 +67,11 @@ def describe_training_curves(run: Run, until: int | None = None) -> str:
     """The numbers of `training_curves` in words."""
     shown = run.until(until)
     if not shown:
-        return f"{style.with_data('Error by epoch', run.data_title)}. {NOTHING}"
+        return f"{wording.with_data('Error by epoch', run.data_title)}. {NOTHING}"
     first, last = shown[0], shown[-1]
     best = min(shown, key=lambda epoch: epoch.validation_error)
     dendritic = [_epochs(band) for band in run.bands(until) if band.dendritic]
-    where = f"; dendrites learn in {style.listed(dendritic)}" if dendritic else "; no dendrite phase"
+    where = f"; dendrites learn in {wording.listed(dendritic)}" if dendritic else "; no dendrite phase"
     tested = f" Test error {run.error:.2f} %." if _whole(run, shown) and run.finished else ""
     return (
         f"Error by epoch on {run.data_title}, epochs 1 to {last.epoch}: validation error starts at "

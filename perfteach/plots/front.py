@@ -12,7 +12,7 @@ from matplotlib.transforms import Bbox
 
 from perfteach.errors import ConfigError
 from perfteach.metrics import paired_interval
-from perfteach.plots import style
+from perfteach.plots import style, wording
 from perfteach.plots.style import Picture
 
 Point = Mapping[str, Any]
@@ -34,7 +34,7 @@ def pareto(points: Sequence[Point], limit: int | None = None, *, data: str = "",
     Raises:
         ConfigError: when a point lacks one of these or its values are impossible.
     """
-    title = style.with_data("Test error against total parameters", data)
+    title = wording.with_data("Test error against total parameters", data)
     points = _checked(points)
     if not points:
         return style.message(title, "No network was given.", HEIGHT)
@@ -49,7 +49,7 @@ def pareto(points: Sequence[Point], limit: int | None = None, *, data: str = "",
     _draw_points(axes, means, arms)
     style.name_axes(axes, "total parameters (number, logarithmic)", "test error (%)", pads=(19, 33))
     if limit is not None:
-        _mark(axes, limit, f"limit {style.short(limit)}", lw=1.1, ls=(0, (1, 2)), gid="limit")
+        _mark(axes, limit, f"limit {wording.short(limit)}", lw=1.1, ls=(0, (1, 2)), gid="limit")
     _name_points(axes, means if len(means) <= NAMED else pareto_front(means), means)
     if design is not None:
         _mark(axes, design, "this design", lw=1.6, gid="design", zorder=5)
@@ -73,7 +73,7 @@ def describe_pareto(
     which = "those" if len(means) == len(points) else "the means over seeds"
     text = (
         f"Test error against total parameters of {many}{' on ' + data if data else ''}; "
-        f"{which} that no smaller one beats: {style.listed(front, most=6)}."
+        f"{which} that no smaller one beats: {wording.listed(front, most=6)}."
     )
     if limit is not None:
         within = sum(p["parameters"] <= limit for p in points)
@@ -145,7 +145,7 @@ def _axes(axes: Axes, points: Sequence[Point], limit: int | None, design: int | 
     pad = 0.14 * (max(errors) - min(errors)) or 1.0
     axes.set_ylim(min(errors) - pad, max(errors) + pad)
     sizes = _log_axis(axes, [*(p["parameters"] for p in points), *([limit] if limit else []), *_half_decades(design)])
-    style.light_ticks(axes, "x", sizes, [style.short_tick(size) for size in sizes])
+    style.light_ticks(axes, "x", sizes, [wording.short_tick(size) for size in sizes])
     style.grid_lines(axes, sizes, "x")
     numbers = style.round_numbers(axes.get_ylim(), 6)
     style.light_ticks(axes, "y", numbers)

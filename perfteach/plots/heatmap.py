@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-from perfteach.plots import style
+from perfteach.plots import style, wording
 from perfteach.plots.style import Picture
 from perfteach.runs import Epoch, Run
 
@@ -23,7 +23,7 @@ def score_heatmap(run: Run, until: int | None = None) -> Picture:
     Raises:
         ConfigError: when `until` is negative.
     """
-    title = style.with_data("Correlation with the error, by layer", run.data_title)
+    title = wording.with_data("Correlation with the error, by layer", run.data_title)
     every, shown = ([epoch for epoch in epochs if epoch.scores] for epochs in (run.epochs, run.until(until)))
     layers = run.score_layers
     height = _heatmap_height(len(layers))
@@ -63,7 +63,7 @@ def describe_score_heatmap(run: Run, until: int | None = None) -> str:
     shown = [epoch for epoch in run.until(until) if epoch.scores]
     if not shown:
         why = "No dendrite phase yet." if run.score_layers else _no_scores(run)
-        return f"{style.with_data('Correlation with the error, by layer', run.data_title)}. {why}"
+        return f"{wording.with_data('Correlation with the error, by layer', run.data_title)}. {why}"
     first, last = shown[0], shown[-1]
     scores = last.scores
     top, low = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)

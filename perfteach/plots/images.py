@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from perfteach.errors import ConfigError, DataError
-from perfteach.plots import style
+from perfteach.plots import style, wording
 from perfteach.plots.style import Picture
 
 Labels = Sequence[int] | np.ndarray | Tensor
@@ -33,7 +33,7 @@ def confusion(labels: Labels, predicted: Labels, classes: Sequence[str], *, data
     import seaborn as sns
 
     counts, names = _confusion(labels, predicted, classes)
-    title = style.with_data("Which class is taken for which", data)
+    title = wording.with_data("Which class is taken for which", data)
     total = int(counts.sum())
     if not total:
         return style.message(title, "There are no predictions to show.", 560)
