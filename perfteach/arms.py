@@ -66,6 +66,12 @@ IDEAS = {
         "φ is ReLU, only the stem and blocks 1 to 4", "sky", ">", joint=True, thaw=True, select=EARLY, activation="relu"
     ),
 }
+# Whether the error signal matters to dendrites that go on learning afterwards.
+SIGNAL = {
+    "thawed-identity": Arm(
+        "the score means something: φ is the identity", "grey", "d", thaw=True, activation="identity"
+    ),
+}
 # What a recipe is made of, one thing changed at a time. They are many, so they get their looks in turn.
 _PARTS = {
     "rate-0.1": Arm("a peak rate of 0.1", settings={"lr": 0.1}),
@@ -135,4 +141,4 @@ FROM_THE_START = {
         START, rules_out="errors flow through the dendrites", rule="gradient", thaw=False, color="blue", marker="*"
     ),
 }
-EVERY_ARM = ARMS | IDEAS | RECIPE | {"early-start": START} | FROM_THE_START
+EVERY_ARM = ARMS | IDEAS | SIGNAL | RECIPE | {"early-start": START} | FROM_THE_START

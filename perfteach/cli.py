@@ -283,6 +283,7 @@ def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
     study.add_argument("--arms", nargs="+", help="only these arms")
     study.add_argument("--jobs", type=int, default=1, help="runs at once on this machine, one core each (%(default)s)")
     study.add_argument("--scheduler", metavar="ADDRESS", help="train on the workers of this Dask scheduler instead")
+    study.add_argument("--engine", help="how steps are run: eager, graph or compile (graph, which is eager on a CPU)")
     study.add_argument("--minutes", type=amount, help="start no new run after this many minutes")
     study.add_argument("--report", action="store_true", help="run nothing; print the table of what is recorded")
     study.add_argument("--work", type=folder, help="folder for checkpoints under way (runs/studies)")
@@ -294,7 +295,9 @@ def _study(arguments: argparse.Namespace) -> None:
     study.find(arguments.name)
     limits = {name: getattr(arguments, name) for name in ("arms", "seeds", "minutes")}
     given = [
-        f"--{name}" for name in (*limits, "data", "label", "work", "scheduler") if getattr(arguments, name) is not None
+        f"--{name}"
+        for name in (*limits, "data", "label", "work", "scheduler", "engine")
+        if getattr(arguments, name) is not None
     ]
     if arguments.report and given:
         raise ConfigError(f"--report shows all records of a study; leave out {' and '.join(given)}")
@@ -303,6 +306,7 @@ def _study(arguments: argparse.Namespace) -> None:
     else:
         images = data.load(arguments.data or "cifar10", label=arguments.label)
         work, where = arguments.work or Path("runs/studies"), {"jobs": arguments.jobs, "scheduler": arguments.scheduler}
+        where["engine"] = arguments.engine or "graph"
         done = study.run_study(arguments.name, images, work, **limits, **where)
     print(compare.table(compare.results(done)))
 

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from perfteach import settings
+from perfteach.engine import ENGINES
 from perfteach.errors import ConfigError
 from perfteach.phases import FixedSwitch, Phase, PhaseMachine, SwitchRule
 
@@ -51,6 +52,9 @@ class TrainConfig:
             tested in place of the weights themselves; 0 for none.
         label_smoothing: share of the training target that is spread over all classes, 0 to below 1.
         thawed_lr: peak learning rate of dendrites that learn beside their neurons, as a multiple of `lr`.
+        engine: how a neuron phase's steps are run: "eager"; "graph", which on a GPU records a step once as a CUDA graph
+            and replays it; or "compile" with `torch.compile`. The numbers are the same up to rounding. The last two
+            need a forward pass that does the same operations for each batch.
         seed: order and augmentation of batches, dropout, and the start of new dendrites.
         device: "auto" takes a GPU where there is one.
         optimizer: "adamw" (also None), "sgd" (momentum 0.9 after Nesterov), or a function of (parameters, phase) that
@@ -84,6 +88,7 @@ class TrainConfig:
     average: float = 0.0
     label_smoothing: float = 0.0
     thawed_lr: float = 1.0
+    engine: str = "eager"
 
     def __post_init__(self) -> None:
         for name in ("grow", "thaw", "roll_back", "augment", "decay_norms"):
@@ -105,6 +110,7 @@ class TrainConfig:
         for name in ("schedule", "loss"):
             if not callable(getattr(self, name)):
                 raise ConfigError(f"{name} is {settings.said(getattr(self, name))}; use a function")
+        settings.text("engine", self.engine, ENGINES)
         PhaseMachine(self.switch)  # which refuses what is no rule
         if self.cutout and not self.augment:
             raise ConfigError(f"cutout is {self.cutout}, and needs augment=True")
@@ -152,10 +158,11 @@ class TrainConfig:
         """The settings as plain values for the record; functions by their names."""
         rule: Any = self.switch
         described = {type(rule).__name__: getattr(rule, "__dict__", {})}
-        # What came later is left out where it has no effect, so that earlier records say the same.
+        # What came later is left out where it has no effect, so that earlier records say the same. So is the engine,
+        # which is about where the numbers are computed and not about which.
         later = ("cutout", "decay_norms", "average", "label_smoothing", "thawed_lr")
         unset = {item.name for item in fields(self) if item.name in later and getattr(self, item.name) == item.default}
-        plain = {name: _plain(value) for name, value in vars(self).items() if name not in unset}
+        plain = {name: _plain(value) for name, value in vars(self).items() if name not in {*unset, "engine"}}
         return plain | {"switch": _plain(described)}
 
 

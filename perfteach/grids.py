@@ -230,6 +230,14 @@ EARLY_DENDRITES = Study(
     net={"output_stride": 16},
     settings=SGD,
 )
+EXTRA_SMALL = replace(
+    EARLY_DENDRITES,
+    about="Extra-Small, which has nine blocks, no hidden layer and early dendrites, against the original",
+    arms=("original", "early-start", "same-epochs", "wider", "original-fine"),
+    width=0.75,
+    baseline=36,
+    net={"output_stride": 8, "hidden": 0, "blocks": 9},
+)
 STUDIES = {
     "mini": Study(
         about="All eight arms on a MobileNetV3-Small of width 0.25 at 32×32",
@@ -295,13 +303,27 @@ STUDIES = {
         settings=SGD,
     ),
     "early": EARLY_DENDRITES,
-    "extra-small": replace(
+    "early-control": replace(
         EARLY_DENDRITES,
-        about="Extra-Small, which has nine blocks, no hidden layer and early dendrites, against the original",
-        arms=("original", "early-start", "same-epochs", "wider", "original-fine"),
-        width=0.75,
-        baseline=36,
-        net={"output_stride": 8, "hidden": 0, "blocks": 9},
+        about="Early dendrites against plain networks that spend as much, everywhere or in the same place",
+        arms=("same-epochs", "early-start", "wider", "wider-macs", "wider-early", "wider-early-macs"),
+        seeds=(0, 1, 2, 3, 4),
+        width=0.25,
+        net={"output_stride": 8},
+    ),
+    "error-signal": replace(
+        EARLY_DENDRITES,
+        about="Whether early dendrites are better for having learned from their neurons' errors first",
+        arms=("baseline", "same-epochs", "thawed", "thawed-random", "thawed-identity"),
+        seeds=(0, 1, 2, 3, 4),
+        dendrite=3,
+        neuron=12,
+        cycles=1,
+        claim=None,
+    ),
+    "extra-small": EXTRA_SMALL,
+    "extra-small-long": replace(
+        EXTRA_SMALL, about="Extra-Small against the original, trained for longer, on a GPU", baseline=100
     ),
     "extra-small-eleven": replace(
         EARLY_DENDRITES,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
@@ -20,6 +20,7 @@ from perfteach.counting import count_parameters
 from perfteach.cycle import DendriteCycle, Kept, Step, epoch_seed, seeded
 from perfteach.data import Data, LabelledBatches
 from perfteach.dendrites import dendrite_counts, dendritic, dendritic_layers
+from perfteach.engine import engine
 from perfteach.errors import ConfigError, NonFiniteLossError
 from perfteach.metrics import evaluate, require_logits
 from perfteach.phases import Phase, PhaseMachine
@@ -194,19 +195,15 @@ class PerforatedTrainer(Resumable):
         steps = len(batches)
         bar = tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=not progress)
         for step, (x, y) in enumerate(bar, start=1):
-            self.optimizer.zero_grad(set_to_none=True)
-            output = self.model(x)
-            require_logits(output, len(self.data.classes))
-            loss = self.config.training_loss(output, y)
-            loss.backward()
+            output, loss = self.forward_backward(x, y)
             self.cycle.follow()
             self.optimizer.step()
             if self.schedule is not None:
                 self.schedule.step()
             if self.average is not None:
                 self.average.update_parameters(self.model)
-            loss_sum += loss.detach() * len(y)
-            hits += (output.detach().argmax(1) == y).sum()
+            loss_sum += loss * len(y)
+            hits += (output.argmax(1) == y).sum()
             total += len(y)
             self._tell("on_batch_end", step, steps)
             self.interrupts.check()
@@ -216,6 +213,10 @@ class PerforatedTrainer(Resumable):
             if self.asked:
                 break
         return float(loss_sum) / total, 100 * float(hits) / total
+
+    def _loss(self, output: Tensor, y: Tensor) -> Tensor:
+        require_logits(output, len(self.data.classes))
+        return self.config.training_loss(output, y)
 
     def _step(self, record: Epoch) -> Step:
         """Tell the cycle that the epoch is over, and what was asked for by hand."""
@@ -239,12 +240,15 @@ class PerforatedTrainer(Resumable):
         self._follow(self.cycle.replay(run["validation_accuracy"], best))
 
     def _begin_phase(self) -> None:
-        """A fresh optimiser over exactly the tensors this phase trains, its schedule, and a new average."""
+        """A fresh optimiser over exactly the tensors this phase trains, its schedule, its engine, and a new average."""
         phase = self.cycle.phase
         self.optimizer = self.config.build_optimizer(self.cycle.parameters(), phase, dendritic(self.model))
         epochs = self.config.switch.length(phase, self.cycle.cycle)
         steps = epochs * len(self._training_batches()) if epochs else None
         self.schedule = self.config.schedule(self.optimizer, phase, steps)
+        # A dendrite phase listens to errors through hooks, which neither a graph nor a compiler can follow.
+        kind = self.config.engine if phase is Phase.NEURON else "eager"
+        self.forward_backward = engine(kind, self.model, self._loss, self.device)
         self.average = None
         if self.config.average and phase is Phase.NEURON:
             decay = get_ema_multi_avg_fn(self.config.average)

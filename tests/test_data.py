@@ -214,7 +214,9 @@ def test_same_seed_same_batches_and_different_seed_different_ones(tiny_data: dat
 
 def test_every_image_gets_its_own_crop_and_mirror() -> None:
     image = torch.arange(3 * 32 * 32, dtype=torch.int64).remainder(251).add(1).to(torch.uint8).view(1, 3, 32, 32)
-    out = images._crop_and_mirror(image.expand(400, -1, -1, -1), torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    down, right, mirrored = (torch.randint(0, most, (400,), generator=generator) for most in (9, 9, 2))
+    out = images._crop_and_mirror(image.expand(400, -1, -1, -1), down, right, mirrored)
     padded = torch.nn.functional.pad(image[0], [4] * 4)
     seen = set()
     for one in out:

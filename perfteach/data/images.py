@@ -61,26 +61,43 @@ class Batches:
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        # Random numbers always come from the CPU, so that a GPU sees the same batches.
+        # Random numbers always come from the CPU, so that a GPU sees the same batches, and go over in one piece.
         generator = torch.Generator().manual_seed(self.seed)
         count = len(self.split)
         order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
+        draws = self._draws(generator).to(self.device) if self.augment else None
         images, labels, order = (t.to(self.device) for t in (self.split.images, self.split.labels, order))
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         # (x / 255 - mean) / std as one multiplication and one addition
         mean, std = torch.tensor((self.mean, self.std), device=self.device)[..., None, None]
         scale, shift = 1 / (255 * std), -mean / std
         for k in range(len(self)):
-            index = order[k * self.batch_size : (k + 1) * self.batch_size]
+            places = slice(k * self.batch_size, (k + 1) * self.batch_size)
+            index = order[places]
             x = images[index]
-            if self.augment:
-                x = _crop_and_mirror(x, generator)
+            if draws is not None:
+                x = _crop_and_mirror(x, *draws[:3, places])
             x = x.to(dtype=torch.float32, memory_format=layout).mul_(scale).add_(shift)
-            if self.cutout:
-                x = _cut_out(x, self.cutout, generator)
+            if draws is not None and self.cutout:
+                x = _cut_out(x, self.cutout, *draws[3:, places])
             if self.size is not None and x.shape[2:] != (self.size, self.size):
                 x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", antialias=False)
             yield x.contiguous(memory_format=layout), labels[index]
+
+    def _draws(self, generator: torch.Generator) -> Tensor:
+        """What augmentation draws for each image, int64 [3 or 5, N]: offsets, whether it is mirrored, and the hole.
+
+        Drawn batch by batch, so that the last batch of an epoch changes nothing in those before it.
+        """
+        height, width = self.split.images.shape[2:]
+        parts = []
+        for k in range(len(self)):
+            count = min(self.batch_size, len(self.split) - k * self.batch_size)
+            parts.append(list(torch.randint(0, 2 * _pad(height, width) + 1, (2, count), generator=generator)))
+            parts[-1].append((torch.rand(count, generator=generator) < 0.5).long())
+            if self.cutout:
+                parts[-1] += [torch.randint(0, side, (count, 1), generator=generator)[:, 0] for side in (height, width)]
+        return torch.stack([torch.cat(rows) for rows in zip(*parts, strict=True)])
 
 
 def _known_device(device: object) -> torch.device:
@@ -94,31 +111,35 @@ def _known_device(device: object) -> torch.device:
     return place
 
 
-def _crop_and_mirror(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift each image of uint8 [B,3,H,W] by its own offset, black where it left, and mirror half of them."""
-    count, _, height, width = x.shape
-    pad = max(1, min(height, width) // 8)
-    offsets = torch.randint(0, 2 * pad + 1, (2, count), generator=generator).to(x.device)
-    mirrored = (torch.rand(count, generator=generator) < 0.5).to(x.device)
-    windows = F.pad(x, [pad] * 4).unfold(2, height, 1).unfold(3, width, 1)  # [B,3,2p+1,2p+1,H,W], a view
-    cropped = windows[torch.arange(count, device=x.device), :, offsets[0], offsets[1]]
-    return torch.where(mirrored[:, None, None, None], cropped.flip(3), cropped)
+def _pad(height: int, width: int) -> int:
+    return max(1, min(height, width) // 8)
 
 
-def _cut_out(x: Tensor, edge: int, generator: torch.Generator) -> Tensor:
-    """Set a square of `edge` pixels to the mean, 0, in each normalised image [B,3,H,W]; it may reach over the border.
+def _crop_and_mirror(x: Tensor, down: Tensor, right: Tensor, mirrored: Tensor) -> Tensor:
+    """Shift each image of uint8 [B,3,H,W] by its own offset, black where it left, and mirror those marked with 1.
 
-    Source: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks" (arXiv 1708.04552).
+    `down` and `right`, int64 [B], count from 0 to twice the padding; in the middle an image stays where it is.
     """
     count, _, height, width = x.shape
+    windows = (
+        F.pad(x, [_pad(height, width)] * 4).unfold(2, height, 1).unfold(3, width, 1)
+    )  # [B,3,2p+1,2p+1,H,W], a view
+    cropped = windows[torch.arange(count, device=x.device), :, down, right]
+    return torch.where(mirrored[:, None, None, None] > 0, cropped.flip(3), cropped)
+
+
+def _cut_out(x: Tensor, edge: int, row: Tensor, column: Tensor) -> Tensor:
+    """Set a square of `edge` pixels to the mean, 0, in each normalised image [B,3,H,W]; it may reach over the border.
+
+    `row` and `column`, int64 [B], are its middle.
+    Source: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks" (arXiv 1708.04552).
+    """
     inside = []
-    for side in (height, width):
-        centre = torch.randint(0, side, (count, 1), generator=generator)
-        first = centre - edge // 2
-        place = torch.arange(side)
-        inside.append(((place >= first) & (place < first + edge)).to(x.device))
-    hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
-    return x.masked_fill(hole, 0.0)
+    for centre, side in ((row, x.shape[2]), (column, x.shape[3])):
+        first = centre[:, None] - edge // 2
+        place = torch.arange(side, device=x.device)
+        inside.append((place >= first) & (place < first + edge))
+    return x.masked_fill(inside[0][:, None, :, None] & inside[1][:, None, None, :], 0.0)
 
 
 @dataclass(frozen=True, eq=False)

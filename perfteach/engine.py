@@ -1,0 +1,115 @@
+"""How the forward and backward pass of a training step is run: as it stands, as a CUDA graph, or compiled.
+
+A small network on a GPU waits for Python: a step of a MobileNet is several hundred operations of a few microseconds
+each. A CUDA graph records them once and starts them all with one call; `torch.compile` also melts many of them into
+one. Both compute what the plain step computes, up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from perfteach.errors import ConfigError
+
+ENGINES = ("eager", "graph", "compile")
+WARM_UP = 3  # steps before a recording, in which libraries choose their methods and reserve memory
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Pass = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def engine(kind: str, model: nn.Module, loss: Loss, device: torch.device) -> Pass:
+    """A function of (inputs, labels) that leaves fresh gradients in the parameters; returns outputs and loss.
+
+    Args:
+        kind: "eager", which is PyTorch as it stands; "graph", on a GPU a CUDA graph for each shape of a batch, which
+            needs a forward pass that does the same operations for each batch; or "compile", `torch.compile`, and on a
+            GPU a graph of what it made. Without a GPU "graph" is eager.
+        loss: of (outputs, labels), one number.
+
+    Raises:
+        ConfigError: from the step itself, when a network cannot be recorded.
+    """
+    run = torch.compile(model, dynamic=False) if kind == "compile" else model
+    plain = _Eager(model, run, loss)
+    return _Graphs(plain) if kind != "eager" and device.type == "cuda" else plain
+
+
+@dataclass(frozen=True)
+class _Eager:
+    model: nn.Module
+    run: Any  # the model, or what was compiled from it
+    loss: Loss
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        self.model.zero_grad(set_to_none=True)
+        output = self.run(x)
+        value = self.loss(output, y)
+        value.backward()
+        return output.detach(), value.detach()
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A graph, the places that it reads from and writes to, and the gradients that it leaves."""
+
+    graph: Any
+    x: Tensor
+    y: Tensor
+    output: Tensor
+    loss: Tensor
+    gradients: list[tuple[nn.Parameter, Tensor]]
+
+    def replay(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        self.x.copy_(x)
+        self.y.copy_(y)
+        self.graph.replay()
+        for parameter, gradient in self.gradients:
+            parameter.grad = gradient
+        return self.output, self.loss
+
+
+class _Graphs:
+    """Records a step for each shape of a batch, and replays it."""
+
+    def __init__(self, plain: _Eager) -> None:
+        self.plain = plain
+        self.recorded: dict[torch.Size, _Recording] = {}
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        if x.shape not in self.recorded:
+            try:
+                self.recorded[x.shape] = _record(self.plain, x, y)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # torch's random numbers stay out of order after it, so nothing goes on
+                reason = str(error).strip().partition("\n")[0]
+                raise ConfigError(f"this network's step cannot be recorded ({reason}); use engine='eager'") from error
+        return self.recorded[x.shape].replay(x, y)
+
+
+def _record(step: _Eager, x: Tensor, y: Tensor) -> _Recording:
+    """Record one step. What the warm-up changes, statistics of norms and random numbers, is put back."""
+    buffers = [(buffer, buffer.clone()) for buffer in step.model.buffers()]
+    x, y, graph, side = x.clone(), y.clone(), torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    with torch.random.fork_rng([x.device]):
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                step(x, y)
+        torch.cuda.current_stream().wait_stream(side)
+        step.model.zero_grad(set_to_none=True)
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                output, loss = step(x, y)
+        finally:
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+    gradients = [(parameter, parameter.grad) for parameter in step.model.parameters() if parameter.grad is not None]
+    return _Recording(graph, x, y, output, loss, gradients)
