@@ -323,7 +323,7 @@ STUDIES = {
     ),
     "extra-small": EXTRA_SMALL,
     "extra-small-long": replace(
-        EXTRA_SMALL, about="Extra-Small against the original, trained for longer, on a GPU", baseline=100
+        EXTRA_SMALL, about="Extra-Small against the original, trained for longer, on a GPU", baseline=60
     ),
     "extra-small-eleven": replace(
         EARLY_DENDRITES,

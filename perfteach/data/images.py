@@ -237,7 +237,7 @@ class ImageData:
             raise DataError(f"the {split} split is never augmented; use augment=True with 'train' only")
         return Batches(
             images, batch_size, self.mean, self.std, bool(shuffle), bool(augment), seed, size, place,
-            bool(drop_last), bool(channels_last), cutout if augment else 0,
+            bool(drop_last), bool(channels_last) and place.type == "cpu", cutout if augment else 0,
         )  # fmt: skip
 
     def subset(self, train: int, validation: int | None = None, test: int | None = None, seed: int = 0) -> ImageData:
