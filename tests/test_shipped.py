@@ -33,9 +33,12 @@ def toy(tmp_path_factory):  # type: ignore[no-untyped-def]
         (folder / "records").mkdir()
         declared = replace(grids.STUDIES[TOY], baseline=1, fresh=100, arms=tuple(weights.SHIPPED))
         patch.setitem(grids.STUDIES, TOY, declared)
-        run_study(TOY, images, folder / "work", seeds=[0], progress=False)
+        runs = {run.arm: run for run in run_study(TOY, images, folder / "work", seeds=[0], progress=False)}
         held = images.hold_out(100)
-        cards = {arm: weights.ship(declared, arm, 0, held, folder / "work" / TOY) for arm in weights.SHIPPED}
+        cards = {arm: weights.ship(declared, arm, runs[arm], held, folder / "work" / TOY) for arm in weights.SHIPPED}
+        other = replace(runs["original"], result=replace(runs["original"].ended, test_accuracy=99.99))
+        with pytest.raises(SystemExit, match="another run than the record"):
+            weights.ship(declared, "original", other, held, folder / "work" / TOY)
     return folder / "weights", cards, held
 
 
@@ -165,9 +168,9 @@ def test_what_is_no_picture_gets_one_clear_line(there, tmp_path, capsys) -> None
         classify(good, top=0)
 
 
-def test_half_precision_is_kept_only_where_it_costs_nothing(there, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_half_precision_is_kept_only_where_it_costs_next_to_nothing(there, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     model = mobilenet_extra_small(seed=0)
-    answers = iter([50.0, 49.0])
+    answers = iter([50.0, 49.8])
     monkeypatch.setattr(metrics, "accuracy", lambda *_: next(answers))
     precision, content = weights.smallest(model, there[2])
     assert precision == "float32" and len(content) > 4 * sum(p.numel() for p in model.parameters())

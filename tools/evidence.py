@@ -136,6 +136,10 @@ class Facts:
         """By how many percent an arm has more parameters than another."""
         return _number(100 * (self.row(name, arm).parameters / self.row(name, than).parameters - 1), 0)
 
+    def fewer_parameters(self, name: str, arm: str, than: str) -> str:
+        """By how many percent an arm has fewer parameters than another."""
+        return _number(100 * (1 - self.row(name, arm).parameters / self.row(name, than).parameters), 0)
+
     def more_macs(self, name: str, arm: str, than: str = "same-epochs") -> str:
         """By how many percent an arm needs more multiply-accumulates for an image than another."""
         return _number(100 * (self.macs(name, arm) / self.macs(name, than) - 1), 0)
@@ -174,7 +178,9 @@ class Facts:
     def machines(self, name: str) -> list[str]:
         """The machines it ran on."""
         found = (run.header["machine"] for run in self._all(name))
-        return sorted({f"{machine['cpu']}, threads: {machine['threads']}" for machine in found})
+        return sorted(
+            {f"{m['cpu']}, threads: {m['threads']}" + (f", GPU: {m['gpu']}" if m.get("gpu") else "") for m in found}
+        )
 
     def revisions(self, name: str) -> list[str]:
         """The revisions of the sources it ran with, shortened."""
@@ -216,7 +222,7 @@ class Facts:
             row.gain.interval
             for name in self.recorded()
             for row in self.rows(name)
-            if row.gain and row.arm != "baseline" and len(row.gain.points) > 1 and not EVERY_ARM[row.arm].wider
+            if row.gain and len(row.gain.points) > 1 and row.arm != "baseline" and _dendritic(row.arm)
         ]
         return {"all": len(pairs), "above": sum(i.low > 0 for i in pairs), "below": sum(i.high < 0 for i in pairs)}
 
@@ -225,6 +231,11 @@ class Facts:
         within = [row for row in self.rows(name) if row.parameters <= LIMIT]
         best = min(within, key=lambda row: row.error)
         return f"width {find(name).network(best.arm)['width']:g}, {best.arm}", 100 - best.error
+
+
+def _dendritic(arm: str) -> bool:
+    kind = EVERY_ARM[arm]
+    return bool(kind.grow or kind.dendrites) and not kind.wider
 
 
 @lru_cache(None)

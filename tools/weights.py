@@ -2,7 +2,8 @@
 
     python tools/weights.py --study extra-small --seed 0 --work runs/studies --data IMAGES --label "CIFAR-10"
 
-Each gets a file of weights, in half precision where that costs no validation image, a card (JSON) for the library
+Each gets a file of weights, in half precision where that costs at most one validation image in
+a thousand, a card (JSON) for the library
 and a model card (Markdown) to read. Every figure is measured here or comes from the run's record.
 """
 
@@ -32,6 +33,7 @@ from perfteach.runs import Run
 from perfteach.shipped import FOLDERS, Card
 
 ROOT = Path(__file__).resolve().parents[1]
+TOLERATED = 0.1  # points of validation accuracy, a fifth of its standard error, for half the file
 # By arm: the file's name, and what it is.
 SHIPPED = {
     "original": ("mobilenet-small", "MobileNetV3-Small with ten outputs: the original."),
@@ -61,24 +63,28 @@ def main() -> int:
     images = data.load(arguments.data, label=arguments.label)
     images = images.hold_out(declared.fresh) if declared.fresh else images
     for arm in arguments.arms:
-        made = ship(declared, arm, arguments.seed, images, arguments.work / arguments.study)
+        record = Run.load(study.record_path(arguments.study, arm, arguments.seed))
+        made = ship(declared, arm, record, images, arguments.work / arguments.study)
         print(f"{made.name}: {made.precision}, {made.accuracy}")
     return 0
 
 
-def ship(declared: study.Study, arm: str, seed: int, images: data.ImageData, work: Path) -> Card:
-    """Write the weights and the cards of one arm's network."""
+def ship(declared: study.Study, arm: str, record: Run, images: data.ImageData, work: Path) -> Card:
+    """Write the weights and the cards of one arm's network, whose record is this one."""
+    seed = record.header["seed"]
     saved = checkpoint.load(work / f"{arm}-seed{seed}")
     if saved is None or not saved.run.finished:
         sys.exit(f"the run {arm} with seed {seed} is not finished in {work}")
-    if saved.run.data["checksum"] != images.checksum:
-        sys.exit(f"{saved.run.name} was trained on other images ({saved.run.data['name']})")
+    if saved.run.result != record.result:
+        sys.exit(f"{work} holds another run than the record {record.name}; train it again, or name the right folder")
+    if record.data["checksum"] != images.checksum:
+        sys.exit(f"{record.name} was trained on other images ({record.data['name']})")
     model = declared.model(arm, seed, len(images.classes)).eval()
     model.load_state_dict(saved.weights)
     if not any(dendrite_counts(model).values()):
         model = unwrapped(model, declared.network(arm, len(images.classes)), len(images.classes))
     precision, content = smallest(model, images)
-    card = describe(model, arm, seed, declared, saved.run, images, precision, content)
+    card = describe(model, arm, seed, declared, record, images, precision, content)
     folder = FOLDERS[1]
     folder.mkdir(exist_ok=True)
     (folder / f"{card.name}.safetensors").write_bytes(content)
@@ -103,12 +109,12 @@ def unwrapped(model: nn.Module, network: dict[str, Any], classes: int) -> nn.Mod
 
 
 def smallest(model: nn.Module, images: data.ImageData) -> tuple[str, bytes]:
-    """The weights as a file, in half precision where as many validation images are right; the model gets them."""
+    """The weights as a file, in half precision where that costs at most TOLERATED; the model gets them."""
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     full = metrics.accuracy(model, images, "validation")
     half = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
     model.load_state_dict(half)
-    if metrics.accuracy(model, images, "validation") >= full:
+    if metrics.accuracy(model, images, "validation") >= full - TOLERATED:
         return "float16", save(half)
     model.load_state_dict(weights)
     return "float32", save(weights)
