@@ -181,7 +181,7 @@ def follow_errors(model: nn.Module) -> None:
         raise ConfigError(
             "no dendrite has heard an error; call correlate(model) after loss.backward(), in a dendrite phase"
         )
-    torch.autograd.backward([v for v, _ in pairs], [-g for _, g in pairs])
+    torch.autograd.backward([v for v, _ in pairs], [g.neg_() for _, g in pairs])
 
 
 def scores(model: nn.Module) -> dict[str, float]:

@@ -42,8 +42,6 @@ def classify(picture: str | Path | IO[bytes], network: str = "mobilenet-extra-sm
     """
     top = settings.whole("top", top, 1)
     settings.text("network", network, NETWORKS)
-    if not hasattr(picture, "read"):
-        picture = settings.path("the picture", picture, error=DataError)
     model, card = _load(network)
     with torch.inference_mode():
         probabilities = model(read_picture(picture, card))[0].softmax(0)
@@ -64,6 +62,8 @@ def shrink(picture: str | Path | IO[bytes], edge: int) -> Image.Image:
     Raises:
         DataError: when the file is missing, or is not a picture that can be read.
     """
+    if not hasattr(picture, "read"):
+        picture = settings.path("the picture", picture, error=DataError)
     try:
         with Image.open(picture) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGBA")

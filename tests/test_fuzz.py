@@ -224,7 +224,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         lambda **how: run_study("mini", how.pop("data"), how.pop("work"), progress=False, **how),
         {
             "data": IMAGES, "work": "work", "seeds": (0,), "arms": ("baseline",), "minutes": 0.0, "jobs": 1,
-            "scheduler": None,
+            "scheduler": None, "engine": "graph",
         },
     ),
     "run_study data": (lambda **how: run_study("mini", work=Path("work"), progress=False, **how), {"data": IMAGES}),
