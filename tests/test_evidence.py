@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from statistics import fmean, median
 
@@ -17,6 +18,7 @@ from perfteach.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 tool = load_tool("evidence")
+facts_of = sys.modules[tool.Facts.__module__]
 
 
 def made(arm: str, seed: int, accuracy: float, reached: tuple[float, ...] = (), total: int = 1000) -> Run:
@@ -34,7 +36,7 @@ def records(tmp_path, monkeypatch):
     """A folder of made-up records, and figures of multiply-accumulates that cost no time."""
     for module in (study, runs):
         monkeypatch.setattr(module, "RECORDS", (tmp_path / "none", tmp_path / "runs"))
-    monkeypatch.setattr(tool, "_macs", lambda name, arm: 460_000)
+    monkeypatch.setattr(facts_of, "_macs", lambda name, arm: 460_000)
     for arm, values in {"same-epochs": (60, 61, 62), "thawed": (62, 63.5, 64), "baseline": (59, 60, 61)}.items():
         for seed, value in enumerate(values):
             keep(tmp_path, made(arm, seed, value))
@@ -82,6 +84,29 @@ def test_numbers_in_a_sentence(records):
     assert filled('{{ sure("mini", "same-epochs", "thawed") }}') == ""
     with pytest.raises(DataError, match=r"thawed against same-epochs, \+2.17 .*the sentence is no longer true"):
         filled('{{ unsure("mini", "same-epochs", "thawed") }}')
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict", "strength"),
+    [
+        ((62, 63.5, 64), "yes", ", three seeds: +2.17 [+1.45, +2.88], +5.6 %"),
+        ((58, 58.5, 60), "no, it is worse", ", three seeds: −2.17 [−2.88, −1.45], −5.6 %"),
+        ((60.1, 60.9, 62), "no (at most +0.25)", ", three seeds: +0.00 [−0.25, +0.25], +0.0 %"),
+        ((61, 60, 62), "cannot tell", ", three seeds: +0.00 [−2.48, +2.48], +0.0 %"),
+        ((62,), "cannot tell", ": +2.00 (one seed, no interval), +5.0 %"),
+    ],
+)
+def test_a_verdict_follows_from_the_interval(records, values, verdict, strength):
+    for seed in range(3):
+        (records / "runs" / "mini" / f"thawed-seed{seed}.jsonl").unlink()
+    for seed, value in enumerate(values):
+        keep(records, made("thawed", seed, value))
+    assert filled('{{ verdict("mini", "thawed") }}') == verdict
+    assert filled('{{ strength("mini", "thawed") }}') == f"[mini](evidence-tables.md#study-mini){strength}"
+
+
+def test_studies_without_records_are_listed_as_not_run(records):
+    assert tool.Facts().not_run() == [name for name in study.STUDIES if name != "mini"]
 
 
 @pytest.mark.parametrize(
@@ -145,14 +170,20 @@ def test_the_committed_pages_and_figures_say_what_the_records_say(tmp_path):
     facts = tool.Facts()
     made_again = tool.pages(facts)
     assert set(made_again) == {
-        ROOT / "README.md", ROOT / "docs" / "evidence.md", *(ROOT / "data" / "runs").glob("*/README.md")
+        ROOT / "README.md", *(ROOT / "docs").glob("evidence*.md"), *(ROOT / "data" / "runs").glob("*/README.md")
     }  # fmt: skip
     for path, text in made_again.items():
         tool.compare_page(path, text)
-    for name in facts.recorded():
-        tool.compare_figure(name, facts)
+    figures = tool.figures(facts)
+    assert set(figures) == {ROOT / "docs/images/forest.png", *(ROOT / "data" / "runs").glob("*/arms.png")}
+    for path, (picture, scores) in figures.items():
+        tool.compare_figure(path, picture, scores)
+    picture, scores = figures[tool.FOREST]
+    scores["mini"]["perforated"][0] += 0.01
+    with pytest.raises(DataError, match=r"forest.png was not drawn from these records; run"):
+        tool.compare_figure(tool.FOREST, picture, scores)
     other = tmp_path / "page.md"
-    text = made_again[ROOT / "docs" / "evidence.md"]
+    text = made_again[ROOT / "docs" / "evidence-tables.md"]
     other.write_text(text.replace("36.77", "36.07", 1), encoding="utf-8")
     with pytest.raises(DataError, match=r"page.md, line \d+, says '\| thawed .*36.07.* should say '\| thawed .*36.77"):
         tool.compare_page(other, text)
@@ -185,7 +216,7 @@ def recomputed(found: dict[str, dict[int, dict]], arm: str, control: str) -> tup
 def test_every_committed_table_is_what_a_second_computation_gives(name):
     found = lines_of(name)
     text = (ROOT / "data" / "runs" / name / "README.md").read_text(encoding="utf-8")
-    whole = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    whole = (ROOT / "docs" / "evidence-tables.md").read_text(encoding="utf-8")
     tables = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     arms = {cells[0]: cells for cells in tables if cells[0] in found}
     assert arms.keys() == found.keys()
@@ -210,3 +241,40 @@ def test_every_committed_table_is_what_a_second_computation_gives(name):
     both = [(arm, control) for arm, control, _ in compare.QUESTIONS if arm in found and control in found]
     assert len(asked) == len(both)
     assert all(line in whole for line in text.splitlines() if line[:1] == "|"), "both pages have the same tables"
+
+
+def test_the_forest_plot_has_every_arm_with_dendrites_and_every_wider_network():
+    picture = tool.Facts().forest()
+    drawn = {part.get_gid(): part for part in picture.findobj() if ":" in str(part.get_gid())}
+    means = {gid for gid in drawn if gid.startswith("mean:")}
+    expected = {}
+    for name in (path.parent.name for path in (ROOT / "data" / "runs").glob("*/README.md")):
+        found = lines_of(name)
+        grown = {arm for arm, runs in found.items() if any(r["parameters"].get("dendrites") for r in runs.values())}
+        if "same-epochs" in found and grown:
+            expected |= {(name, arm): found for arm in found if arm in grown or arm.startswith("wider")}
+    assert len(expected) >= 32
+    places = {(gid[5:].split(": ")[0], gid.rpartition("/")[2]): gid[5:] for gid in means}
+    assert places.keys() == expected.keys()
+    for (name, arm), gid in places.items():
+        gain = recomputed(expected[name, arm], arm, "same-epochs")[0]
+        numbers = [float(number) for number in re.findall(r"[-+][\d.]+", gain)]
+        mark = drawn[f"mean:{gid}"]
+        assert mark.get_xdata()[0] == pytest.approx(numbers[0], abs=0.0051), f"{name} {arm}"
+        assert (mark.get_markerfacecolor() == "#ffffff") == arm.startswith("wider"), "hollow without dendrites"
+        assert (f"interval:{gid}" in drawn) == (len(numbers) == 3), "one seed has no bar"
+        if len(numbers) == 3:
+            ((low, _), (high, _)), *_ = drawn[f"interval:{gid}"].get_segments()
+            assert (low, high) == pytest.approx(numbers[1:], abs=0.0051), f"{name} {arm}"
+
+
+def test_the_page_of_evidence_is_one_page_whose_links_lead_to_headings():
+    page, tables = (ROOT.joinpath("docs", name).read_text("utf-8") for name in ("evidence.md", "evidence-tables.md"))
+    headings = re.findall(r"^#+ (.+)$", tables, re.M)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    asked = re.findall(r"\(evidence-tables\.md#([^)]+)\)", page)
+    assert len(set(asked)) > 8 and set(asked) <= anchors
+    assert len(page.splitlines()) <= 120
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    assert len(rows) >= 10 and all(row.count(" | ") == 2 for row in rows)
+    assert "\n\n| " not in page.split("|---|", 1)[1], "the table is one"

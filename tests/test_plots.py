@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from perfteach import plots
+from perfteach.compare import Gain, gains
 from perfteach.config import TrainConfig
 from perfteach.counting import count_parameters
 from perfteach.data.points import small_network, two_spirals
@@ -297,6 +298,32 @@ def test_paired_differences_are_gains_on_the_control():
         plots.paired_differences({"a": {0: 101.0}}, "a")
 
 
+def study_gains(shift: float) -> dict[str, Gain]:
+    scores = {"same-epochs": {0: 60.0, 1: 61.0, 2: 62.0}, "thawed": {0: 61.0 + shift, 1: 62.5, 2: 63.0}}
+    scores |= {"gradient": {0: 60.5, 1: 60.5, 2: 62.5}, "wider": {0: 61.5}}
+    return {f"called {arm}": gain for arm, gain in gains(scores, "same-epochs").items()}
+
+
+def test_a_forest_plot_has_a_row_an_arm_below_its_study():
+    groups = {"one: small": study_gains(0), "two: large": study_gains(0.25)}
+    figure = plots.forest(groups, ["wider"])
+    assert words(figure, "study") == list(groups)
+    ticks = [text.get_text() for text in figure.findobj(Text) if text.get_gid() == "y-tick"]
+    assert ticks == ["called thawed", "called gradient", "called wider"] * 2
+    places = [artist(figure, f"mean:{study}/{arm}").get_ydata()[0] for study in groups for arm in ("thawed", "wider")]
+    assert places == sorted(places), "from the top"
+    (start, end), *_ = artist(figure, "interval:two: large/thawed").get_segments()
+    expected = groups["two: large"]["called thawed"].interval
+    assert (start[0], end[0]) == pytest.approx((expected.low, expected.high))
+    assert set(artist(figure, "zero").get_xdata()) == {0}
+    assert artist(figure, "mean:one: small/wider").get_markerfacecolor() == style.PAPER
+    assert not [part for part in figure.findobj() if part.get_gid() == "interval:one: small/wider"]
+    assert "+1.50 (one seed)" in words(figure, "numbers")
+    said = "one: small: called thawed +1.17; 1 whose interval holds zero and 1 of one seed."
+    assert said in figure.alt and figure.alt == plots.describe_forest(groups, ["wider"])
+    assert words(plots.forest({}), "message")
+
+
 POINTS = [
     {"name": "small", "parameters": 100_000, "accuracy": 70.0, "arm": "baseline"},
     {"name": "same size, worse", "parameters": 100_000, "accuracy": 69.0, "arm": "wider"},
@@ -474,6 +501,7 @@ def every_picture(long_run, run, spirals) -> list[plots.Picture]:
         plots.score_heatmap(long_run),
         plots.score_heatmap(real),
         plots.paired_differences({"same-epochs": accuracies, "perforated": {0: 90.0, 1: 60.0}}, "same-epochs"),
+        plots.forest({"a study of some length: width 0.15, 45,000 images, dendrites in every layer": study_gains(0)}),
         plots.parameter_bars({"MobileNet-Small, 1000-way head": {"head": 2_542_856}}, 1_660_000),
         plots.parameter_bars({"MobileNet-Small": {"head": 1_528_106}}, 1_660_000),
         plots.pareto(POINTS, 1_660_000, design=823_846),

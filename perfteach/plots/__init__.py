@@ -14,6 +14,7 @@ from perfteach.plots.comparison import (
     parameter_bars,
 )
 from perfteach.plots.curves import describe_training_curves, training_curves
+from perfteach.plots.forest import describe_forest, forest
 from perfteach.plots.front import describe_pareto, pareto, pareto_front
 from perfteach.plots.heatmap import describe_score_heatmap, score_heatmap
 from perfteach.plots.images import confusion, describe_confusion, describe_example_predictions, example_predictions
@@ -28,12 +29,14 @@ __all__ = [
     "describe_confusion",
     "describe_decision_boundary",
     "describe_example_predictions",
+    "describe_forest",
     "describe_paired_differences",
     "describe_parameter_bars",
     "describe_pareto",
     "describe_score_heatmap",
     "describe_training_curves",
     "example_predictions",
+    "forest",
     "html",
     "message",
     "paired_differences",

@@ -72,7 +72,7 @@ def parameter_bars(
         return message(title, "No network was given.", 200)
     height = 132 + 38 * len(totals)
     figure = frame(height, title, alt=describe_parameter_bars(counts, limit, data=data, unit=unit))
-    names, left = _row_names(totals)
+    names, left = row_names(totals)
     axes = panel(figure, left, 84, WIDTH - left - 116, height - 84 - 48)
     parts = [part for part in PART_LOOKS if any(row.get(part) for row in counts.values())]
     starts = dict.fromkeys(totals, 0.0)
@@ -163,7 +163,7 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
     height = 124 + 44 * len(found)
     note = "small: one seed; large: mean with its 95 % interval; right of the line the arm makes fewer errors"
     figure = frame(height, title, note, alt=describe_paired_differences(results, control, data=data))
-    (names, left), right = _row_names(found), 222
+    (names, left), right = row_names(found), 222
     axes = panel(figure, left, 66, WIDTH - left - right, height - 66 - 48)
     axes.set_ylim(len(found) - 0.5, -0.5)
     light_ticks(axes, "y", range(len(found)), names, TEXT, INK)
@@ -217,7 +217,7 @@ def _in_words(gain: Gain) -> str:
     return text.replace("-", "−")
 
 
-def _row_names(names: Iterable[str], most: float = 300) -> tuple[list[str], int]:
+def row_names(names: Iterable[str], most: float = 300) -> tuple[list[str], int]:
     """The names at the left of the rows, cut with "…" where they are wider than `most` pixels, and their margin."""
     shown, widest = [], 0.0
     for name in names:

@@ -1,0 +1,300 @@
+"""What the pages made from records can say: the functions that tools/templates ask, and the figures."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from statistics import fmean
+from typing import Any
+
+from perfteach import compare, plots, runs
+from perfteach.arms import EARLY, EVERY_ARM
+from perfteach.compare import Gain, Results, Row
+from perfteach.errors import DataError
+from perfteach.runs import Run
+from perfteach.study import STUDIES, Study, find
+
+LIMIT = 1_660_000  # parameters of the published Extra-Small
+MARGIN = 0.5  # points of test error; one test of 10,000 images is about as uncertain
+COUNTED: dict[str, int] = {}  # multiply-accumulates by network
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+IN_WORDS = {  # the arms as the forest plot calls them
+    "wider": "plain, equal parameters",
+    "wider-macs": "plain, equal MACs",
+    "perforated": "perforated, frozen",
+    "thawed": "perforated, then thawed",
+    "random": "random, frozen",
+    "thawed-random": "random start, thawed",
+    "shuffled": "errors of other images, frozen",
+    "gradient": "backpropagated",
+    "relu": "random start, thawed, ReLU",
+    "early": "early layers only, thawed",
+    "early-relu": "early layers only, thawed, ReLU",
+    "early-start": "from the first epoch, ReLU",
+}
+PLACES = {None: "every layer", EARLY: "the early layers", "features.*.block.1.0": "the depthwise layers"}
+
+
+class Facts:
+    """What a template can ask: every public method is a function there. Records are read once and kept.
+
+    `control` is the arm compared with, by default the one that trains as long. Numbers come as text with a true minus.
+    """
+
+    def __init__(self) -> None:
+        self.arms = lru_cache(None)(self.arms)  # type: ignore[method-assign]
+
+    def functions(self) -> dict[str, Any]:
+        """The methods by name."""
+        names = [name for name in dir(self) if not name.startswith("_") and name != "functions"]
+        return {name: getattr(self, name) for name in names}
+
+    # ------------------------------------------------------------------ records
+
+    def arms(self, name: str) -> Results:
+        """Finished runs of a study by arm and seed."""
+        find(name)
+        return compare.results(runs.recorded(name))
+
+    def macs(self, name: str, arm: str) -> int:
+        """Multiply-accumulates for one image at the end of training."""
+        self._arm(name, arm)
+        return _macs(name, arm)
+
+    def declared(self, name: str) -> Study:
+        """The study as it is declared."""
+        return find(name)
+
+    def recorded(self) -> list[str]:
+        """The studies that have records."""
+        return [name for name in STUDIES if name in runs.studies()]
+
+    def rows(self, name: str) -> list[Row]:
+        """One row per arm, compared with longer training."""
+        return compare.rows(self.arms(name))
+
+    def row(self, name: str, arm: str) -> Row:
+        """The row of one arm."""
+        of_arm = self._arm(name, arm)
+        return next(row for row in compare.rows({arm: of_arm}))
+
+    def pair(self, name: str, arm: str, control: str = "same-epochs", first: int | None = None) -> Gain:
+        """What an arm gains on its control, over all seeds or only the `first` so many."""
+        runs_of = {which: dict(list(self._arm(name, which).items())[:first]) for which in (arm, control)}
+        return compare.gain(compare.accuracies(runs_of), arm, control)
+
+    def answers(self, name: str) -> str:
+        """The questions that the records answer, as a table."""
+        return compare.answers(name)
+
+    def _arm(self, name: str, arm: str) -> dict[int, Run]:
+        if arm not in self.arms(name):
+            raise DataError(f"study {name!r} has no records of an arm {arm!r}; it has {', '.join(self.arms(name))}")
+        return self.arms(name)[arm]
+
+    def _dendritic(self, name: str, arm: str) -> bool:
+        """Whether an arm of a study has dendrites at the end of its training."""
+        kind = EVERY_ARM[arm]
+        return bool(kind.dendrites or (kind.grow and kind.cycles and find(name).cycles))
+
+    def _all(self, name: str) -> list[Run]:
+        return [run for of_arm in self.arms(name).values() for run in of_arm.values()]
+
+    # ------------------------------------------------------------------ numbers in a sentence
+
+    def gain(self, name: str, arm: str, control: str = "same-epochs", digits: int = 2) -> str:
+        """Mean gain in points."""
+        return _number(self.pair(name, arm, control).interval.estimate, digits)
+
+    def interval(
+        self, name: str, arm: str, control: str = "same-epochs", digits: int = 2, first: int | None = None
+    ) -> str:
+        """The 95 % interval of the gain, as "0.28 to 1.74", with signs where zero lies within; of the `first` seeds."""
+        found = self.pair(name, arm, control, first).interval
+        sign = "" if found.excludes_zero else "+"
+        return f"{_number(found.low, digits, sign)} to {_number(found.high, digits, sign)}"
+
+    def verdict(self, name: str, arm: str, control: str = "same-epochs") -> str:
+        """Whether the arm makes fewer errors than the control; an interval that has no room for `MARGIN` says no."""
+        found = self.pair(name, arm, control)
+        if found.verdict == "cannot tell" and found.interval.high < MARGIN:
+            return f"no (at most {_number(found.interval.high, 2, '+')})"
+        return found.verdict
+
+    def strength(self, name: str, arm: str, control: str = "same-epochs") -> str:
+        """Study with a link to its table, seeds, gain in points with its interval, and relative gain."""
+        found = self.pair(name, arm, control)
+        seeds = f", {NUMBERS[len(found.points)]} seeds" if len(found.points) > 1 else ""
+        return f"{self.link(name)}{seeds}: " + f"{found}, {found.relative.estimate:+.1f} %".replace("-", "−")
+
+    def link(self, name: str) -> str:
+        """A study's name as a link to its tables in the appendix."""
+        find(name)
+        return f"[{name}](evidence-tables.md#study-{name})"
+
+    def losing_seeds(self, name: str, arm: str, control: str = "same-epochs") -> str:
+        """In how many seeds the arm makes more errors than the control, in words."""
+        return NUMBERS[sum(points < 0 for points in self.pair(name, arm, control).points.values())]
+
+    def relative(self, name: str, arm: str, control: str = "same-epochs") -> str:
+        """Relative error reduction in percent."""
+        return _number(self.pair(name, arm, control).relative.estimate, 1)
+
+    def error(self, name: str, arm: str, digits: int = 2) -> str:
+        """Mean test error in percent."""
+        return _number(self.row(name, arm).error, digits)
+
+    def accuracy(self, name: str, arm: str) -> str:
+        """Mean test accuracy in percent."""
+        return _number(100 - self.row(name, arm).error, 2)
+
+    def parameters(self, name: str, arm: str) -> str:
+        """Parameters in all, every dendrite counted."""
+        return f"{self.row(name, arm).parameters:,.0f}"
+
+    def more_parameters(self, name: str, arm: str, than: str = "same-epochs") -> str:
+        """By how many percent an arm has more parameters than another."""
+        return _number(100 * (self.row(name, arm).parameters / self.row(name, than).parameters - 1), 0)
+
+    def fewer_parameters(self, name: str, arm: str, than: str) -> str:
+        """By how many percent an arm has fewer parameters than another."""
+        return _number(100 * (1 - self.row(name, arm).parameters / self.row(name, than).parameters), 0)
+
+    def more_macs(self, name: str, arm: str, than: str = "same-epochs") -> str:
+        """By how many percent an arm needs more multiply-accumulates for an image than another."""
+        return _number(100 * (self.macs(name, arm) / self.macs(name, than) - 1), 0)
+
+    def seeds(self, name: str, arm: str = "same-epochs") -> str:
+        """How many seeds an arm has, in words."""
+        return NUMBERS[len(self._arm(name, arm))]
+
+    def epochs(self, name: str, arm: str = "same-epochs") -> int:
+        """Epochs of each run of an arm."""
+        return len(next(iter(self._arm(name, arm).values())).epochs)
+
+    def sure(self, name: str, control: str, *arms: str) -> str:
+        """Nothing; an error where an interval of these arms against the control holds zero."""
+        return self._require(name, control, arms, True)
+
+    def unsure(self, name: str, control: str, *arms: str) -> str:
+        """Nothing; an error where an interval of these arms against the control leaves out zero."""
+        return self._require(name, control, arms, False)
+
+    def _require(self, name: str, control: str, arms: tuple[str, ...], sure: bool) -> str:
+        for arm in arms:
+            found = self.pair(name, arm, control)
+            if found.interval.excludes_zero != sure:
+                what = "holds" if sure else "leaves out"
+                said = f"{arm} against {control}, {found}, {what} zero"
+                raise DataError(f"{name}: {said}; the sentence is no longer true")
+        return ""
+
+    # ------------------------------------------------------------------ what a study's section says
+
+    def data(self, name: str) -> dict[str, Any]:
+        """Name, checksum and sizes of the data."""
+        return self._all(name)[0].data
+
+    def machines(self, name: str) -> list[str]:
+        """The machines it ran on."""
+        found = (run.header["machine"] for run in self._all(name))
+        return sorted(
+            {f"{m['cpu']}, threads: {m['threads']}" + (f", GPU: {m['gpu']}" if m.get("gpu") else "") for m in found}
+        )
+
+    def revisions(self, name: str) -> list[str]:
+        """The revisions of the sources it ran with, shortened."""
+        found = {str(run.header["revision"]) for run in self._all(name)}
+        return sorted({text[:10] + "+changes" * text.endswith("+changes") for text in found})
+
+    def missing(self, name: str) -> list[str]:
+        """What is declared and not run: an arm with its seeds each."""
+        study, there = find(name), self.arms(name)
+        absent = {arm: [str(seed) for seed in study.seeds if seed not in there.get(arm, {})] for arm in study.arms}
+        return [f"{arm} {', '.join(seeds)}" for arm, seeds in absent.items() if seeds]
+
+    def not_run(self) -> list[str]:
+        """The studies that are declared and have no records."""
+        return [name for name in STUDIES if name not in self.recorded()]
+
+    def done(self, name: str) -> int:
+        """How many of the declared runs there are."""
+        there = self.arms(name)
+        return sum((seed in there.get(arm, {})) for arm, seed in find(name).grid())
+
+    def late_rise(self, name: str) -> float | None:
+        """Points by which the baseline's best validation accuracy rose in its last tenth, mean over seeds."""
+        rises = []
+        for run in self.arms(name).get("baseline", {}).values():
+            reached = run["validation_accuracy"]
+            late = len(reached) - len(reached) // 10
+            if len(reached) >= 10:
+                rises.append(max(max(reached[late:]) - max(reached[:late]), 0.0))
+        return fmean(rises) if rises else None
+
+    def figure(self, name: str) -> plots.Picture:
+        """Every arm against the control, seed by seed."""
+        scores = compare.accuracies(self.arms(name))
+        control = next((arm for arm in compare.CONTROLS if arm in scores), next(iter(scores)))
+        return plots.paired_differences(scores, control, data=self.data(name)["name"])
+
+    # ------------------------------------------------------------------ over several studies
+
+    def compared(self) -> dict[str, list[Gain]]:
+        """By study, what its arms with dendrites gain on same-epochs, the best first, and then its wider networks.
+
+        Studies without such an arm are left out; those of a single seed come last.
+        """
+        found = {}
+        for name in self.recorded():
+            gains = [row.gain for row in self.rows(name) if row.gain and row.gain.points]
+            grown = [gain for gain in gains if self._dendritic(name, gain.arm)]
+            plain = [gain for gain in gains if EVERY_ARM[gain.arm].wider]
+            if grown:
+                found[name] = sorted(grown, key=lambda gain: -gain.interval.estimate) + plain
+        return dict(sorted(found.items(), key=lambda item: max(len(gain.points) for gain in item[1]) < 2))
+
+    def forest(self) -> plots.Picture:
+        """Every study's arms against longer training."""
+        groups = {
+            self._heading(name, gains): {IN_WORDS.get(gain.arm, gain.arm): gain for gain in gains}
+            for name, gains in self.compared().items()
+        }
+        return plots.forest(groups, [arm for arm, kind in EVERY_ARM.items() if kind.wider])
+
+    def _heading(self, name: str, gains: list[Gain]) -> str:
+        study, seeds = find(name), max(len(gain.points) for gain in gains)
+        size = f", {study.size}×{study.size} pixels" if study.size else ""
+        where = PLACES.get(study.select, study.select)
+        many = f"{NUMBERS[seeds]} seed{'s' if seeds > 1 else ''}"
+        return f"{name}: width {study.width:g}{size}, {self.data(name)['train']:,} images, dendrites in {where}, {many}"
+
+    def gains_found(self) -> dict[str, int]:
+        """Arms with dendrites that have an interval against longer training: how many, and where it lies."""
+        pairs = [
+            row.gain.interval
+            for name in self.recorded()
+            for row in self.rows(name)
+            if row.gain and len(row.gain.points) > 1 and self._dendritic(name, row.arm)
+        ]
+        return {"all": len(pairs), "above": sum(i.low > 0 for i in pairs), "below": sum(i.high < 0 for i in pairs)}
+
+    def best_extra_small(self, name: str) -> tuple[str, float]:
+        """The network with the highest test accuracy (%) within the limit of parameters, and that accuracy."""
+        within = [row for row in self.rows(name) if row.parameters <= LIMIT]
+        best = min(within, key=lambda row: row.error)
+        return f"width {find(name).network(best.arm)['width']:g}, {best.arm}", 100 - best.error
+
+
+@lru_cache(None)
+def _macs(name: str, arm: str) -> int:
+    study, kind = find(name), EVERY_ARM[arm]
+    network = [study.network(arm), study.size, study.cycles if kind.cycles and kind.grow else 0]
+    same = json.dumps(network, sort_keys=True)  # counting takes a second, and many arms share a network
+    if same not in COUNTED:
+        COUNTED[same] = study.macs(arm)
+    return COUNTED[same]
+
+
+def _number(value: float, digits: int, sign: str = "") -> str:
+    return f"{value:{sign}.{digits}f}".replace("-", "−")
