@@ -112,7 +112,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from perfteach import data, models
+    from perfteach import data, models, ranks
     from perfteach.config import TrainConfig
     from perfteach.phases import FixedSwitch, PlateauSwitch
     from perfteach.report import report
@@ -146,8 +146,11 @@ def _train(arguments: argparse.Namespace) -> None:
     model = build(len(images.classes), seed=arguments.seed, **wide)
     if not plain:
         perforate(model, arguments.select, arguments.rule, activation=arguments.activation or "tanh")
-    trainer = PerforatedTrainer(model, images, config, name=arguments.out.name, folder=arguments.out)
-    run = trainer.fit(progress=not arguments.quiet)
+    with ranks.joined():
+        trainer = PerforatedTrainer(model, images, config, name=arguments.out.name, folder=arguments.out)
+        run = trainer.fit(progress=not arguments.quiet)
+        if ranks.rank():  # one of several processes, and the first one reports
+            return
     print(report(run))
     print(f"\nrecord: {arguments.out / 'run.jsonl'}")
     if arguments.onnx:

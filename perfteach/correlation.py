@@ -19,7 +19,7 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
-from perfteach import settings
+from perfteach import ranks, settings
 from perfteach.errors import ConfigError
 
 TINY = 1e-30  # keeps a neuron without error or a constant dendrite from dividing by zero
@@ -95,23 +95,31 @@ class Moments:
         """Moments of both sets of places together, the places of this one counted `weight` times."""
         return Moments(weight * self.count + other.count, weight * self.sums + other.sums)
 
+    def of_all_ranks(self) -> Moments:
+        """The moments of what all processes have that train together."""
+        if ranks.count() == 1:
+            return self
+        places = self.sums.new_tensor([self.count])
+        ranks.add_up(self.sums, places)
+        return Moments(float(places), self.sums)
+
     @property
     def r(self) -> Tensor:
         """Correlation of V and E per neuron, −1 to 1. Shape [C]."""
         return self.cov / ((self.var_v * self.var_e).sqrt() + TINY)
 
 
-def covariance_gradient(v: Tensor, e: Tensor, m: Moments) -> Tensor:
+def covariance_gradient(v: Tensor, e: Tensor, m: Moments, places: float = 0) -> Tensor:
     """∂S/∂V of the covariance rule. Shapes: v, e and the result are [P, C]."""
     return m.cov.sign().to(e.dtype) * (e - m.mean_e.to(e.dtype))
 
 
-def correlation_gradient(v: Tensor, e: Tensor, m: Moments) -> Tensor:
-    """∂|r|/∂V of the scale-free rule. Shapes: v, e and the result are [P, C]."""
+def correlation_gradient(v: Tensor, e: Tensor, m: Moments, places: float = 0) -> Tensor:
+    """∂|r|/∂V of the scale-free rule. Shapes: v, e and the result are [P, C]; these P can be part of more `places`."""
     sigma_v, sigma_e = m.var_v.sqrt() + TINY, m.var_e.sqrt() + TINY
     # A constant column has the variance of its rounding errors, and dividing by that would explode.
     alive = (m.var_v > ROUNDING * m.mean_v.square()) & (m.var_e > ROUNDING * m.mean_e.square())
-    pull = m.cov.sign() * alive / (len(v) * sigma_v)
+    pull = m.cov.sign() * alive / ((places or len(v)) * sigma_v)
     by_e, by_v = pull / sigma_e, -pull * m.r / sigma_v  # the formula, sorted by what stands before E_p and V_p
     rest = -by_e * m.mean_e - by_v * m.mean_v
     return torch.addcmul(rest.to(v.dtype), v, by_v.to(v.dtype)).addcmul_(e, by_e.to(v.dtype))
@@ -153,10 +161,10 @@ class Correlator:
         """
         if self.shuffled:
             e = e[torch.randperm(len(e), device=e.device)]
-        batch = Moments.of(v, e)
+        batch = Moments.of(v, e).of_all_ranks()
         self.epoch = batch if self.epoch is None else self.epoch.pooled(batch)
         self.running = batch if self.running is None else self.running.pooled(batch, weight=self.decay)
-        return GRADIENTS[self.objective](v, e, self.running)
+        return GRADIENTS[self.objective](v, e, self.running, batch.count)
 
     @property
     def scores(self) -> Tensor | None:

@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perfteach import dendrites, settings
+from perfteach import dendrites, ranks, settings
 from perfteach.dendrites import add_dendrites, calibrate, dendritic_layers, follow_errors, set_training
 from perfteach.errors import ConfigError
 from perfteach.phases import Action, FixedSwitch, Phase, PhaseMachine, SwitchRule
@@ -208,10 +208,12 @@ class DendriteCycle:
 
     def _keep_best(self, score: float | None, model: nn.Module) -> float:
         """Count the epoch and keep its weights where they are the best; returns what the phase is judged by."""
+        ranks.align(model)
         if self.phase is Phase.DENDRITE:
             self.epochs += 1
             return self._keep_best_dendrites()
         score = settings.number("score of a neuron phase, which needs a finite score such as its accuracy,", score)
+        score = ranks.agreed(score)
         self.epochs += 1
         if not self.phase_best or score > self.phase_best.score:
             self.phase_best = Kept(self.epochs, score, snapshot(model))

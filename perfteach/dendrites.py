@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from perfteach import settings
+from perfteach import ranks, settings
 from perfteach.errors import ConfigError
 from perfteach.layer import DendriticLayer
 from perfteach.phases import Phase
@@ -182,6 +182,7 @@ def follow_errors(model: nn.Module) -> None:
             "no dendrite has heard an error; call correlate(model) after loss.backward(), in a dendrite phase"
         )
     torch.autograd.backward([v for v, _ in pairs], [g.neg_() for _, g in pairs])
+    ranks.add_up(*(p.grad for p in trainable(model) if p.grad is not None))
 
 
 def scores(model: nn.Module) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from perfteach import ranks
 from perfteach.errors import ConfigError
 
 ENGINES = ("eager", "graph", "compile")
@@ -23,7 +24,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Pass = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-def engine(kind: str, model: nn.Module, loss: Loss, device: torch.device) -> Pass:
+def engine(kind: str, model: nn.Module, loss: Loss, device: torch.device, *, averaged: bool = True) -> Pass:
     """A function of (inputs, labels) that leaves fresh gradients in the parameters; returns outputs and loss.
 
     Args:
@@ -31,12 +32,15 @@ def engine(kind: str, model: nn.Module, loss: Loss, device: torch.device) -> Pas
             needs a forward pass that does the same operations for each batch; or "compile", `torch.compile`, and on a
             GPU a graph of what it made. Without a GPU "graph" is eager.
         loss: of (outputs, labels), one number.
+        averaged: where several processes train the model, whether its gradients are to be the mean over them.
 
     Raises:
         ConfigError: from the step itself, when a network cannot be recorded.
     """
     run = torch.compile(model, dynamic=False) if kind == "compile" else model
     plain = _Eager(model, run, loss)
+    if ranks.count() > 1 and averaged:  # what passes between processes is not recorded
+        return _Ranked(model, loss)
     return _Graphs(plain) if kind != "eager" and device.type == "cuda" else plain
 
 
@@ -52,6 +56,18 @@ class _Eager:
         value = self.loss(output, y)
         value.backward()
         return output.detach(), value.detach()
+
+
+class _Ranked:
+    """The step of one of several processes; the others are first met when it is run."""
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        self.model, self.loss = model, loss
+        self.plain: _Eager | None = None
+
+    def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        self.plain = self.plain or _Eager(self.model, ranks.parallel(self.model), self.loss)
+        return self.plain(x, y)
 
 
 @dataclass(frozen=True)

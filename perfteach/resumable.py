@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from perfteach import checkpoint, files
+from perfteach import checkpoint, files, ranks
 from perfteach.cycle import DendriteCycle, snapshot
 from perfteach.errors import NonFiniteLossError
 from perfteach.interrupts import Interrupts
@@ -45,7 +45,7 @@ class Resumable:
 
     def save(self) -> None:
         """Write a checkpoint to the folder, if the trainer has one, and beside it a copy of its record to read."""
-        if not self.folder:
+        if not self.folder or ranks.rank():
             return
         state = {name: part.state_dict() for name, part in self._parts().items()}
         checkpoint.save(self.folder, self.run, self.model, {"cycle": self.cycle.state_dict(), **state})
@@ -60,7 +60,8 @@ class Resumable:
     def _alone(self) -> Iterator[None]:
         """The claim on the folder; a finished run is only read, which needs none. Says what an interrupt leaves."""
         done = self.folder and checkpoint.record(self.folder)
-        with files.alone(self.folder) if self.folder and not (done and done.finished) else nullcontext():
+        writes = self.folder and not ranks.rank() and not (done and done.finished)
+        with files.alone(self.folder) if self.folder and writes else nullcontext():
             try:
                 yield
             except KeyboardInterrupt as stopped:

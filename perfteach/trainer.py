@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from perfteach import dendrites, settings
+from perfteach import dendrites, ranks, settings
 from perfteach.config import TrainConfig, find_device
 from perfteach.counting import count_parameters
 from perfteach.cycle import DendriteCycle, Kept, Step, epoch_seed, seeded
@@ -83,6 +83,8 @@ class PerforatedTrainer(Resumable):
         _check_arguments(model, data, config, name)
         self.config = config or TrainConfig()
         self.device = find_device(self.config.device)
+        if ranks.count() > 1 and self.device.type == "cuda":  # which there is for GPUs only
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model = model.to(self.device)
         if self.device.type == "cpu" and {p.dim() for p in model.parameters()} & {4, 5} == {4}:
             model.to(memory_format=torch.channels_last)  # 3 times faster on CPU; refused where there are 3-D kernels
@@ -114,6 +116,7 @@ class PerforatedTrainer(Resumable):
         )
         self.asked = ""  # set by request_switch and request_stop: ends the epoch after the running batch
         self.stopping = self.paused = False
+        self._share = 1.0  # of a batch that this rank has, as its loss counts
         if not self.cycle.parameters():
             raise ConfigError("nothing in the model can learn: it has no parameters, or all of them are frozen")
         self._begin_phase()
@@ -143,6 +146,7 @@ class PerforatedTrainer(Resumable):
             if self.run.finished:
                 return self.run
             self._tell("on_fit_start")
+            progress = progress and not ranks.rank()
             with tqdm(initial=len(self.run.epochs), unit="epoch", disable=not progress) as bar:
                 while not self.cycle.finished:
                     with self._as_a_whole():
@@ -193,8 +197,12 @@ class PerforatedTrainer(Resumable):
         batches = self._training_batches(epoch_seed(self.config.seed, epoch))
         total, loss_sum, hits = 0, torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         steps = len(batches)
+        # Gradients of neurons are averaged over ranks, those of dendrites added up.
+        across = ranks.count() if self.cycle.phase is Phase.NEURON else 1
         bar = tqdm(batches, desc=f"epoch {epoch}", unit="batch", leave=False, disable=not progress)
-        for step, (x, y) in enumerate(bar, start=1):
+        for step, batch in enumerate(bar, start=1):
+            x, y = ranks.part(*batch)
+            self._share = across * len(y) / len(batch[1])
             output, loss = self.forward_backward(x, y)
             self.cycle.follow()
             self.optimizer.step()
@@ -202,7 +210,7 @@ class PerforatedTrainer(Resumable):
                 self.schedule.step()
             if self.average is not None:
                 self.average.update_parameters(self.model)
-            loss_sum += loss * len(y)
+            loss_sum += loss * (len(batch[1]) / across)
             hits += (output.argmax(1) == y).sum()
             total += len(y)
             self._tell("on_batch_end", step, steps)
@@ -212,11 +220,15 @@ class PerforatedTrainer(Resumable):
                 self.interrupts.check()
             if self.asked:
                 break
-        return float(loss_sum) / total, 100 * float(hits) / total
+        sums = torch.stack([loss_sum.double(), hits.double(), loss_sum.new_tensor(total).double()])
+        ranks.add_up(sums)
+        loss_all, hits_all, count = sums.tolist()
+        return loss_all / count, 100 * hits_all / count
 
     def _loss(self, output: Tensor, y: Tensor) -> Tensor:
         require_logits(output, len(self.data.classes))
-        return self.config.training_loss(output, y)
+        loss = self.config.training_loss(output, y)
+        return loss * self._share if ranks.count() > 1 else loss
 
     def _step(self, record: Epoch) -> Step:
         """Tell the cycle that the epoch is over, and what was asked for by hand."""
@@ -247,10 +259,11 @@ class PerforatedTrainer(Resumable):
         steps = epochs * len(self._training_batches()) if epochs else None
         self.schedule = self.config.schedule(self.optimizer, phase, steps)
         # A dendrite phase listens to errors through hooks, which neither a graph nor a compiler can follow.
-        kind = self.config.engine if phase is Phase.NEURON else "eager"
-        self.forward_backward = engine(kind, self.model, self._loss, self.device)
+        neurons = phase is Phase.NEURON
+        kind = self.config.engine if neurons else "eager"
+        self.forward_backward = engine(kind, self.model, self._loss, self.device, averaged=neurons)
         self.average = None
-        if self.config.average and phase is Phase.NEURON:
+        if self.config.average and neurons:
             decay = get_ema_multi_avg_fn(self.config.average)
             self.average = AveragedModel(self.model, multi_avg_fn=decay, use_buffers=True)
 
@@ -298,9 +311,10 @@ class PerforatedTrainer(Resumable):
         return evaluate(self.evaluated, self.interrupts.between(self._batches(split)), self.config.loss)
 
     def _training_batches(self, seed: int = 0) -> LabelledBatches:
-        # A norm in training mode cannot work on a last batch of one image, so that one is left out.
-        single = self.config.batch_size > 1 and len(self.data.train) % self.config.batch_size == 1
-        how: dict[str, Any] = {"drop_last": True} if single else {}
+        # A norm in training mode cannot work on one image, so a last batch that leaves a rank with less is left out.
+        rest = len(self.data.train) % self.config.batch_size
+        short = self.config.batch_size > 1 and 0 < rest < 2 * ranks.count()
+        how: dict[str, Any] = {"drop_last": True} if short else {}
         if self.config.cutout:
             how["cutout"] = self.config.cutout
         return self._batches("train", shuffle=True, augment=self.config.augment, seed=seed, **how)
@@ -315,7 +329,7 @@ class PerforatedTrainer(Resumable):
         kept = self.cycle.restore_best()
         reason = f"the loss was not finite in epoch {epoch} ({phase} phase); {kept} were kept"
         self._event(Event(len(self.run.epochs), "stop", reason, phase.value))
-        if self.folder:
+        if self.folder and not ranks.rank():
             self.run.save(self.folder / "run.jsonl")
         advice = f"a lower learning rate usually helps (lr is {self.config.lr:g})"
         raise NonFiniteLossError(f"{reason}; {advice if self._inputs_are_finite() else NAN_INSIDE}")
