@@ -483,12 +483,12 @@ def test_a_whole_game_switches_where_asked_and_scores_both_networks_on_the_test_
     assert yours.run.header["seed"] == rules.run.header["seed"] == 0
     state = game.widget.state
     assert state["stage"] == "over" and state["left"] == 0 and not state["switchable"]
-    for trainer, sentence in zip(game.played, state["results"], strict=True):
+    for trainer, sentence in zip(game.played, state["notes"], strict=True):
         assert trainer.run.result.test_accuracy == pytest.approx(right(trainer), abs=1e-3)
-        assert f"wrong on {100 - right(trainer):.1f} % of" in sentence
-    assert "3 times, after epochs 3, 5 and 8" in state["results"][0]
+        assert f"wrong on {100 - right(trainer):.1f} %" in sentence
+    assert "3 times, after epochs 3, 5 and 8" in state["notes"][0]
     assert state["says"] == verdict(yours.run.error, rules.run.error)
-    assert state["results"][0] in game.summary()
+    assert state["notes"][0] in game.summary()
 
 
 def test_the_border_stands_still_while_dendrites_learn(played):
@@ -517,19 +517,19 @@ def test_six_switches_are_all_and_without_any_there_are_no_dendrites(played, rec
     game = played(1, 2, 3, 4, 5, 6, 7, 8)
     assert switched(game.played[0].run) == [1, 2, 3, 4, 5, 6] and len(game.played[0].run.epochs) == 12
     assert "It was the last one" in game.seen[6]["said"] and not game.seen[7]["switchable"]
-    assert "never, so it has no dendrites" in played().widget.state["results"][0]
+    assert "never, so it has no dendrites" in played().widget.state["notes"][0]
     assert not recwarn, "nothing is printed below the game"
 
 
 def test_stop_ends_a_game_without_a_score_and_start_begins_another(played):
     game = played(2, stop=4)
     assert game.widget.state["stage"] == "over" and "nothing was scored" in game.widget.state["said"]
-    assert len(game.played[0].run.epochs) == 4 and len(game.played) == 1 and game.widget.state["results"] == []
+    assert len(game.played[0].run.epochs) == 4 and len(game.played) == 1 and not game.scored
     game.show = SwitchGame.show.__get__(game)
     press(game, "new")
     press(game, "start")  # while it runs, nothing
     game.join()
-    assert game.seed == 1 and len(game.widget.state["results"]) == 2
+    assert game.seed == 1 and game.scored
     assert [trainer.run.header["seed"] for trainer in game.played] == [1, 1]
 
 
@@ -903,6 +903,8 @@ def test_still_edition(name):
     assert bundle["text/plain"].startswith(panel.title) and len(bundle["text/plain"]) > len(panel.title) + 10
     if isinstance(panel, PhaseMonitor):
         assert "Training has not begun" in bundle["text/html"]
+    elif isinstance(panel, SwitchGame):
+        assert "running kernel" in bundle["text/html"]
     else:
         assert '<img alt="' in bundle["text/html"] and bundle["image/png"].startswith("iVBOR")
 

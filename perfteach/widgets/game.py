@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 import traitlets
+from torch import nn
 
 from perfteach import settings
 from perfteach.config import TrainConfig
@@ -34,6 +35,15 @@ CYCLES = 3
 NAME = "the switch game"
 RECIPE = {"cycles": CYCLES, "roll_back": False, "lr": 0.05, "dendrite_lr": 0.05, "weight_decay": 0.0, "batch_size": 250}
 WAITS = "Press Start. Then watch, and press Switch when you think that a phase has given what it can."
+HINTS = [
+    "While neurons learn: does the green curve still fall? Epochs on a flat curve are lost to what comes after.",
+    "While dendrites learn, border and error stand still. Watch the mean |r| instead: has it stopped rising?",
+]
+ABOUT = (
+    "A game of about a minute for JupyterLab: five neurons learn two spirals live, you press the button that switches "
+    "between the neurons' and the dendrites' phases, and your test error is compared with that of the plateau rule. "
+    "It needs a running kernel; where you read this sentence there is none."
+)
 
 games: weakref.WeakSet[SwitchGame] = weakref.WeakSet()
 
@@ -95,6 +105,7 @@ class SwitchGame(Panel):
         self.data = two_spirals(1000, turns=1.4)
         self.played: list[PerforatedTrainer] = []  # the learner's, then the plateau rule's
         self.ending, self._telling = threading.Event(), threading.Lock()
+        self.scored = False
         self._thread: threading.Thread | None = None
         self._grid = square(*extent(self.data), CELLS)
         self._before = b""  # the border while the newest dendrites learned
@@ -108,11 +119,11 @@ class SwitchGame(Panel):
         games.add(self)
 
     def _opening(self) -> dict[str, Any]:
-        border = distances(margins(small_network(seed=self.seed), self._grid), FINE).tobytes()
         return {
             "stage": "ready", "says": "nobody learns yet", "frozen": "five neurons at their random start",
             "phase": "neuron", "epoch": 0, "left": self.epochs * self.pace, "switches": 0, "switchable": False,
-            "said": WAITS, "results": [], "border": border, "before": b"", "error": None, "follows": [],
+            "said": WAITS, "notes": HINTS,
+            "border": self._border(small_network(seed=self.seed)), "before": b"", "error": None, "follows": [],
         }  # fmt: skip
 
     # ------------------------------------------------------------------ buttons; these may run in another thread
@@ -139,9 +150,9 @@ class SwitchGame(Panel):
     def _start(self) -> None:
         self.join()
         self.ending.clear()
-        self.played, self._before = [], b""
-        said = "The neurons learn. Does the border still get better?"
-        self.widget.state = self._opening() | {"stage": "plays", "said": said}
+        self.played, self.scored, self._before = [], False, b""
+        self.widget.state = self._opening() | {"stage": "plays", "said": "The neurons learn: no dendrites yet."}
+        self.widget.run = {"opens": 0}
         self._thread = threading.Thread(target=self._play, name=NAME, daemon=True)
         self._thread.start()
 
@@ -172,10 +183,15 @@ class SwitchGame(Panel):
                 said = "Stopped: nothing was scored. Play again whenever you like."
                 self._tell(stage="over", says="stopped", frozen="", switchable=False, said=said)
             else:
-                said = "Done. This was one game with one random start: another may end the other way."
-                self._tell(stage="over", says=verdict(*self._errors()), frozen="", said=said, results=self.results())
+                self._score()
         except Exception as error:
             self._tell(stage="over", says="stopped", frozen="", switchable=False, said=f"The game broke off: {error}")
+
+    def _score(self) -> None:
+        self.scored, yours = True, self.played[0]
+        best = {"border": self._border(yours.model), "error": min(yours.run["validation_error"])}
+        said = "Done. This was one game with one random start: another may end the other way."
+        self._tell(stage="over", says=verdict(*self._errors()), frozen="", said=said, notes=self.results(), **best)
 
     def _train(self, rule: SwitchRule, shown: bool) -> None:
         model = perforate(small_network(seed=self.seed))
@@ -188,7 +204,7 @@ class SwitchGame(Panel):
         """Send what the page draws of an epoch."""
         run, switches, left = trainer.run, len(switched(trainer.run)), self.epochs - record.epoch
         says, frozen = banner(learners(run, record.dendritic, record.cycle))
-        border = distances(margins(trainer.evaluated, self._grid), FINE).tobytes()
+        border = self._border(trainer.evaluated)
         self._before = border if record.dendritic else self._before
         asked = bool(trainer.machine.requested)
         now: dict[str, Any] = {"says": says, "frozen": frozen, "phase": record.phase, "epoch": record.epoch}
@@ -201,6 +217,9 @@ class SwitchGame(Panel):
                 now["said"] += " It was the last one: the neurons keep the time that is left."
         self._tell(switchable=not asked and switches < 2 * CYCLES, **now)
         self.widget.run = story(run, latest_scores=True)
+
+    def _border(self, model: nn.Module) -> bytes:
+        return distances(margins(model, self._grid), FINE).tobytes()
 
     def _tell(self, **changes: Any) -> None:
         with self._telling:
@@ -216,21 +235,16 @@ class SwitchGame(Panel):
         """Both test errors, one sentence each."""
         yours, rules = self._errors()
         mine, theirs = (after(trainer.run) for trainer in self.played)
-        many = f"{len(self.data.test):,} fresh points"
+        many = f"the {len(self.data.test):,} test points"
         return [
             f"Your network is wrong on {yours:.1f} % of {many}; you switched {mine}.",
-            f"The plateau rule's network, from the same start and after as many epochs, is wrong on {rules:.1f} % of "
-            f"them; it switched {theirs}.",
+            f"The plateau rule's network, with the same start and epochs, is wrong on {rules:.1f} %; it switched "
+            f"{theirs}.",
         ]
 
     def summary(self) -> str:
         """What this is and, after a game, how it ended."""
-        about = (
-            "A game of about a minute for JupyterLab: five neurons learn two spirals live, you press the button that "
-            "switches between the neurons' and the dendrites' phases, and your test error is compared with that of "
-            "the plateau rule. It needs a running kernel; where you read this sentence there is none."
-        )
-        return " ".join(self.widget.state["results"]) or about
+        return " ".join(self.results()) if self.scored else ABOUT
 
 
 def switched(run: Run) -> list[int]:
