@@ -23,9 +23,10 @@ from perfteach.data.points import two_spirals
 from perfteach.phases import FixedSwitch
 from perfteach.runs import Run, recorded
 from perfteach.trainer import Callback
-from perfteach.widgets import CorrelationLab, PhaseExplorer, PhaseMonitor, Watch
+from perfteach.widgets import CorrelationLab, PhaseExplorer, PhaseMonitor, SwitchGame, Watch
 from perfteach.widgets.base import HERE
 from perfteach.widgets.explorer import ExplorerView
+from perfteach.widgets.game import GameView
 from perfteach.widgets.lab import LabView
 from perfteach.widgets.monitor import MonitorView
 
@@ -72,7 +73,7 @@ class TestNode:
         done = subprocess.run([NODE, "--test", str(tests)], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stdout[-4000:]
 
-    @pytest.mark.parametrize("view", [ExplorerView, LabView, MonitorView])
+    @pytest.mark.parametrize("view", [ExplorerView, GameView, LabView, MonitorView])
     def test_a_view_is_one_module_in_which_no_name_is_there_twice(self, view, tmp_path):
         (tmp_path / "view.mjs").write_text(str(view._esm), encoding="utf-8")
         done = subprocess.run([NODE, "--check", "view.mjs"], cwd=tmp_path, capture_output=True, text=True)
@@ -97,13 +98,17 @@ def long_run(epochs: int = 600) -> Run:
 
 @pytest.fixture(scope="module")
 def panels():
-    """The three widgets in a state in which everything shows."""
+    """The widgets in a state in which everything shows."""
     monitor, watch = PhaseMonitor(), Watch(two_spirals(200, turns=1))
     trainer = live(watch, FixedSwitch((6, 5), dendrite=4))
     film = trainer.fit(progress=False)
     live(monitor, FixedSwitch((3, 3), dendrite=2)).fit(progress=False)
     monitor._tell(running=True, left="about 9 s left", batch=1, batches=4, said="Paused.")
+    game = SwitchGame(epochs=30, pace=0)
+    game.on_message(None, {"do": "start"})
+    game.join()
     return {
+        "game": game,
         "explorer": PhaseExplorer(recorded("mini", arm="perforated", seed=0)[0]),
         "long": PhaseExplorer(long_run()),
         "film": PhaseExplorer(film, watch),
@@ -189,7 +194,7 @@ CONTRAST = """() => {
 
 @mark
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["explorer", "long", "film", "lab", "monitor"])
+@pytest.mark.parametrize("name", ["explorer", "long", "film", "lab", "monitor", "game"])
 def test_everything_is_readable_at_every_width_and_in_both_themes(show, name, theme):
     for width in WIDTHS:
         page = show(name, theme, width)
@@ -408,6 +413,28 @@ def test_lab_by_keyboard_and_mouse(show):
         assert page.evaluate("window.model.sent.at(-1).do") == what
     page.get_by_role("combobox", name="Climbs").select_option(label="covariance (1989)")
     assert page.evaluate("window.model.sent.at(-1)") == {"do": "objective", "value": "covariance"}
+
+
+@mark
+def test_the_game_by_keyboard_alone(show):
+    page = show(SwitchGame(pace=0.25))
+    assert page.get_by_role("timer").inner_text() == "1:15" and page.get_by_text("Press Start.").is_visible()
+    assert page.get_by_role("button", name="Switch").is_disabled()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.evaluate("window.model.sent") == [{"do": "start"}]
+    now = "window.model.set('state', {...window.model.get('state'), %s})"
+    page.evaluate(now % "stage: 'plays', switchable: true, says: 'neurons learn', left: 9.2")
+    assert page.get_by_role("timer").inner_text() == "0:10" and "neurons learn" in banner_of(page)
+    assert page.evaluate("document.activeElement.textContent") == "Switch", "the hand need not look for it"
+    page.keyboard.press("Space")
+    page.get_by_role("button", name="Stop").press("Enter")
+    assert page.evaluate("window.model.sent.slice(1)") == [{"do": "switch"}, {"do": "stop"}]
+    page.evaluate(now % "stage: 'over', switchable: false, says: 'a draw', notes: ['Yours: 1 %.', 'The rule: 1 %.']")
+    assert page.evaluate("document.activeElement.textContent") == "Yours: 1 %.The rule: 1 %."
+    for name, what in (("Play again", "start"), ("New start", "new")):
+        page.get_by_role("button", name=name).press("Enter")
+        assert page.evaluate("window.model.sent.at(-1)") == {"do": what}
 
 
 @mark

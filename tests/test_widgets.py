@@ -42,6 +42,7 @@ from perfteach.widgets import (
     PhaseExplorer,
     PhaseMonitor,
     RunCompare,
+    SwitchGame,
     Watch,
 )
 from perfteach.widgets import bar as bar_module
@@ -53,6 +54,7 @@ from perfteach.widgets.bar import planned_epochs, time_left
 from perfteach.widgets.base import HERE, Number
 from perfteach.widgets.compare import signed
 from perfteach.widgets.explorer import ExplorerView
+from perfteach.widgets.game import GameView, LastPhaseStays, after, switched, verdict
 from perfteach.widgets.lab import LabView
 from perfteach.widgets.monitor import MonitorView, answer_while_running
 from perfteach.widgets.neuron import LIMIT, OneNeuron
@@ -422,6 +424,154 @@ def test_buttons_messages_follow_the_pages_choice_of_shell():
     answer_while_running(SimpleNamespace(comm=None))
 
 
+# ---------------------------------------------------------------------------------------------- SwitchGame
+
+
+def press(game: SwitchGame, what: str) -> None:
+    game.on_message(None, {"do": what})
+
+
+@pytest.fixture
+def played():
+    """Plays a whole game that is shown at full speed; presses Switch while the given epochs are on the page."""
+    games = []
+
+    def play(*presses: int, seed: int = 0, epochs: int = 12, stop: int = 0, only: bool = False) -> SwitchGame:
+        game = SwitchGame(seed, epochs=epochs, pace=0)
+        show, game.seen = game.show, []
+
+        def watch(trainer, record):
+            show(trainer, record)
+            game.seen.append(game.widget.state)
+            for what, when in (("switch", record.epoch in presses), ("stop", record.epoch == stop)):
+                if when:
+                    press(game, what)
+
+        game.show = watch
+        games.append(game)
+        if not only:
+            press(game, "start")
+            game.join()
+        return game
+
+    yield play
+    for game in games:
+        game.close()
+
+
+def right(trainer: PerforatedTrainer) -> float:
+    """Test accuracy of a trainer's network, computed anew."""
+    points = trainer.data.test
+    with torch.no_grad():
+        return 100 * float((trainer.model(points.inputs).argmax(1) == points.labels).float().mean())
+
+
+def test_a_game_trains_nothing_before_start_and_says_what_it_is(played):
+    game = played(only=True)
+    assert game.widget.state["stage"] == "ready" and not game.played and not game.playing
+    assert "running kernel" in game._repr_html_() and "a game of about a minute" in repr(game).lower()
+    press(game, "switch")
+    press(game, "stop")
+    assert game.widget.state["stage"] == "ready"
+
+
+def test_a_whole_game_switches_where_asked_and_scores_both_networks_on_the_test_points(played):
+    game = played(3, 5, 8)
+    yours, rules = game.played
+    assert switched(yours.run) == [3, 5, 8] and [len(band) for band in yours.run.bands()] == [3, 2, 3, 4]
+    assert len(yours.run.epochs) == len(rules.run.epochs) == 12
+    assert yours.run.header["seed"] == rules.run.header["seed"] == 0
+    state = game.widget.state
+    assert state["stage"] == "over" and state["left"] == 0 and not state["switchable"]
+    for trainer, sentence in zip(game.played, state["notes"], strict=True):
+        assert trainer.run.result.test_accuracy == pytest.approx(right(trainer), abs=1e-3)
+        assert f"wrong on {100 - right(trainer):.1f} %" in sentence
+    assert "3 times, after epochs 3, 5 and 8" in state["notes"][0]
+    assert state["says"] == verdict(yours.run.error, rules.run.error)
+    assert state["notes"][0] in game.summary()
+
+
+def test_the_border_stands_still_while_dendrites_learn(played):
+    game = played(3, 7)
+    borders = [state["border"] for state in game.seen]
+    assert [len(set(part)) for part in (borders[:3], borders[3:7], borders[7:])] == [3, 1, 5]
+    assert [state["before"] != b"" for state in game.seen] == [False] * 7 + [True] * 5
+    assert game.seen[9]["before"] == borders[3]
+    assert [state["phase"] for state in game.seen] == ["neuron"] * 3 + ["dendrite"] * 4 + ["neuron"] * 5
+    assert [follow is not None for follow in game.seen[-1]["follows"]] == [False] * 3 + [True] * 4 + [False] * 5
+    assert game.seen[3]["said"] == "Switch 1 of 6, after epoch 3: dendrites learn."
+
+
+def test_the_plateau_rule_with_the_same_seed_does_the_same_twice_and_uses_every_epoch(played):
+    first, second, other = (played(epochs=40, seed=seed).played[1].run for seed in (0, 0, 1))
+    columns = [run["validation_accuracy"] for run in (first, second, other)]
+    assert columns[0] == columns[1] != columns[2] and len(columns[0]) == 40
+    assert first.result.test_accuracy == second.result.test_accuracy
+    assert switched(first) == switched(second) and len(switched(first)) >= 2
+    flat = [50.0] * 50
+    assert LastPhaseStays().ended(Phase.NEURON, 2, flat) and LastPhaseStays().ended(Phase.DENDRITE, 3, flat)
+    assert LastPhaseStays().ended(Phase.NEURON, 3, flat) is None
+
+
+def test_six_switches_are_all_and_without_any_there_are_no_dendrites(played, recwarn):
+    game = played(1, 2, 3, 4, 5, 6, 7, 8)
+    assert switched(game.played[0].run) == [1, 2, 3, 4, 5, 6] and len(game.played[0].run.epochs) == 12
+    assert "It was the last one" in game.seen[6]["said"] and not game.seen[7]["switchable"]
+    assert "never, so it has no dendrites" in played().widget.state["notes"][0]
+    assert not recwarn, "nothing is printed below the game"
+
+
+def test_stop_ends_a_game_without_a_score_and_start_begins_another(played):
+    game = played(2, stop=4)
+    assert game.widget.state["stage"] == "over" and "nothing was scored" in game.widget.state["said"]
+    assert len(game.played[0].run.epochs) == 4 and len(game.played) == 1 and not game.scored
+    game.show = SwitchGame.show.__get__(game)
+    press(game, "new")
+    press(game, "start")  # while it runs, nothing
+    game.join()
+    assert game.seed == 1 and game.scored
+    assert [trainer.run.header["seed"] for trainer in game.played] == [1, 1]
+
+
+def test_a_new_game_and_close_leave_no_thread(played):
+    game = played(only=True, epochs=10_000)
+    game.pace = 60  # it sleeps on its first epoch
+    press(game, "start")
+    thread = game._thread
+    assert thread.is_alive()
+    began = time.monotonic()
+    other = SwitchGame(epochs=5)
+    assert not thread.is_alive() and game.widget.comm is None and time.monotonic() - began < 10
+    press(other, "start")
+    other.close()
+    assert not other._thread.is_alive()
+    assert not [each for each in threading.enumerate() if each.name == "the switch game"]
+
+
+def test_the_pace_is_kept_and_an_error_is_said(played, monkeypatch):
+    game = played(only=True, epochs=4)
+    game.pace = 0.2
+    began = time.monotonic()
+    press(game, "start")
+    while game.widget.state["stage"] == "plays":
+        time.sleep(0.01)
+    assert time.monotonic() - began >= 4 * 0.2
+    game.join()
+    monkeypatch.setattr(SwitchGame, "_train", lambda *_, **_how: 1 / 0)
+    press(game, "start")
+    game.join()
+    assert game.widget.state["said"] == "The game broke off: division by zero" and not game.playing
+
+
+def test_verdicts_and_switches_in_words():
+    assert verdict(1.04, 0.96) == "a draw" and verdict(0.5, 2.0) == "you win by 1.5 points"
+    assert verdict(2.0, 0.5) == "the rule wins by 1.5 points"
+    run = made_run()
+    assert after(run) == "2 times, after epochs 6 and 9"
+    run.events = run.events[:2]
+    assert after(run) == "once, after epoch 6"
+
+
 # ---------------------------------------------------------------------------------------------- CorrelationLab
 
 
@@ -717,6 +867,7 @@ def test_without_finished_runs_the_comparison_says_so():
 PANELS = {
     "explorer": lambda: PhaseExplorer(made_run()),
     "monitor": PhaseMonitor,
+    "game": SwitchGame,
     "lab": CorrelationLab,
     "budget": lambda: BudgetDesigner(study()),
     "compare": lambda: RunCompare(study()),
@@ -752,6 +903,8 @@ def test_still_edition(name):
     assert bundle["text/plain"].startswith(panel.title) and len(bundle["text/plain"]) > len(panel.title) + 10
     if isinstance(panel, PhaseMonitor):
         assert "Training has not begun" in bundle["text/html"]
+    elif isinstance(panel, SwitchGame):
+        assert "running kernel" in bundle["text/html"]
     else:
         assert '<img alt="' in bundle["text/html"] and bundle["image/png"].startswith("iVBOR")
 
@@ -765,7 +918,7 @@ def test_names_in_a_record_cannot_inject_html():
     assert "<script>" not in drawn and "&lt;script&gt;" in drawn
 
 
-@pytest.mark.parametrize("view", [ExplorerView, LabView, MonitorView])
+@pytest.mark.parametrize("view", [ExplorerView, GameView, LabView, MonitorView])
 def test_a_views_module_is_whole_and_loads_nothing(view):
     assert "import " not in re.sub(r"//.*", "", view._esm) and view._esm.count("export default") == 1
     assert not re.search(r"https?:(?!//www\.w3\.org/2000/svg)", view._esm + Path(VIEW_CSS).read_text())

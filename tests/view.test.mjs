@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { deflateSync } from "node:zlib";
 import { advance, describe, facts } from "../perfteach/widgets/explorer.mjs";
+import { clock } from "../perfteach/widgets/game.mjs";
 import { arrowTip, zeroLine } from "../perfteach/widgets/lab.mjs";
 import { progressWords } from "../perfteach/widgets/monitor.mjs";
 import { border, inside } from "../perfteach/widgets/plane.mjs";
@@ -138,4 +139,8 @@ test("the monitor's line leaves out what is not known", () => {
   const now = { phase: "neuron", cycle: 0, epoch: 5, planned: 8, batch: 3, batches: 8, left: "about 12 s left" };
   assert.equal(progressWords(now), "neuron phase · cycle 0 · epoch 5 of 8 · batch 3 of 8 · about 12 s left");
   assert.equal(progressWords({ ...now, planned: 0, left: "" }), "neuron phase · cycle 0 · epoch 5 · batch 3 of 8");
+});
+
+test("the game's clock counts whole seconds down to nothing", () => {
+  assert.deepEqual([75, 59.2, 9.01, 0, -1].map(clock), ["1:15", "1:00", "0:10", "0:00", "0:00"]);
 });

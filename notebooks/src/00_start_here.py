@@ -189,6 +189,29 @@ PhaseExplorer(run, watch)
 # the border as the dendrite phase left it. (The small step where a band begins is the return to the best weights so
 # far.)
 #
+# ## Play the switch
+#
+# In the runs above the phases had lengths that were fixed beforehand. Now you decide. The game trains the same five
+# neurons on the same spirals, live, for 300 epochs, which takes 75 seconds. Press **Start**, and press **Switch** when
+# you think that the phase on the banner has given what it can. You have six switches, enough for three dendrites a
+# neuron; you need not use them all. Your opponent is the **plateau rule**: it switches when nothing has been gained
+# for a few epochs. It plays after you, from the same random start and for as many epochs.
+#
+# *What to look for:* while neurons learn, the border moves and the green curve tells whether it still gets better.
+# While dendrites learn, neither can move, so look at the mean |r| below: how well the dendrites follow the error.
+# (Let the other cells rest while you play.)
+
+# %%
+from perfteach.widgets import SwitchGame
+
+SwitchGame(seed=0)
+
+# %% [markdown]
+# *How to read it:* both errors are measured on the test points, with the weights that did best on the validation
+# points, and lower is better. A switch too early leaves dendrites that follow nothing much; a switch too late leaves no
+# time to use them. Do not take a win, or a defeat, to heart: one run is luck. Press **New start** a few times, which
+# begins with other random weights, and see how far both errors scatter before you say which of you switches better.
+#
 # ## Your turn
 #
 # Every exercise has a cell with `...` for your answer and a check right after it. The check says what it got, what it

@@ -5,6 +5,7 @@
 * `PhaseBar()`: a callback with one line for a live cell: phase, epoch, time left.
 * `Watch(points)`: a callback that keeps what a record leaves out and the explorer can show.
 * `CorrelationLab()`: one neuron and one dendrite on a problem in the plane.
+* `SwitchGame()`: two spirals live, a button that switches the phase, and the plateau rule as the opponent.
 * `BudgetDesigner(runs)`: width, head and dendrites against parameters, arithmetic and file size.
 * `RunCompare(runs)`: arms and seeds side by side, with the interval of the paired difference.
 * `PictureReader(picture)`: what a trained network sees in a picture that is chosen or uploaded.
@@ -24,6 +25,7 @@ from perfteach.widgets.bar import PhaseBar
 from perfteach.widgets.budget import BudgetDesigner
 from perfteach.widgets.compare import RunCompare
 from perfteach.widgets.explorer import PhaseExplorer
+from perfteach.widgets.game import SwitchGame
 from perfteach.widgets.lab import CorrelationLab
 from perfteach.widgets.monitor import PhaseMonitor
 from perfteach.widgets.picture import PictureReader
@@ -37,5 +39,6 @@ __all__ = [
     "PhaseMonitor",
     "PictureReader",
     "RunCompare",
+    "SwitchGame",
     "Watch",
 ]
