@@ -94,8 +94,8 @@ figures: $(STAMP) ## draw the figures of README and docs again, and write the pa
 	"$(PY)" tools/pictures.py
 	"$(PY)" tools/evidence.py --write
 
-bench: $(STAMP) ## time a training step in each phase and a step of each widget
-	"$(PY)" tools/bench.py
+bench: $(STAMP) ## time what training, inference, loading and widgets cost, as ratios
+	"$(PY)" -m benchmarks
 
 torture: $(STAMP) ## try to lose something: interrupts, flipped bits, full disks, power cuts (TORTURE_ARGS=...)
 	OMP_NUM_THREADS=1 "$(PY)" tools/torture.py $(TORTURE_ARGS)

@@ -12,13 +12,16 @@ import torch
 Step = Callable[[], object]
 
 
-def by_turns(steps: dict[str, Step], rounds: int, least: float = 0.0) -> dict[str, dict[str, float]]:
+def by_turns(
+    steps: dict[str, Step], rounds: int, least: float = 0.0, *, clock: bool = False
+) -> dict[str, dict[str, float]]:
     """Milliseconds of each step, and its ratio to the first one's.
 
     Args:
         steps: what to time, by name; the first is what the others are compared with.
         rounds: how often each is done, after one time that does not count.
         least: seconds that a step has to take in all; where one is shorter it is repeated.
+        clock: measure by the clock even on a CPU, for work that other processes do.
 
     Returns:
         By name: "ms", the median; "ratio", the median over rounds of the step's time by the first one's in the same
@@ -29,7 +32,7 @@ def by_turns(steps: dict[str, Step], rounds: int, least: float = 0.0) -> dict[st
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
-            taken[name].append(_seconds(step, least))
+            taken[name].append(_seconds(step, least, time.perf_counter if clock else _now))
     first = taken[next(iter(steps))]
     found = {}
     for name, times in taken.items():
@@ -44,12 +47,12 @@ def by_turns(steps: dict[str, Step], rounds: int, least: float = 0.0) -> dict[st
     return found
 
 
-def _seconds(step: Step, least: float) -> float:
-    count, start = 0, _now()
-    while not count or _now() - start < least:
+def _seconds(step: Step, least: float, now: Callable[[], float]) -> float:
+    count, start = 0, now()
+    while not count or now() - start < least:
         step()
         count += 1
-    return (_now() - start) / count
+    return (now() - start) / count
 
 
 def _now() -> float:

@@ -1,0 +1,81 @@
+"""`make bench`: what things cost, as ratios from turns in one process. `--write` keeps them and makes the page.
+
+python -m benchmarks            every part, printed
+python -m benchmarks --write    also benchmarks/results/cpu.json and docs/performance.md
+python -m benchmarks --page     only the page, from what is kept
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks import steps
+from benchmarks.inference import inference
+from benchmarks.loader import loading
+from benchmarks.timing import table
+from benchmarks.widgets import redraws
+from perfteach import data
+from perfteach.provenance import provenance
+
+ROOT = Path(__file__).resolve().parents[1]
+KEPT, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "performance.md"
+Part = Callable[[], dict[str, dict[str, float]]]
+
+
+def parts() -> dict[str, Part]:
+    """What is measured, by title."""
+    shapes = ((0.35, 32, 128, 9), (1.0, 32, 128, 7), (0.35, 64, 128, 7), (0.5, 64, 64, 9), (1.0, 64, 32, 7))
+    made: dict[str, Part] = {
+        f"A training step: width {width:g}, {size}×{size} pixels, batch {batch}": (
+            lambda width=width, size=size, batch=batch, rounds=rounds: steps.training(width, size, batch, rounds)  # type: ignore[misc]
+        )
+        for width, size, batch, rounds in shapes
+    }
+    made |= {
+        f"Inference: width 0.5, 32×32 pixels, batch {batch}": (lambda batch=batch: inference(batch=batch))  # type: ignore[misc]
+        for batch in (1, 64)
+    }
+    made["An epoch's batches: 4,500 photographs, by the clock"] = lambda: loading(data.load("cifar10-sample"))
+    made["A step of a widget, in Python"] = redraws
+    return made
+
+
+def page() -> str:
+    """docs/performance.md from the figures that are kept."""
+    kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(KEPT.glob("*.json"))}
+    tables = [table(title, rows, steps.LIMITS) for title, rows in kept["cpu"]["parts"].items()]
+    places = Environment(
+        loader=FileSystemLoader(ROOT / "benchmarks"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )  # fmt: skip
+    return places.get_template("performance.md.jinja").render(tables=tables, **kept)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="keep the figures and make the page")
+    parser.add_argument("--page", action="store_true", help="measure nothing; make the page from what is kept")
+    arguments = parser.parse_args()
+    if not arguments.page:
+        torch.set_num_threads(1)
+        found: dict[str, Any] = {}
+        for title, part in parts().items():
+            found[title] = part()
+            print(table(title, found[title], steps.LIMITS), flush=True)
+        if arguments.write:
+            KEPT.mkdir(exist_ok=True)
+            about = {"machine": provenance()["machine"], "versions": provenance()["versions"], "parts": found}
+            (KEPT / "cpu.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    if arguments.write or arguments.page:
+        PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

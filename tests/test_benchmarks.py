@@ -1,0 +1,48 @@
+"""The benchmarks run, and the page says what is kept. The figures themselves belong to a quiet machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import gpu, inference, loader, steps, timing
+from benchmarks.__main__ import PAGE, page
+from perfteach import data
+
+
+def test_by_turns_divides_by_the_first_of_the_same_round() -> None:
+    calls: list[str] = []
+    found = timing.by_turns({"one": lambda: calls.append("one"), "two": lambda: calls.append("two")}, rounds=3)
+    assert calls == ["one", "two"] * 4, "one round does not count"
+    assert found["one"]["ratio"] == found["one"]["low"] == found["one"]["high"] == 1
+    busy = timing.by_turns({"short": lambda: sum(range(20_000)), "long": lambda: sum(range(200_000))}, rounds=9)
+    assert 5 < busy["long"]["ratio"] < 20
+    assert f"| long | {busy['long']['ms']:,.2f} | " in timing.table("work", busy, {"long": "10"})
+
+
+def test_every_phase_is_timed() -> None:
+    found = steps.training(0.15, 32, batch=8, rounds=2)
+    assert {*steps.LIMITS} <= set(found) and all(row["ms"] > 0 for row in found.values())
+    assert found["gradient rule, 1 dendrite"]["ms"] > found["plain"]["ms"]
+
+
+def test_inference_is_timed_with_and_without_dendrites() -> None:
+    found = inference.inference(0.15, batch=2, rounds=2)
+    assert list(found)[:3] == ["plain", "one dendrite a neuron", "one dendrite a neuron, folded"]
+    assert found["one dendrite a neuron"]["ratio"] > 1
+
+
+def test_loaders_see_the_same_number_of_images() -> None:
+    images = data.load("synthetic10").subset(120, validation=20, test=20)
+    assert loader.loading(images, batch=40, workers=0, rounds=1).keys() == {"perfteach", "DataLoader, 0 workers"}
+    picture, label = loader.Pictures(images)[0]
+    assert picture.shape == (3, 32, 32) and label == int(images.train.labels[0])
+
+
+@pytest.mark.parametrize(("arm", "phase", "kind"), gpu.KINDS)
+def test_the_script_for_a_gpu_runs_without_one(arm: str, phase: str, kind: str, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(gpu, "BATCH", 2)
+    assert gpu.steps_a_second(arm, phase, kind, seconds=0.01) > 0
+
+
+def test_the_page_says_what_is_kept() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "make it again: python -m benchmarks --page"
