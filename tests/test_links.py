@@ -57,6 +57,68 @@ def test_links_into_the_repository_lead_somewhere():
                 assert (page.parent / target.partition("#")[0]).exists(), f"{page.name}: {target}"
 
 
+def slugs(page: Path) -> list[str]:
+    """The anchors that GitHub and the site give to a page's headings."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    heads = re.findall(r"^#+ (.+?)\s*$", text, re.M)
+    return [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads]
+
+
+def markdown(path: Path) -> str:
+    """The text of a page, or of a notebook's text cells."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    return "\n\n".join(c.source for c in nbformat.reads(text, as_version=4).cells if c.cell_type == "markdown")
+
+
+def test_every_anchor_is_a_heading_of_its_page():
+    seen = 0
+    for page in [*BUILT, *(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", markdown(page)):
+            place, _, anchor = target.partition("#")
+            if anchor and not urlsplit(target).scheme and (not place or place.endswith(".md")):
+                there = page if not place else page.parent / place
+                assert unquote(anchor) in slugs(there), f"{page.name}: {target}"
+                seen += 1
+    assert seen > 100
+
+
+def test_every_word_of_the_glossary_is_an_anchor_in_jupyterlab_too():
+    words = re.findall(r"^### (.+)$", (ROOT / "docs/glossary.md").read_text(encoding="utf-8"), re.M)
+    linked = {anchor for path in NOTEBOOKS for anchor in re.findall(r"glossary\.md#([^)]+)\)", markdown(path))}
+    assert len(linked) > 30
+    # JupyterLab keeps a heading's capitals and signs in its anchor, GitHub does not.
+    assert linked <= {word.replace(" ", "-") for word in words}
+
+
+TERM = re.compile(r"\[([^]]+)\]\(\.\./docs/glossary\.md#([^)]+)\)")
+
+
+def running_text(path: Path) -> str:
+    """What is read aloud: no headings, no tables, no code, no formulas; of a link, only the text, except a term's."""
+    lines = markdown(path).splitlines()
+    lines = [line for line in lines if not re.match(r"#|\||    |\*\*[^*]+\*\*$", line)]
+    text = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$", "", "\n".join(lines), flags=re.S)
+    text = re.sub(r"(\[[^]]+\]\()(?!\.\./docs/glossary)[^)]+\)", r"\1)", text)
+    text = re.sub(r"\[`([^`\]]+)`\]", r"[\1]", text)
+    return re.sub(r"\s+", " ", re.sub(r"`[^`]+`", "", text).replace("\n> ", "\n"))
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem > "01"], ids=lambda path: path.stem)
+def test_a_term_is_linked_where_it_is_used_first(path):
+    text = running_text(path)
+    found = list(TERM.finditer(text))
+    anchors = [match[2] for match in found]
+    assert 5 <= len(anchors) <= 12, anchors
+    assert len(set(anchors)) == len(anchors), "a term is linked once"
+    for match in found:
+        before = TERM.sub(r"\1", text[: match.start()])
+        for word in {match[1].removesuffix("s"), match[2].replace("-", " ")}:
+            earlier = re.search(rf"(?<!\w){re.escape(word)}s?(?!\w)", before, re.I)
+            assert not earlier, f"{word!r} is used before: …{before[max(0, earlier.start() - 60) : earlier.end()]}"
+
+
 @pytest.mark.parametrize("path", BUILT, ids=lambda path: path.relative_to(ROOT / "notebooks").as_posix())
 def test_one_guarded_cell_fetches_the_course_on_colab(path):
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
@@ -125,10 +187,7 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
 
 def links(path: Path) -> set[str]:
     """Where a notebook's or a page's relative links lead, as paths below the repository."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".ipynb":
-        text = "\n".join(c.source for c in nbformat.reads(text, as_version=4).cells if c.cell_type == "markdown")
-    found = re.findall(r"\]\(([^)\s]+)\)|(?:href|src)=\"([^\"]+)\"", text)
+    found = re.findall(r"\]\(([^)\s]+)\)|(?:href|src)=\"([^\"]+)\"", markdown(path))
     targets = [unquote((first or second).partition("#")[0]) for first, second in found]
     here = path.parent.relative_to(ROOT).as_posix()
     return {normpath(f"{here}/{target}") for target in targets if target and not urlsplit(target).scheme}

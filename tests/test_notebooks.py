@@ -187,3 +187,43 @@ def test_a_changed_source_is_noticed(tmp_path, monkeypatch):
     source = tmp_path / SOURCES[0].name
     source.write_text(SOURCES[0].read_text(encoding="utf-8").replace("# # 00", "# # Changed 00"), encoding="utf-8")
     assert any("source differs" in line for line in tool.differences(source, "learner"))
+
+
+@pytest.fixture
+def executed(tmp_path, monkeypatch):
+    """A small source, and its learner's edition as if it had been executed."""
+    source, path = tmp_path / "00_x.py", tmp_path / "built" / "00_x.ipynb"
+    path.parent.mkdir()
+    source.write_text("# %% [markdown]\n# Old words.\n\n# %%\n1 + 1\n\n# %% [markdown]\n# The end.\n")
+    monkeypatch.setattr(tool, "SOURCES", tmp_path)
+    monkeypatch.setitem(tool.EDITIONS, "learner", path.parent)
+    notebook = tool.build(source, "learner")
+    for number, cell in enumerate(code_cells(notebook), 1):
+        cell.execution_count = number
+    result = nbformat.v4.new_output("execute_result", {"text/plain": "2"}, execution_count=2)
+    code_cells(notebook)[1].outputs = [result]
+    nbformat.write(notebook, path)
+    return source, path
+
+
+def test_new_texts_keep_the_outputs(executed, capsys):
+    source, path = executed
+    before = nbformat.read(path, as_version=4)
+    source.write_text(source.read_text().replace("Old words.", "New words.\n\n# %% [markdown]\n# One cell more."))
+    assert tool.main(["--texts", "--edition", "learner"]) == 0, capsys.readouterr().err
+    after = nbformat.read(path, as_version=4)
+    assert [cell.id for cell in after.cells] == [cell.id for cell in tool.build(source, "learner").cells]
+    assert "New words." in markdown(after) and "One cell more." in markdown(after)
+    assert code_cells(after) == code_cells(before)
+
+
+@pytest.mark.parametrize(("old", "new"), [("1 + 1", "1 + 2"), ("1 + 1", "1 + 1\n\n# %%\n3"), ("# %%\n1 + 1\n", "")])
+def test_changed_code_is_not_given_old_outputs(executed, capsys, old, new):
+    source, path = executed
+    before = path.read_bytes()
+    assert old in source.read_text()
+    source.write_text(source.read_text().replace(old, new).replace("Old words.", "New words."))
+    assert tool.main(["--texts", "--edition", "learner"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "00_x.ipynb: code cell" in said and "without --texts" in said
+    assert path.read_bytes() == before

@@ -6,8 +6,11 @@ import asyncio
 import importlib.util
 import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from conftest import load_tool
@@ -103,3 +106,89 @@ def test_the_page_names_what_exists():
     for name in ("binder/hub-values.yaml", "tools/workshop_load.py"):
         assert name in PAGE and (ROOT / name).is_file()
     assert "git-pull" in PAGE and "OMP_NUM_THREADS" in PAGE and "check-env" in PAGE
+
+
+# ---------------------------------------------------------------------------------------------- a new course version
+
+NOTEBOOK = "notebooks/02_one_neuron_one_dendrite.ipynb"
+ANSWER = "return torch.sigmoid(h) - y  # mine"
+
+
+def git(folder: Path, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    who = ["-c", "user.name=course", "-c", "user.email=course@example.org", "-c", "core.autocrlf=false"]
+    return subprocess.run(["git", *who, *words], cwd=folder, capture_output=True, text=True, check=check)
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    """Opens a notebook, changes the first cell that has the old words, and saves it."""
+    notebook = nbformat.read(path, as_version=4)
+    cell = next(cell for cell in notebook.cells if old in cell.source)
+    cell.source = cell.source.replace(old, new)
+    nbformat.write(notebook, path)
+
+
+def release(course: Path) -> None:
+    """A new version: a text and an exercise of the notebook are others, one file is new, and one is gone."""
+    rewrite(course / NOTEBOOK, "...  # your code here", "...  # one line is enough")
+    rewrite(course / NOTEBOOK, "# 02 · One neuron", "# 02 · Second edition: one neuron")
+    (course / "notebooks/08_new.md").write_text("New.\n", encoding="utf-8")
+    git(course, "rm", "-q", "old.md")
+    git(course, "add", ".")
+    git(course, "commit", "-q", "-m", "second version")
+
+
+@pytest.fixture
+def course(tmp_path):
+    """A repository with one notebook of the course and one page more."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed.")
+    folder = tmp_path / "course"
+    (folder / "notebooks").mkdir(parents=True)
+    shutil.copy(ROOT / NOTEBOOK, folder / NOTEBOOK)
+    (folder / "old.md").write_text("Old.\n", encoding="utf-8")
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "first version")
+    return folder
+
+
+def test_answers_survive_an_update_by_the_hub_s_link(course, tmp_path):
+    reason = "nbgitpuller is not installed (pip install perfteach[dev])."
+    puller = pytest.importorskip("nbgitpuller.pull", reason=reason)
+    home = tmp_path / "home"
+
+    def click() -> str:
+        return "".join(puller.GitPuller(course.as_uri(), str(home), branch="main").pull())
+
+    click()
+    rewrite(home / NOTEBOOK, "...  # your code here", ANSWER)
+    (home / "notebooks/perfteach-progress.json").write_text("{}")
+    release(course)
+    click()
+    merged = nbformat.read(home / NOTEBOOK, as_version=4)
+    nbformat.validate(merged)
+    sources = [cell.source for cell in merged.cells]
+    assert any(source.endswith(ANSWER) for source in sources), "the learner's answer stays"
+    assert not any("one line is enough" in source for source in sources)
+    assert "Second edition" in sources[0], "what the learner did not touch is new"
+    assert (home / "notebooks/08_new.md").is_file() and not (home / "old.md").exists()
+    assert (home / "notebooks/perfteach-progress.json").is_file()
+    before = git(home, "show", f"HEAD^1:{NOTEBOOK}").stdout
+    assert ANSWER in before and "Second edition" not in before
+    assert "git show HEAD^1:notebooks/" in PAGE
+
+    (home / NOTEBOOK).rename(home / "notebooks/mine.ipynb")
+    click()
+    assert ANSWER in (home / "notebooks/mine.ipynb").read_text(encoding="utf-8")
+    assert (home / NOTEBOOK).read_bytes() == (course / NOTEBOOK).read_bytes(), "the new version, whole"
+
+
+def test_git_pull_touches_no_answer_and_says_so(course, tmp_path):
+    home = tmp_path / "home"
+    git(tmp_path, "clone", "-q", course.as_uri(), str(home))
+    rewrite(home / NOTEBOOK, "...  # your code here", ANSWER)
+    mine = (home / NOTEBOOK).read_bytes()
+    release(course)
+    said = git(home, "pull", check=False)
+    assert said.returncode != 0 and NOTEBOOK in said.stderr
+    assert (home / NOTEBOOK).read_bytes() == mine

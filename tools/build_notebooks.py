@@ -7,6 +7,7 @@ A source is a jupytext percent script with text, code and solutions. A cell tagg
     python tools/build_notebooks.py                    build and execute everything
     python tools/build_notebooks.py --only 00 02       only these
     python tools/build_notebooks.py --edition learner  only this edition
+    python tools/build_notebooks.py --texts            execute nothing; new texts around the outputs that are there
     python tools/build_notebooks.py --check            execute nothing; fail where a notebook and its source differ
 """
 
@@ -22,6 +23,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +223,27 @@ def _without_folders(text: str) -> str:
     return text
 
 
+def retext(source: Path, edition: str) -> NotebookNode:
+    """The notebook of a source with the outputs of the built one, for a source in which only text has changed.
+
+    Raises:
+        ValueError: when the built notebook is missing or its code is not the source's, so that it has to be executed.
+    """
+    path, notebook = built_path(source, edition), build(source, edition)
+    name = f"{path.parent.name}/{path.name}"
+    if not path.is_file():
+        raise ValueError(f"{name} is not there yet: build it without --texts.")
+    old, new = (
+        [cell for cell in one.cells if cell.cell_type == "code"]
+        for one in (nbformat.read(path, as_version=4), notebook)
+    )
+    for number, (before, after) in enumerate(zip_longest(old, new), 1):
+        if before is None or after is None or before.source != after.source:
+            raise ValueError(f"{name}: code cell {number} has changed; build it without --texts, to execute it.")
+        after.outputs, after.execution_count = before.outputs, before.execution_count
+    return notebook
+
+
 # ---------------------------------------------------------------------------------------------- comparing
 
 
@@ -251,7 +274,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Build both editions of the notebooks from notebooks/src.")
     parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="first characters of the sources' names")
     parser.add_argument("--edition", choices=EDITIONS, help="build one edition only")
-    parser.add_argument("--check", action="store_true", help="compare only; fail where a notebook differs")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--check", action="store_true", help="compare only; fail where a notebook differs")
+    how.add_argument("--texts", action="store_true", help="keep the outputs; fail where code has changed")
     asked = parser.parse_args(arguments)
     chosen, editions = sources(asked.only), [asked.edition] if asked.edition else list(EDITIONS)
     if not chosen:
@@ -261,6 +286,8 @@ def main(arguments: list[str] | None = None) -> int:
         found = [line for source in chosen for edition in editions for line in differences(source, edition)]
         print("\n".join([*found, "Run `make notebooks` to build them again."] if found else ["Up to date."]))
         return 1 if found else 0
+    if asked.texts:
+        return _retext_all([(source, edition) for source in chosen for edition in editions])
     os.environ.update(ENVIRONMENT)
     for source in chosen:
         for edition in editions:
@@ -273,6 +300,19 @@ def main(arguments: list[str] | None = None) -> int:
                 f"{path.relative_to(ROOT)}: {seconds:.1f} s ({cpu:.1f} s of CPU), {peak} MiB, file {size:.0f} KiB",
                 flush=True,
             )
+    return 0
+
+
+def _retext_all(chosen: list[tuple[Path, str]]) -> int:
+    """New texts for all of them, or for none where one has to be executed."""
+    try:
+        notebooks = [(retext(*one), built_path(*one)) for one in chosen]
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for notebook, path in notebooks:
+        nbformat.write(notebook, path)
+    print(f"{len(notebooks)} notebooks have their source's texts; nothing was executed.")
     return 0
 
 

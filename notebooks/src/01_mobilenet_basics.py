@@ -24,10 +24,10 @@
 # %% [markdown]
 # ## What it has to see
 #
-# Photographs of 32 × 32 pixels, ten kinds of things: a sample of CIFAR-10 that comes with the course, 500 images of
-# each class to learn from and 100 to test on. Some are hard for people, too. And here is a network that has learned to
-# tell them apart: a MobileNetV3-Small that was trained for this course, on 40,000 images of CIFAR-10, and comes along
-# as a file. These are some of its answers to test images, which it has never seen.
+# Photographs of 32 × 32 pixels, ten kinds of things: a [sample](../docs/glossary.md#sample) of CIFAR-10 that comes with
+# the course, 500 images of each class to learn from and 100 to test on. Some are hard for people, too. And here is a
+# network that has learned to tell them apart: a MobileNetV3-Small that was trained for this course, on 40,000 images of
+# CIFAR-10, and comes along as a file. These are some of its answers to test images, which it has never seen.
 
 # %%
 from perfteach import course, metrics, mobilenet_small, plots
@@ -52,8 +52,8 @@ Markdown(
 
 # %% [markdown]
 # This network goes with you. Here you take it apart. In [04](04_perforated_fine_tuning.ipynb) it goes on learning, with
-# dendrites; in [05](05_building_extra_small.ipynb) it shrinks to less than a sixth; in [06](06_shipping_it.ipynb) it
-# leaves PyTorch; and in [07](07_your_own_model.ipynb) it looks at a picture of yours.
+# [dendrites](../docs/glossary.md#dendrite); in [05](05_building_extra_small.ipynb) it shrinks to less than a sixth; in
+# [06](06_shipping_it.ipynb) it leaves PyTorch; and in [07](07_your_own_model.ipynb) it looks at a picture of yours.
 
 # %%
 import torch
@@ -74,7 +74,8 @@ _ = torch.manual_seed(0)
 # $$\text{weights} = c_\text{out} \cdot c_\text{in} \cdot k^2, \qquad
 # \text{MACs} = \text{weights} \cdot H_\text{out} \cdot W_\text{out}.$$
 #
-# A **MAC** is one multiplication with its addition. Weights cost memory, MACs cost time; they are not the same thing.
+# A **[MAC](../docs/glossary.md#multiply-accumulate)** is one multiplication with its addition. Weights cost memory,
+# MACs cost time; they are not the same thing.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -90,8 +91,10 @@ print("MACs by hand:", by_hand * 16 * 16, " counted:", counted)
 # A convolution does two jobs at once: it looks *around* in each channel, and it *mixes* channels. Do them one after
 # the other instead:
 #
-# * **depthwise**: each channel gets one `k × k` kernel of its own and nothing is mixed (`groups=c_in` in PyTorch);
-# * **pointwise**: a `1 × 1` convolution mixes the channels and looks nowhere.
+# * **[depthwise](../docs/glossary.md#depthwise-convolution)**: each channel gets one `k × k` kernel of its own and
+#   nothing is mixed (`groups=c_in` in PyTorch);
+# * **[pointwise](../docs/glossary.md#pointwise-convolution)**: a `1 × 1` convolution mixes the channels and looks
+#   nowhere.
 #
 # First a check that `groups` does what was said: a loop over the channels gives the same numbers.
 
@@ -214,8 +217,8 @@ print("same output as the network's block 3:", same)
 # %% [markdown]
 # ## 4. Hard-swish
 #
-# The early blocks use ReLU, the later ones **hard-swish**, a swish made from pieces of straight lines so that a phone
-# needs no exponential:
+# The early blocks use ReLU, the later ones **[hard-swish](../docs/glossary.md#hard-swish)**, a swish made from pieces
+# of straight lines so that a phone needs no exponential:
 #
 # $$\text{hardswish}(x) = x \cdot \frac{\min(\max(x + 3,\, 0),\, 6)}{6}$$
 #
@@ -239,8 +242,8 @@ checks.check_hard_swish(hard_swish)
 # %% [markdown]
 # ## 5. Squeeze and excite
 #
-# A convolution sees a small window. **Squeeze-and-excite** gives every channel a look at the whole map, for very little
-# arithmetic (but many weights, see section 6):
+# A convolution sees a small window. **[Squeeze-and-excite](../docs/glossary.md#squeeze-excite)** gives every channel a
+# look at the whole map, for very little arithmetic (but many weights, see section 6):
 #
 # 1. *squeeze*: the mean of each channel over all positions, `[B, C, H, W] → [B, C, 1, 1]`;
 # 2. two small layers, `fc1` (to fewer channels, then ReLU) and `fc2` (back), then *hardsigmoid*, the gate of
@@ -294,8 +297,8 @@ print("same output as the network's block 5:", same)
 # %% [markdown]
 # ## 6. Where parameters and arithmetic sit
 #
-# The whole network is a stem (one ordinary convolution), eleven such blocks with one last pointwise convolution, and
-# a head (two fully connected layers).
+# The whole network is a stem (one ordinary convolution), eleven such blocks with one last pointwise convolution, and a
+# [head](../docs/glossary.md#head) (two fully connected layers).
 #
 # **Predict first:** which of the three has the most parameters?
 
@@ -323,8 +326,9 @@ plots.parameter_bars(
 )
 
 # %% [markdown]
-# *How to read it:* each bar is one network, cut into its parts. The **width** multiplies every channel count, so the
-# blocks shrink about with its square, because a pointwise convolution has `c_in · c_out` weights.
+# *How to read it:* each bar is one network, cut into its parts. The **[width](../docs/glossary.md#width)** multiplies
+# every channel count, so the blocks shrink about with its square, because a pointwise convolution has `c_in · c_out`
+# weights.
 #
 # And inside the blocks? Squeeze-and-excite, which is hardly any arithmetic, holds as many weights as everything else in
 # them together:
@@ -405,8 +409,8 @@ Markdown(
 # %% [markdown]
 # Yours has seen few images, and its training stopped early so that it takes seconds. (The picture shows the error on
 # the *validation* images, epoch by epoch; the sentence below it gives the accuracy on the *test* images, which are read
-# once.) What counts here is that there *is* a number. Every result of the later notebooks is read against a *control*
-# that had the same data and as many epochs.
+# once.) What counts here is that there *is* a number. Every result of the later notebooks is read against a
+# *[control](../docs/glossary.md#control)* that had the same data and as many epochs.
 
 # %%
 # NBVAL_CHECK_OUTPUT

@@ -12,9 +12,10 @@
 #
 # **What is the least that bends a straight border?**
 #
-# One neuron, four clouds of points, and no way to separate them with one straight line. You find the error that is
-# left, let one dendrite learn to follow it, and watch the border bend. Everything is done in plain PyTorch first; then
-# the library gives the same numbers.
+# One [neuron](../docs/glossary.md#neuron), four clouds of points, and no way to separate them with one straight line.
+# You find the [error](../docs/glossary.md#error) that is left, let one [dendrite](../docs/glossary.md#dendrite) learn
+# to follow it, and watch the border bend. Everything is done in plain PyTorch first; then the library gives the same
+# numbers.
 #
 # | | |
 # |---|---|
@@ -120,9 +121,10 @@ print("E from autograd equals σ(h) − y:", same)
 #
 # $$V_p = \tanh(a \cdot x_p + c) \qquad\qquad h'_p = h_p + w V_p$$
 #
-# If V went up and down with the error from point to point, the neuron could use it: subtract the right amount of V,
-# and part of the error is gone. How well two things go up and down together is their **covariance**, and without their
-# scales the **correlation**:
+# If V went up and down with the error from point to point, the neuron could use it: subtract the right amount of V, and
+# part of the error is gone. How well two things go up and down together is their
+# **[covariance](../docs/glossary.md#covariance-rule)**, and without their scales the
+# **[correlation](../docs/glossary.md#correlation-r)**:
 #
 # $$\text{cov} = \frac1P \sum_p (V_p - \bar V)(E_p - \bar E) \qquad\qquad r = \frac{\text{cov}}{\sigma_V\,\sigma_E}$$
 #
@@ -275,8 +277,8 @@ print("covariance rule: ", torch.allclose(covariance_gradient(v, e, moments), by
 # %% [markdown]
 # ## 5. The border bends
 #
-# The dendrite is frozen now, and the neuron learns again, with one new number `w`. It starts at zero, so at this
-# moment the neuron still answers as before.
+# The dendrite is [frozen](../docs/glossary.md#frozen) now, and the neuron learns again, with one new number `w`. It
+# starts at zero, so at this moment the neuron still answers as before.
 #
 # ### Exercise 4 · The sign of w · easy · 2 minutes
 #
@@ -376,7 +378,8 @@ print("same |r|:     ", abs(scores["layer"] - size) < 1e-6)
 # %% [markdown]
 # ## 7. The lab
 #
-# Set the dendrite's two weights and its bias by hand, or let it climb; then switch the phase. Things to try:
+# Set the dendrite's two weights and its bias by hand, or let it climb; then switch the
+# [phase](../docs/glossary.md#phase). Things to try:
 #
 # * Find by hand a dendrite with |r| above 0.4. Which direction do its weights have, seen on the map?
 # * Start over, and set both weights to 0. Why can it not climb from there?

@@ -12,9 +12,10 @@
 #
 # **How does a whole network learn in two phases, when no error may flow through a dendrite?**
 #
-# One neuron with one dendrite is a trick. Now every neuron of a network has one. You check with autograd where the
-# error flows and where it is blocked, follow the loop of phases built by hand, and find that the course's trainer gives
-# the same numbers to the last epoch.
+# One neuron with one [dendrite](../docs/glossary.md#dendrite) is a trick. Now every neuron of a network has one. You
+# check with autograd where the error flows and where it is blocked, follow the loop of
+# [phases](../docs/glossary.md#phase) built by hand, and find that the course's trainer gives the same numbers to the
+# last epoch.
 #
 # | | |
 # |---|---|
@@ -48,11 +49,12 @@ print(model.perforation)
 
 # %% [markdown]
 # In a convolution a *channel* is a neuron, and each position of each image is one of the P points of notebook 02: E and
-# V are maps, and means, covariance and r go over images and positions together. The *score* of a layer is the mean of
-# |r| over its neurons.
+# V are maps, and means, covariance and r go over images and positions together. The
+# *[score](../docs/glossary.md#correlation-r)* of a layer is the mean of |r| over its neurons.
 #
 # A neuron may grow several dendrites, one after the other. The k-th also hears its elders,
-# $V_k = \tanh\bigl(D_k(x) + \sum_{j<k} u_{kj} V_j\bigr)$, with one number $u_{kj}$ per neuron, the *cascade weight*.
+# $V_k = \tanh\bigl(D_k(x) + \sum_{j<k} u_{kj} V_j\bigr)$, with one number $u_{kj}$ per neuron, the *[cascade
+# weight](../docs/glossary.md#cascade-weight-u)*.
 #
 # Growing dendrites must not change the network: whatever follows is then due to learning. A new dendrite enters with
 # `w = 0`, and `h + 0 · V` is `h`, bit for bit.
@@ -91,10 +93,10 @@ for phase in ("neuron", "dendrite"):
 # %% [markdown]
 # ## 3. The holes in the backward pass
 #
-# In the neuron phase the loss flows back through the network as always, and at each layer it meets the neuron and its
-# dendrites. Through the neuron it goes on to the layer below. Through the dendrites it does not: they see
-# `x.detach()`, the same numbers without a way back. Seen from behind, the backward pass has holes. It is
-# **perforated**.
+# In the [neuron phase](../docs/glossary.md#neuron-phase) the loss flows back through the network as always, and at each
+# layer it meets the neuron and its dendrites. Through the neuron it goes on to the layer below. Through the dendrites
+# it does not: they see `x.detach()`, the same numbers without a way back. Seen from behind, the backward pass has
+# holes. It is **[perforated](../docs/glossary.md#perforation)**.
 #
 # ### Exercise 1 · A perforated layer · medium · 6 minutes
 #
@@ -141,16 +143,17 @@ as_usual = torch.allclose(perforated, everything, atol=1e-6)
 print("gradient of plain backpropagation:   ", as_usual)
 
 # %% [markdown]
-# Same values forward, another gradient backward. That has two consequences worth keeping in mind:
+# The values are the same on the way forward, and the gradient is another one on the way back. That has two consequences
+# worth keeping in mind:
 #
-# * a frozen dendrite costs one forward pass and *no* backward pass;
+# * a [frozen](../docs/glossary.md#frozen) dendrite costs one forward pass and *no* backward pass;
 # * the gradient below a dendrite is not the true gradient of the loss. The layer below does not know how its changes
 #   move the dendrites above. There is no guarantee that this works; that is a question for experiments.
 #
 # ## 4. In the dendrite phase nothing moves, but dendrites learn
 #
-# Three steps in the dendrite phase, on the same batch. The loss is computed, and its error is what the dendrites
-# listen to:
+# Three steps in the [dendrite phase](../docs/glossary.md#dendrite-phase), on the same batch. The loss is computed, and
+# its error is what the dendrites listen to:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -171,11 +174,12 @@ print("logits changed:   ", not torch.equal(model(x), logits))
 # %% [markdown]
 # ## 5. When to switch
 #
-# A phase ends when it has nothing more to give: the **plateau** rule. Keep the best score so far; a score that is
-# higher than it by at least `min_gain` becomes the new best; after `patience` epochs in a row without a new best the
-# phase is over. In a neuron phase the score is the validation accuracy, in a dendrite phase the mean |r|.
-# `FixedSwitch` counts epochs instead, so that runs can be compared epoch by epoch, and `ManualSwitch` waits until
-# somebody presses the button of a `PhaseMonitor` (notebook 07), or a program calls `trainer.request_switch()`.
+# A phase ends when it has nothing more to give: the **[plateau](../docs/glossary.md#switch-rule)** rule. Keep the best
+# score so far; a score that is higher than it by at least `min_gain` becomes the new best; after `patience` epochs in a
+# row without a new best the phase is over. In a neuron phase the score is the validation accuracy, in a dendrite phase
+# the mean |r|. `FixedSwitch` counts epochs instead, so that runs can be compared epoch by epoch, and `ManualSwitch`
+# waits until somebody presses the button of a `PhaseMonitor` (notebook 07), or a program calls
+# `trainer.request_switch()`.
 #
 # ### Exercise 2 · The plateau rule · medium · 8 minutes
 #
@@ -391,11 +395,11 @@ for event in run.events:
 # %% [markdown]
 # ### Exercise 5 · Two spirals in 300 epochs · very hard · 60 minutes
 #
-# An experiment of your own. The five neurons of notebook 00 needed 600 epochs. Train them, `small_network(5)`, on
-# this notebook's `data` so that they get at least **98 %** of the test points right, within **300 epochs** in all and
-# with at most **150 parameters**, every dendrite counted. Anything in `TrainConfig` may be changed: phases, cycles,
-# batch size, learning rates, thawing, the seed. Hand over the run. (Before you try settings at random, look at a
-# run's curves: which phase was still improving when it ended?)
+# An experiment of your own. The five neurons of notebook 00 needed 600 epochs. Train them, `small_network(5)`, on this
+# notebook's `data` so that they get at least **98 %** of the test points right, within **300 epochs** in all and with
+# at most **150 parameters**, every dendrite counted. Anything in `TrainConfig` may be changed: phases,
+# [cycles](../docs/glossary.md#cycle), batch size, learning rates, thawing, the seed. Hand over the run. (Before you try
+# settings at random, look at a run's curves: which phase was still improving when it ended?)
 
 
 # %% tags=["exercise"]
@@ -530,8 +534,9 @@ quiz.ask("03.2")
 # > * *The "best" weights turn out to be the last ones.* `state_dict()` hands out the tensors themselves. Copy them
 # >   deeply.
 # > * *Nothing is learned after a switch.* The old optimiser does not know the new parameters; build a new one.
-# > * *The run ends with no dendrites.* A cycle that does not raise the validation accuracy is rolled back, which is
-# >   meant to happen. The record says so in an event, and the trainer warns.
+# > * *The run ends with no dendrites.* A cycle that does not raise the validation accuracy is [rolled
+# >   back](../docs/glossary.md#rollback), which is meant to happen. The record says so in an event, and the trainer
+# >   warns.
 # > * *The scores stay at the level of chance.* The dendrites hear nothing: is the learning rate of the dendrite phase
 # >   far too small, or is the network's training error already near zero?
 #

@@ -32,17 +32,18 @@ images = tier.load()
 print(images)
 
 # %% [markdown]
-# **Two kinds of numbers stand in this notebook.** *Live* runs train here, now, in the quick tier on a part of the
-# sample of CIFAR-10 that comes with the course. *Recorded* runs trained for hours on all 45,000 training images, and
-# came with the course, too; each says on which data, when, and on which machine. Every result below says which kind
-# it is.
+# **Two kinds of numbers stand in this notebook.** *[Live](../docs/glossary.md#live-and-recorded)* runs train here, now,
+# in the quick tier on a part of the sample of CIFAR-10 that comes with the course. *Recorded* runs trained for hours on
+# all 45,000 training images, and came with the course, too; each says on which data, when, and on which machine. Every
+# result below says which kind it is.
 #
 # ## A claim, and its rivals
 #
 # The published case study of this course (a hackathon team from Deloitte and the University of Pittsburgh; CIFAR-10 and
-# torchvision's MobileNetV3-Small) reports that dendrites cut the error by 6 % relative. Suppose you train a network,
-# grow dendrites, train on, and the test error falls. You would like to say: *the dendrites did it.* At least five other
-# explanations fit the same observation. Each has a control that can rule it out, called an **arm** of a study:
+# torchvision's MobileNetV3-Small) reports that [dendrites](../docs/glossary.md#dendrite) cut the error by 6 % relative.
+# Suppose you train a network, grow dendrites, train on, and the test error falls. You would like to say: *the dendrites
+# did it.* At least five other explanations fit the same observation. Each has a [control](../docs/glossary.md#control)
+# that can rule it out, called an **[arm](../docs/glossary.md#arm)** of a study:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -56,8 +57,9 @@ Markdown(
 # %% [markdown]
 # `wider` is a plain network with as many parameters. `random` dendrites stay as they were drawn; only their weights `w`
 # learn. `shuffled` dendrites learn to follow errors that were dealt out to the wrong images. `gradient` dendrites learn
-# together with the neurons by ordinary backpropagation. `thawed` dendrites go on learning in the neuron phase, from the
-# loss through `w`, still passing nothing on to earlier layers; `thawed-random` ones do so from a random start.
+# together with the neurons by ordinary backpropagation. [`thawed`](../docs/glossary.md#thawed) dendrites go on learning
+# in the neuron phase, from the loss through `w`, still passing nothing on to earlier layers; `thawed-random` ones do so
+# from a random start.
 #
 # ### Exercise 1 · Which arm rules it out? · easy · 3 minutes
 #
@@ -90,8 +92,9 @@ checks.check_rules_out(ruled_out_by)
 #
 # A run with dendrites does more than grow dendrites. It goes back to its best weights, starts the optimiser and the
 # learning rate afresh, and trains on. A fresh learning rate alone can improve a network ([warm
-# restarts](https://arxiv.org/abs/1608.03983)). So the `same-epochs` control must do all of that too, without a
-# dendrite. And the epochs of the dendrite phase are not free: the control may use them to train its neurons.
+# restarts](https://arxiv.org/abs/1608.03983)). So the [`same-epochs`](../docs/glossary.md#same-epochs) control must do
+# all of that too, without a dendrite. And the epochs of the dendrite phase are not free: the control may use them to
+# train its neurons.
 #
 # ### Exercise 2 · The same-epochs control · medium · 5 minutes
 #
@@ -133,8 +136,8 @@ Markdown(
 
 # %% [markdown]
 # `perfteach.study.Study` declares what is compared, and the recorded studies are declared in the same way. This one is
-# tiny: a short baseline, and a few ways to go on from it; in the quick tier one seed. Dendrites grow in the stem and
-# the first four blocks, with ReLU as their φ; notebook 05 tells why there.
+# tiny: a short [baseline](../docs/glossary.md#baseline), and a few ways to go on from it; in the quick tier one seed.
+# Dendrites grow in the stem and the first four blocks, with ReLU as their φ; notebook 05 tells why there.
 
 # %%
 from perfteach.study import Study
@@ -278,7 +281,7 @@ if tier.name != "quick":
 # ## How far does chance reach?
 #
 # A test set is a sample. If a network is right with probability $p$ on each of $n$ images, its measured accuracy has
-# the standard error $\sqrt{p\,(1-p)/n}$.
+# the [standard error](../docs/glossary.md#standard-error) $\sqrt{p\,(1-p)/n}$.
 #
 # ### Exercise 3 · How far chance reaches · easy · 3 minutes
 #
@@ -316,9 +319,9 @@ Markdown(
 )
 
 # %% [markdown]
-# Careful: this interval speaks about *these two networks*. Another seed gives two other networks. A statement about the
-# method needs several seeds, each with its own control: the same start weights and the same order of the images in both
-# arms.
+# Careful: this [interval](../docs/glossary.md#interval) speaks about *these two networks*. Another seed gives two other
+# networks. A statement about the method needs [several seeds](../docs/glossary.md#paired-seeds), each with its own
+# control: the same start weights and the same order of the images in both arms.
 #
 # ### Exercise 4 · The paired interval · hard · 8 minutes
 #
@@ -383,9 +386,9 @@ Markdown(compare.answers("mini"))
 # width helped most. A frozen dendrite can gain or lose no more than half a point here, if the interval holds. Two more
 # lessons are hidden in the table:
 #
-# * An interval can be *too narrow*. With the seeds 0, 1 and 3 alone the one of `perforated` is ±0.07 points: luck,
-#   since one test of 10,000 images alone has a standard error of half a point. With five seeds it is ±0.4. And the
-#   interval of `wider` still holds zero with those three seeds, and leaves it out with five.
+# * An interval can be *too narrow*. With the seeds 0, 1 and 3 alone, that of `perforated` is ±0.07 points. This is
+#   luck, since one test of 10,000 images alone has a standard error of half a point. With five seeds it is ±0.4. And
+#   the interval of `wider` still holds zero with those three seeds, and leaves it out with five.
 # * It is a statement about *this* network, recipe and length. On two spirals the same code turned 12.2 %
 #   errors into 0.2 (`make demo`, three seeds). What else was tried is in [docs/evidence.md](../docs/evidence.md).
 #

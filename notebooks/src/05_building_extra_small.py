@@ -12,8 +12,9 @@
 #
 # **You may spend 993,000 parameters, dendrites included. Where do they buy the most?**
 #
-# A dendrite is not free: it has about as many weights as the neuron it helps. So the question of this notebook is not
-# "do dendrites help" but "do they help more than the same parameters would, spent on something else".
+# A [dendrite](../docs/glossary.md#dendrite) is not free: it has about as many weights as the neuron it helps. So the
+# question of this notebook is not "do dendrites help" but "do they help more than the same parameters would, spent on
+# something else".
 #
 # | | |
 # |---|---|
@@ -23,8 +24,8 @@
 #
 # ## Where the parameters are
 #
-# `width` multiplies every channel count. The *head* is the classifier at the end: with 1000 outputs, as for ImageNet,
-# or with the 10 that the task has.
+# [`width`](../docs/glossary.md#width) multiplies every channel count. The *[head](../docs/glossary.md#head)* is the
+# classifier at the end: with 1000 outputs, as for ImageNet, or with the 10 that the task has.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -130,7 +131,7 @@ def widest(dendrites, limit):
 checks.check_widest(widest)
 
 # %% [markdown]
-# Not half: parameters grow with the *square* of the width, since each layer's inputs and outputs both get wider.
+# It is not half: parameters grow with the *square* of the width, since each layer's inputs and outputs both get wider.
 # Doubling the parameters costs only about a factor $\sqrt 2$ in width. That cuts both ways: dendrites everywhere cost a
 # factor of about 1.4 in width, and a plain network of the same size may be 1.4 times as wide. This is what the `wider`
 # control is for.
@@ -139,8 +140,8 @@ checks.check_widest(widest)
 #
 # Change width, head, layers and dendrites, and see what it costs. The line marks the published 1.66 M, which you can
 # beat easily; find designs with at most 993,000. Points are recorded networks on real images, each the mean of its
-# seeds with its 95 % interval; a design that was never trained has a size, but no accuracy. *Recorded network* takes
-# over the settings of one that was.
+# seeds with its 95 % [interval](../docs/glossary.md#interval); a design that was never trained has a size, but no
+# accuracy. *Recorded network* takes over the settings of one that was.
 
 # %%
 from perfteach import course, runs
@@ -150,9 +151,10 @@ records = [run for name in runs.studies() for run in runs.recorded(name)]
 BudgetDesigner(records)
 
 # %% [markdown]
-# Try it: dendrites on the *depthwise* convolutions only. They cost almost nothing, since a depthwise neuron sees a
-# single channel. Then on the *head* only. Which of the two would you expect to help more? And the head itself: how many
-# parameters does its *hidden layer* take, which was made for a thousand classes?
+# Try it: dendrites on the *[depthwise](../docs/glossary.md#depthwise-convolution)* convolutions only. They cost almost
+# nothing, since a depthwise neuron sees a single channel. Then on the *head* only. Which of the two would you expect to
+# help more? And the head itself: how many parameters does its *hidden layer* take, which was made for a thousand
+# classes?
 #
 # ## Place a bet
 #
@@ -166,10 +168,10 @@ quiz.ask("05.1")
 # %% [markdown]
 # ## Ask the dendrites
 #
-# You need not guess. In a dendrite phase every layer's dendrites report how well they follow their neurons' error: the
-# mean |r| of notebook 03. Take the network that is to be built here, trained and still without dendrites as in notebook
-# 03, let one grow on every neuron, look where the error *can* be followed, and keep only those. This is one short
-# dendrite phase, live, on the tier's images.
+# You need not guess. In a [dendrite phase](../docs/glossary.md#dendrite-phase) every layer's dendrites report how well
+# they follow their neurons' error: the [mean |r|](../docs/glossary.md#correlation-r) of notebook 03. Take the network
+# that is to be built here, trained and still without dendrites as in notebook 03, let one grow on every neuron, look
+# where the error *can* be followed, and keep only those. This is one short dendrite phase, live, on the tier's images.
 
 # %%
 import pandas as pd
@@ -234,10 +236,10 @@ table.style.format({"mean |r|": "{:.4f}", "parameters of its dendrites": "{:,.0f
 
 # %% [markdown]
 # *How to read it:* the six layers whose dendrites follow their neurons' errors best, and the six worst. A layer with
-# few positions scores high by chance alone: 0.8/√P with P = images × positions, so about 0.025 for 1,000 images in a
-# layer with one position. In the quick tier most differences between layers are of that size, so the choice below shows
-# the procedure and is no finding. And a score is not yet a gain, while the layers differ in price by a factor of more
-# than a thousand:
+# few positions scores high [by chance alone](../docs/glossary.md#chance-level): 0.8/√P with P = images × positions, so
+# about 0.025 for 1,000 images in a layer with one position. In the quick tier most differences between layers are of
+# that size, so the choice below shows the procedure and is no finding. And a score is not yet a gain, while the layers
+# differ in price by a factor of more than a thousand:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -276,10 +278,10 @@ checks.check_choose_layers(choose_layers)
 #
 # Two recorded studies trained one choice. A very small MobileNet (width 0.15) trained for 20 epochs and then for 33
 # more: without dendrites, with dendrites in the stem and the first four blocks only, and with dendrites in every layer.
-# The dendrites were thawed, and went on learning from a random start; the early ones once with tanh and once with ReLU
-# as their φ. Beside each stands a plain network of about the same size, and beside the early ones also one that needs
-# as many multiply-accumulates (MACs). **Predict first:** the early layers hold a twentieth of the parameters. How much
-# of the gain will they hold?
+# The dendrites were [thawed](../docs/glossary.md#thawed), and went on learning from a random start; the early ones once
+# with tanh and once with ReLU as their φ. Beside each stands a plain network of about the same size, and beside the
+# early ones also one that needs as many [multiply-accumulates](../docs/glossary.md#multiply-accumulate) (MACs).
+# **Predict first:** the early layers hold a twentieth of the parameters. How much of the gain will they hold?
 
 # %%
 from IPython.display import Markdown
@@ -504,8 +506,9 @@ print(f"Extra-Small: {total:,}, of which {budget:,} are dendrites'")
 # ## Its training, recorded
 #
 # This network, the same without its dendrites, and the original were trained by one recipe, for as many epochs, on the
-# same images, three seeds each. On one core of a CPU a run takes hours, so the records came with the course, and so did
-# the trained networks. **Predict first:** is Extra-Small better than the original, and is it the dendrites' doing?
+# same images, three seeds each. That was done on a GPU; on one core of a CPU a run takes hours. So the records came
+# with the course, and so did the trained networks. **Predict first:** is Extra-Small better than the original, and is
+# it the dendrites' doing?
 
 # %%
 trained = runs.recorded("extra-small")
@@ -536,7 +539,8 @@ Markdown(
 # error of 17.75 %; its images, its schedule and its way to count were others.
 #
 # Look at the first and the last question together. The small network is at least as good as one with more than six
-# times its parameters, and so it is *without* its dendrites. Here, what paid was to look where parameters did
+# times its parameters, and so it is *without* its dendrites. Dendrites like these gained in the much smaller network
+# above; in this one they bring nothing that three seeds could show. What paid here was to look where parameters did
 # nothing, and to keep the maps larger. That is the use of a control: without the arm `same-epochs` this page would have
 # praised the dendrites for it.
 
@@ -544,7 +548,7 @@ Markdown(
 # ## Was it worth it? The Pareto front
 #
 # Size alone is no merit. Put each network where it belongs: parameters to the right, error upwards. A network is on the
-# **Pareto front** if every other network is larger or makes more errors.
+# **[Pareto front](../docs/glossary.md#front)** if every other network is larger or makes more errors.
 #
 # ### Exercise 4 · The Pareto front · medium · 6 minutes
 #
@@ -628,8 +632,9 @@ quiz.ask("05.3")
 #
 # **Take away.** Count everything, and say which head. Size grows with the square of the width, so twice the size buys
 # dendrites everywhere *or* 1.4 times the width. Which of them is better, no count can say; in the recorded runs it was
-# width. Dendrites paid by the parameter where there are few of them, in the early layers. Only training could tell.
-# (The published setting, images enlarged to 64 × 64 pixels, was recorded too: [docs/evidence.md](../docs/evidence.md).)
+# width. In a very small network, dendrites paid by the parameter in the early layers; in Extra-Small they brought
+# nothing. Only training could tell. (The published setting, images enlarged to 64 × 64 pixels, was recorded too:
+# [docs/evidence.md](../docs/evidence.md).)
 #
 # **Next:** [06 · Shipping it](06_shipping_it.ipynb), on to the device.
 #

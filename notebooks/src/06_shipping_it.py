@@ -13,8 +13,8 @@
 # **A small network on paper: is it also small and fast where it runs?**
 #
 # Parameters are counted in a notebook. A device stores bytes and spends milliseconds, and neither follows from the
-# parameter count alone. Here Extra-Small leaves PyTorch, with its dendrites, and is measured beside the same network
-# without dendrites and beside MobileNet-Small.
+# parameter count alone. Here Extra-Small leaves PyTorch, with its [dendrites](../docs/glossary.md#dendrite), and is
+# measured beside the same network without dendrites and beside MobileNet-Small.
 #
 # | | |
 # |---|---|
@@ -47,7 +47,7 @@ model = networks["Extra-Small"]
 # ## Folding
 #
 # In evaluation a BatchNorm is a multiplication and an addition per channel, with numbers that no longer change. The
-# convolution before it is linear, so the two are *one* convolution:
+# convolution before it is linear, so the two can be [folded](../docs/glossary.md#fold) into *one* convolution:
 #
 # $$\gamma\,\frac{(W * x) - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta
 # \;=\; \underbrace{\frac{\gamma}{\sqrt{\sigma^2 + \varepsilon}}\,W}_{\text{new weight}} * x
@@ -74,8 +74,9 @@ from perfteach.course import checks
 checks.check_fold(fold_norm)
 
 # %% [markdown]
-# `perfteach.fold(model)` does this for the neurons *and* for the dendrites of every dendritic layer, in a copy. A
-# dendrite keeps its own φ, here a ReLU, so it cannot be folded into its neuron; that is what it is there for. (The
+# `perfteach.fold(model)` does this for the [neurons](../docs/glossary.md#neuron) *and* for the dendrites of every
+# [dendritic layer](../docs/glossary.md#dendritic-layer), in a copy. A dendrite keeps its own
+# [φ](../docs/glossary.md#phi), here a ReLU, so it cannot be folded into its neuron; that is what it is there for. (The
 # norms of the other layers stay; the exporter folds those, see `norms left` below.)
 
 # %%
@@ -226,8 +227,9 @@ print("the same label for at least 99.5 % of them:", bool(agree >= 0.995))
 # **Predict first:** Extra-Small has less than a sixth of MobileNet-Small's parameters, larger maps, and dendrites in
 # five places. Will one image take it less time, as much, or more? And how much of its time do the dendrites take?
 #
-# The first runs of a session pay for memory and caches, and now and then another program takes the core away. So
-# measure often, drop the first runs, and take the median.
+# The time for one image is the network's [latency](../docs/glossary.md#latency). The first runs of a session pay for
+# memory and caches, and now and then another program takes the core away. So measure often, drop the first runs, and
+# take the median.
 #
 # ### Exercise 3 · Measure a latency · easy · 4 minutes
 #
@@ -280,7 +282,7 @@ with torch.inference_mode():
 #
 # ### Exercise 4 · Round to eight bits · medium · 6 minutes
 #
-# Return the int8 tensor and the scale.
+# Return the [int8](../docs/glossary.md#int8) tensor and the scale.
 
 
 # %% tags=["exercise"]
@@ -412,7 +414,10 @@ Markdown(
 # Was your prediction right? Two surprises are common here. **Time does not follow parameters:** a network of this size
 # spends much of an image's time on starting operations, and dendrites add operations. And **int8 can be slower:** where
 # the processor has no instructions for it, or the layers are so small that converting back and forth costs more than it
-# saves, only the file gets smaller. Both depend on the machine. Measure on the one you ship to.
+# saves, only the file gets smaller. Both depend on the machine. Measure on the one you ship to. And compare the
+# accuracies with those of notebook 05: over three seeds the dendrites of this network brought nothing, and here they
+# cost time. Of these files, the one *without* them is the one to ship. The steps are the same for a network whose
+# dendrites earn their place.
 #
 # ## Quiz
 #

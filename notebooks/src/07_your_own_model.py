@@ -12,9 +12,9 @@
 #
 # **Your network, your images: how much has to be rewritten?**
 #
-# Nothing in the *method* is about MobileNets in particular. Dendrites grow on most `Conv1d/2d/3d` and `Linear` layers.
-# In this notebook you take the method to a network and to images of your own, and put the result where others can check
-# it.
+# Nothing in the *method* is about MobileNets in particular. [Dendrites](../docs/glossary.md#dendrite) grow on most
+# `Conv1d/2d/3d` and `Linear` layers. In this notebook you take the method to a network and to images of your own, and
+# put the result where others can check it.
 #
 # | | |
 # |---|---|
@@ -26,7 +26,7 @@
 #
 # First, the network that you have followed through the course. Choose a picture, one you took, of something that it
 # knows (an animal, a car, a ship, an aeroplane), and see what it takes it for. It stays on this machine. Until you
-# choose one, a photograph of the sample stands in.
+# choose one, a photograph of the [sample](../docs/glossary.md#sample) stands in.
 
 # %%
 import io
@@ -99,10 +99,11 @@ trainer = PerforatedTrainer(
 run = trainer.fit(progress=False)
 
 # %% [markdown]
-# The last five lines are all there is: build, perforate, choose phases, make the trainer, train. The `PhaseMonitor` is
-# optional. It shows a run while it grows, and its buttons work while the cell is still running: switch the phase now,
-# pause, stop and keep the best. The table says what was wrapped. A norm right behind a convolution belongs to its
-# neuron, so a dendrite gets a norm of its own too.
+# The last five lines are all there is: build, [perforate](../docs/glossary.md#perforate), choose
+# [phases](../docs/glossary.md#phase), make the trainer, train. The `PhaseMonitor` is optional. It shows a run while it
+# grows, and its buttons work while the cell is still running: switch the phase now, pause, stop and keep the best. The
+# table says what was wrapped. A norm right behind a convolution belongs to its neuron, so a dendrite gets a norm of its
+# own too.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -113,8 +114,9 @@ PhaseExplorer(run, watch)
 
 # %% [markdown]
 # *How to read it:* error by epoch on the tier's images, live; in the hatched dendrite phase (here one epoch) the
-# validation error stands still. Click on a layer, or choose it: its bars are its neurons, each with its own |r|. A
-# single curve shows that everything works. It does not show that dendrites helped: that needs a control, below.
+# validation error stands still. Click on a layer, or choose it: its bars are its neurons, each with its own
+# [|r|](../docs/glossary.md#correlation-r). A single curve shows that everything works. It does not show that dendrites
+# helped: that needs a [control](../docs/glossary.md#control), below.
 #
 # ### Exercise 1 · Dendrites on the convolutions only · easy · 5 minutes
 #
@@ -225,9 +227,9 @@ plots.confusion(mine.test.labels, predicted, mine.classes, data=mine.title())
 #
 # ## A result that others can believe
 #
-# At a hackathon a record could be edited before it is handed in. So a **submission** is a network, as an ONNX file,
-# with the record of its run. The organisers measure the network on images that nobody else has; what the record claims
-# stands beside it.
+# At a hackathon a [record](../docs/glossary.md#run-record) could be edited before it is handed in. So a **submission**
+# is a network, as an ONNX file, with the record of its run. The organisers measure the network on images that nobody
+# else has; what the record claims stands beside it.
 #
 # **Rules for a claim about dendrites**
 #
@@ -236,8 +238,8 @@ plots.confusion(mine.test.labels, predicted, mine.classes, data=mine.title())
 # 2. Same data (equal checksums), seed, network and settings but for the dendrites; the same number of epochs in all;
 #    both trained until validation stops improving.
 # 3. At most 993,000 parameters, every dendrite counted.
-# 4. Teams are compared by **error reduction** against *their own control*, the mean over their seeds. Equal ones by
-#    fewer parameters.
+# 4. Teams are compared by **[error reduction](../docs/glossary.md#error-reduction)** against *their own control*, the
+#    mean over their seeds. Equal ones by fewer parameters.
 # 5. Accuracy and parameters are those that the scorer measured. The record only says what was trained, and for how
 #    long.
 #
@@ -426,8 +428,8 @@ board.stop()
 # *How to read it:* **live, one seed, 150 images to decide on.** One of these images is two thirds of
 # a point, so the order is chance; rule 1 asks for three seeds. (Rules are only checked once exercise 2 is solved.)
 #
-# A serious entry has five seeds and the interval of notebook 04 beside its mean. A well-measured "no gain" is a result
-# too; hand it in.
+# A serious entry has five seeds and the [interval](../docs/glossary.md#interval) of notebook 04 beside its mean. A
+# well-measured "no gain" is a result too; hand it in.
 
 # %% [markdown]
 # ### Exercise 4 · An experiment of your own · very hard · 60 minutes
@@ -509,8 +511,9 @@ Markdown(
 #     add_dendrites(model)
 #     config = TrainConfig(FixedSwitch((60,)), cycles=0, thaw=True)
 #
-# Compare it with the same network without dendrites, and with a wider one. The perforated rule with its two phases is
-# what this course is about, and what the records show no gain for; your network may be another case.
+# In the very small networks of these studies it gained. In Extra-Small, which notebook 05 built by it, it brought
+# nothing. So compare it with the same network without dendrites, and with a wider one. The perforated rule with its two
+# phases is what this course is about, and what the records show no gain for; your network may be another case.
 #
 # ## Your own loaders, and your own loop
 #
