@@ -109,7 +109,8 @@ def trees(places: dict[str, str], reference: list[str]) -> str:
     course = [page for page in documents if page.startswith("notebooks/0")]
     solutions = [page for page in documents if page.startswith("notebooks/solutions/")]
     project = ["contributing", "changelog"]
-    first = ["readme", "own-loop", "evidence", "evidence-tables", "performance", "instructor-guide", "glossary", "troubleshooting"]
+    first = ["readme", "own-loop", "evidence", "evidence-tables", "performance"]
+    first += ["instructor-guide", "glossary", "troubleshooting"]
     data = [page for page in documents if page.startswith("data/")]
     taken = {*course, *solutions, *project, *data, *first}
     reading = [page for page in first if page in documents] + sorted(page for page in documents if page not in taken)
