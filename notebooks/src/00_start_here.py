@@ -18,7 +18,7 @@
 # | | |
 # |---|---|
 # | **You will** | check your set-up · watch one run in two phases · read its record · learn where everything is |
-# | **Minutes** | 20 |
+# | **Minutes** | 25 |
 # | **You need** | to have written a PyTorch training loop once |
 #
 # Cells run with Shift + Enter, from the top. Nothing has to be downloaded.
