@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -48,8 +49,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """A file to write, which takes the place of `path` at the end of the block; where that fails the old one stays.
 
     Raises:
-        OSError: when it cannot be written.
+        OSError: when it cannot be written, or is something that must not be replaced, such as /dev/null.
     """
+    _refuse_devices(path)
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name[:100]}.{mine()}.", suffix=PARTIAL)
     os.close(handle)
@@ -63,6 +65,14 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def _refuse_devices(path: Path) -> None:
+    """The administrator may replace a device by a file, and then the machine has lost it."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        kind = path.lstat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISLNK(kind) or stat.S_ISDIR(kind)):
+            raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
 
 
 def mine() -> str:

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from perfteach import dendrites, ranks, settings
+from perfteach.arguments import check_arguments
 from perfteach.config import TrainConfig, find_device
 from perfteach.counting import count_parameters
 from perfteach.cycle import DendriteCycle, Kept, Step, epoch_seed, seeded
@@ -80,7 +81,7 @@ class PerforatedTrainer(Resumable):
         callbacks: Iterable[Callback] = (),
     ) -> None:
         super().__init__()
-        _check_arguments(model, data, config, name)
+        check_arguments(model, data, config, name)
         self.config = config or TrainConfig()
         self.device = find_device(self.config.device)
         if ranks.count() > 1 and self.device.type == "cuda":  # which there is for GPUs only
@@ -345,26 +346,3 @@ class PerforatedTrainer(Resumable):
     def _tell(self, method: str, *what: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, method)(self, *what)
-
-
-def _check_arguments(model: object, data: object, config: object, name: object) -> None:
-    """Say no before anything is changed."""
-    settings.a(nn.Module, "model", model, "a torch.nn.Module")
-    assert isinstance(model, nn.Module)
-    if config is not None:
-        settings.a(TrainConfig, "config", config, "a TrainConfig, or None for its defaults")
-    settings.text("name", name)
-    needed = ("name", "classes", "checksum", "synthetic", "train", "validation", "test", "batches")
-    missing = [member for member in needed if not hasattr(data, member)]
-    if missing:
-        raise ConfigError(
-            f"data is {settings.said(data)} without {missing[0]}; use what perfteach.data.load returns, or "
-            "perfteach.data.from_loaders for DataLoaders of your own"
-        )
-    for part, tensor in model.named_parameters():
-        if nn.parameter.is_lazy(tensor):
-            raise ConfigError(f"{part} is lazy, its shape is not known yet; run one batch through the model first")
-        if tensor.device.type == "meta":
-            raise ConfigError(f"{part} is on the meta device, without numbers; build the model on the CPU")
-        if tensor.dtype != torch.float32:
-            raise ConfigError(f"{part} is {tensor.dtype}, and batches are torch.float32; call model.float() first")

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from perfteach import data
-from perfteach.data import cifar10, images, synthetic
+from perfteach.data import augment, cifar10, images, synthetic
 from perfteach.data import folder as folders
 from perfteach.errors import DataError
 
@@ -216,7 +216,7 @@ def test_every_image_gets_its_own_crop_and_mirror() -> None:
     image = torch.arange(3 * 32 * 32, dtype=torch.int64).remainder(251).add(1).to(torch.uint8).view(1, 3, 32, 32)
     generator = torch.Generator().manual_seed(0)
     down, right, mirrored = (torch.randint(0, most, (400,), generator=generator) for most in (9, 9, 2))
-    out = images._crop_and_mirror(image.expand(400, -1, -1, -1), down, right, mirrored)
+    out = augment.crop_and_mirror(image.expand(400, -1, -1, -1), down, right, mirrored)
     padded = torch.nn.functional.pad(image[0], [4] * 4)
     seen = set()
     for one in out:

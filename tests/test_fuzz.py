@@ -334,3 +334,9 @@ def test_records_of_anything_are_read_or_refused(tmp_path: Path, text: list[str]
     else:
         assert isinstance(run.name, str) and isinstance(run.seed, int) and isinstance(repr(run), str)
         report(run)
+
+
+def test_no_device_was_replaced() -> None:
+    """The administrator may do that, and the odd values above name two: without them much of the machine stops."""
+    for device in ("/dev/null", "/dev/zero"):
+        assert not Path(device).exists() or Path(device).is_char_device(), device

@@ -23,6 +23,7 @@ from perfteach import data
 from perfteach.data import archives
 from perfteach.data.cache import read_arrays
 from perfteach.errors import DataError
+from perfteach.runs import Run
 
 torture = load_tool("torture")
 MB = 2**20
@@ -162,6 +163,18 @@ def test_pipes_devices_and_dangling_links_are_named(tmp_path, load):
     (folder / "train" / "dog").symlink_to("nowhere")
     with pytest.raises(DataError, match="'train/dog' is a link to nothing"):
         load(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_record_does_not_take_the_place_of_a_pipe_or_a_device(tmp_path):
+    pipe = tmp_path / "run.jsonl"
+    os.mkfifo(pipe)
+    for place in (pipe, Path(os.devnull)):
+        before = place.lstat().st_mode
+        with pytest.raises(DataError, match="it is a device or a pipe, not a file"):
+            Run({"name": "r"}).save(place)
+        assert place.lstat().st_mode == before
+    assert list(tmp_path.iterdir()) == [pipe], "and nothing is left beside it"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right there")

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from perfteach import settings
+from perfteach.data import augment
 from perfteach.data.cache import Arrays
 from perfteach.errors import DataError
 
@@ -76,10 +77,10 @@ class Batches:
             index = order[places]
             x = images[index]
             if draws is not None:
-                x = _crop_and_mirror(x, *draws[:3, places])
+                x = augment.crop_and_mirror(x, *draws[:3, places])
             x = x.to(dtype=torch.float32, memory_format=layout).mul_(scale).add_(shift)
             if draws is not None and self.cutout:
-                x = _cut_out(x, self.cutout, *draws[3:, places])
+                x = augment.cut_out(x, self.cutout, *draws[3:, places])
             if self.size is not None and x.shape[2:] != (self.size, self.size):
                 x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", antialias=False)
             yield x.contiguous(memory_format=layout), labels[index]
@@ -93,7 +94,7 @@ class Batches:
         parts = []
         for k in range(len(self)):
             count = min(self.batch_size, len(self.split) - k * self.batch_size)
-            parts.append(list(torch.randint(0, 2 * _pad(height, width) + 1, (2, count), generator=generator)))
+            parts.append(list(torch.randint(0, 2 * augment.pad(height, width) + 1, (2, count), generator=generator)))
             parts[-1].append((torch.rand(count, generator=generator) < 0.5).long())
             if self.cutout:
                 parts[-1] += [torch.randint(0, side, (count, 1), generator=generator)[:, 0] for side in (height, width)]
@@ -109,37 +110,6 @@ def _known_device(device: object) -> torch.device:
     if place.type == "meta":
         raise DataError("device 'meta' holds shapes without numbers; use 'cpu', or 'cuda' where there is a GPU")
     return place
-
-
-def _pad(height: int, width: int) -> int:
-    return max(1, min(height, width) // 8)
-
-
-def _crop_and_mirror(x: Tensor, down: Tensor, right: Tensor, mirrored: Tensor) -> Tensor:
-    """Shift each image of uint8 [B,3,H,W] by its own offset, black where it left, and mirror those marked with 1.
-
-    `down` and `right`, int64 [B], count from 0 to twice the padding; in the middle an image stays where it is.
-    """
-    count, _, height, width = x.shape
-    windows = (
-        F.pad(x, [_pad(height, width)] * 4).unfold(2, height, 1).unfold(3, width, 1)
-    )  # [B,3,2p+1,2p+1,H,W], a view
-    cropped = windows[torch.arange(count, device=x.device), :, down, right]
-    return torch.where(mirrored[:, None, None, None] > 0, cropped.flip(3), cropped)
-
-
-def _cut_out(x: Tensor, edge: int, row: Tensor, column: Tensor) -> Tensor:
-    """Set a square of `edge` pixels to the mean, 0, in each normalised image [B,3,H,W]; it may reach over the border.
-
-    `row` and `column`, int64 [B], are its middle.
-    Source: DeVries and Taylor 2017, "Improved Regularization of Convolutional Neural Networks" (arXiv 1708.04552).
-    """
-    inside = []
-    for centre, side in ((row, x.shape[2]), (column, x.shape[3])):
-        first = centre[:, None] - edge // 2
-        place = torch.arange(side, device=x.device)
-        inside.append((place >= first) & (place < first + edge))
-    return x.masked_fill(inside[0][:, None, :, None] & inside[1][:, None, None, :], 0.0)
 
 
 @dataclass(frozen=True, eq=False)
