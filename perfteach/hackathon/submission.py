@@ -124,7 +124,7 @@ def pack_run(folder: Path, about: About, model: Path | None = None) -> bytes:
     Run.load(record)
     if not model.is_file():
         raise SubmissionError(
-            f"there is no {model}; `perfteach train … --onnx` or hackathon.client.export(…) writes it"
+            f"there is no file {str(model)!r}; `perfteach train … --onnx` or hackathon.client.export(…) writes it"
         )
     return pack(model.read_bytes(), record.read_bytes(), about)
 
