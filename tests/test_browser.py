@@ -200,6 +200,21 @@ def press(page, cell: str, name: str, key: str = "Enter") -> None:
     page.keyboard.press(key)
 
 
+def choose(page, cell: str, name: str) -> None:
+    """Click one of several buttons until it is the chosen one: a page that moves under the mouse swallows a click."""
+    from playwright.sync_api import TimeoutError as Late
+
+    button = output(page, cell).get_by_role("button", name=name, exact=True)
+    chosen = output(page, cell).locator("button.mod-active").filter(has_text=re.compile(f"^{re.escape(name)}$"))
+    for _ in range(18):
+        button.click()
+        try:
+            return chosen.wait_for(timeout=10_000)
+        except Late:
+            continue
+    pytest.fail(f"{name!r} cannot be chosen with the mouse")
+
+
 def test_buttons_work_while_the_cell_is_still_training(page):
     live = output(page, "live")
     live.get_by_text("neuron phase · cycle 0").wait_for()
@@ -304,12 +319,12 @@ def test_comparison_by_mouse(page):
     place = output(page, "compare")
     place.get_by_role("combobox", name="Control").select_option("baseline")
     place.get_by_text("same-epochs is better than baseline").wait_for()
-    place.get_by_role("button", name="curves", exact=True).click()
+    choose(page, "compare", "curves")
     place.get_by_role("img", name="Validation error by arm").wait_for()
     place.get_by_role("checkbox", name="random").click()
     place.get_by_text("random and baseline").wait_for(state="detached")
     place.get_by_role("checkbox", name="random").click()
-    place.get_by_role("button", name="gains").click()
+    choose(page, "compare", "gains")
     place.get_by_role("combobox", name="Control").select_option("same-epochs")
     place.get_by_role("img", name="Gain over same-epochs").wait_for()
 

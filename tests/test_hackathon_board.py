@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from hackathon_parts import make_event, record, submission
@@ -343,6 +344,27 @@ def test_submit_packs_without_an_address_and_asks_for_a_token(tmp_path, capsys, 
     assert "no board answers" in capsys.readouterr().err
     assert cli.main(["submit", str(tmp_path), "--name", "x", "--to", "file:///etc/passwd", "--token", "t"]) == 1
     assert "http://" in capsys.readouterr().err
+
+
+def test_submit_says_what_to_do_where_the_board_dies_in_the_middle_of_its_answer(tmp_path, capsys):
+    (tmp_path / "run.jsonl").write_bytes(record())
+    (tmp_path / "model.onnx").write_bytes(b"x")
+
+    class Dying(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "36")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Dying) as board:
+        threading.Thread(target=board.handle_request).start()
+        address = f"http://127.0.0.1:{board.server_port}"
+        assert cli.main(["submit", str(tmp_path), "--name", "x", "--to", address, "--token", "t"]) == 1
+    said = capsys.readouterr().err
+    assert "broke off in the middle" in said and "run the command again" in said and said.count("\n") == 1
 
 
 def test_without_the_extra_the_commands_name_it(event, monkeypatch, capsys):

@@ -9,6 +9,7 @@ is missing.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import random
 import sys
@@ -98,7 +99,7 @@ def _hand_in(address: str, token: str, packed: bytes) -> int:
                 return json.load(answer)["number"]
         except urllib.error.HTTPError as error:
             raise RuntimeError(error.read().decode()) from error
-        except OSError:
+        except (OSError, http.client.HTTPException):  # not there, or killed in the middle of its answer
             time.sleep(0.2)
 
 
@@ -113,7 +114,7 @@ def _look(address: str, ended: threading.Event, report: Report) -> None:
         try:
             with urllib.request.urlopen(address, timeout=30) as answer:
                 answer.read()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             continue  # the server is being started again
         report.page_ms.append(1000 * (time.perf_counter() - start))
 

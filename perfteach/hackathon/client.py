@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
@@ -213,5 +214,8 @@ def _ask(address: str, body: bytes | None = None, headers: dict[str, str] | None
             except (ValueError, KeyError, TypeError):
                 said = f"the server answered {error.code}"
         raise SubmissionError(str(said)) from None
+    except http.client.HTTPException as error:
+        said = f"the board at {address} broke off in the middle of its answer ({type(error).__name__})"
+        raise ConfigError(f"{said}; run the command again: what has arrived already is not counted twice") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"no board answers at {address} ({error}); ask the organisers for its address") from error
