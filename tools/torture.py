@@ -185,6 +185,10 @@ def tests(*files: str, **environment: str) -> Callable[[random.Random, int], lis
         found = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR", "E  "))]
         last = (done.stdout.strip().splitlines() or ["nothing was run"])[-1]
         print(f"{', '.join(files)}, {cases} cases each: {last}")
+        if done.returncode:
+            kept = Path(tempfile.gettempdir()) / f"torture-{Path(files[0]).stem}.txt"
+            kept.write_text(done.stdout + done.stderr, encoding="utf-8")
+            print(f"all that it printed is in {kept}")
         return found or ([] if done.returncode == 0 else [done.stdout[-500:] + done.stderr[-500:]])
 
     return part
