@@ -16,6 +16,7 @@ from typing import Any
 from perfteach.errors import ConfigError, PerfteachError
 
 MOST = 2**31 - 1  # epochs, images, pixels: what no training reaches
+LONGEST_NAME = 255  # bytes, on every usual file system
 LARGEST_SEED = 2**32 - 1
 
 Kind = type[PerfteachError]
@@ -73,13 +74,17 @@ def text(name: str, value: Any, among: Collection[str] = (), *, error: Kind = Co
 
 
 def path(name: str, value: Any, *, error: Kind = ConfigError) -> Path:
-    """A path that a file can have: not empty, without the sign that ends a text."""
+    """A path that a file can have: not empty, without the sign that ends a text, of names that file systems take."""
     if not isinstance(value, (str, os.PathLike)) or not str(value) or "\0" in str(value):
         raise error(f"{name} is {said(value)}; use the path of a file or folder")
     try:
-        return Path(value).expanduser()
-    except (RuntimeError, TypeError) as problem:  # no such user, or a path of bytes
+        found = Path(value).expanduser()
+        longest = max((len(os.fsencode(part)) for part in found.parts), default=0)
+    except (RuntimeError, TypeError, ValueError) as problem:  # no such user, a path of bytes, or signs that are no text
         raise error(f"{name} is {said(value)}; use the path of a file or folder ({problem})") from problem
+    if longest > LONGEST_NAME:
+        raise error(f"{name} is {said(value)}; a name in it has {longest:,} bytes, and {LONGEST_NAME} is the most")
+    return found
 
 
 def called(place: Path) -> str:

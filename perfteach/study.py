@@ -105,6 +105,7 @@ def run_study(
         check.a((list, tuple), "arms", arms, "a list of arms")
     for arm in arms or ():
         check.text("an arm", arm)
+    progress = check.flag("progress", progress)
     deadline = math.inf if minutes is None else time.monotonic() + 60 * check.number("minutes", minutes, 0)
     unknown = [*(set(arms or ()) - set(study.arms)), *(set(seeds or ()) - set(study.seeds))]
     if unknown:

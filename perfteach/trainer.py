@@ -138,7 +138,7 @@ class PerforatedTrainer(Resumable):
 
         Raises:
             NonFiniteLossError: when a loss is infinite or not a number; the best weights so far are restored.
-            ConfigError: when the folder holds a run with other settings or other data.
+            ConfigError: when the folder holds a run with other settings or other data, or `progress` is no truth value.
             CheckpointError: when its checkpoint cannot be used, a new one cannot be written, or another trainer is
                 writing there.
         """
@@ -147,7 +147,7 @@ class PerforatedTrainer(Resumable):
             if self.run.finished:
                 return self.run
             self._tell("on_fit_start")
-            progress = progress and not ranks.rank()
+            progress = settings.flag("progress", progress) and not ranks.rank()
             with tqdm(initial=len(self.run.epochs), unit="epoch", disable=not progress) as bar:
                 while not self.cycle.finished:
                     with self._as_a_whole():

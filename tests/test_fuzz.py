@@ -73,6 +73,12 @@ def network() -> nn.Module:
     return torture.network()
 
 
+def quick() -> perfteach.PerforatedTrainer:
+    """A trainer with one short epoch to train."""
+    config = perfteach.TrainConfig(perfteach.FixedSwitch(1), cycles=0, batch_size=40, device="cpu")
+    return perfteach.PerforatedTrainer(network(), IMAGES, config)
+
+
 def batches(**how: Any) -> list[Any]:
     return list(IMAGES.batches(**how))
 
@@ -126,6 +132,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "callbacks": (),
         },
     ),
+    "fit": (lambda **how: quick().fit(**how), {"progress": False}),
     "trainer model": (lambda model: perfteach.PerforatedTrainer(model, IMAGES), {"model": nn.Linear(2, 2)}),
     "mobilenet_small": (
         perfteach.mobilenet_small,
@@ -180,6 +187,8 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "image_size": None, "progress": False,
         },
     ),
+    "load cifar10": (load, {"name": "cifar10", "cache": "kept", "download": True, "progress": False}),
+    "load a.npz": (load, {"name": "a.npz", "cache": None, "download": False, "label": None, "progress": False}),
     "pack": (lambda **how: pack(IMAGES, **how), {"path": "a.npz"}),
     "cache_folder": (cache_folder, {"cache": "kept"}),
     "download_cifar10": (cifar10.download_cifar10, {"root": "kept", "mirror": None, "progress": False}),
@@ -221,10 +230,10 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     ),
     "find": (find, {"name": "nothing"}),
     "run_study": (
-        lambda **how: run_study("mini", how.pop("data"), how.pop("work"), progress=False, **how),
+        lambda **how: run_study("mini", how.pop("data"), how.pop("work"), **how),
         {
             "data": IMAGES, "work": "work", "seeds": (0,), "arms": ("baseline",), "minutes": 0.0, "jobs": 1,
-            "scheduler": None, "engine": "graph",
+            "scheduler": None, "engine": "graph", "progress": False,
         },
     ),
     "run_study data": (lambda **how: run_study("mini", work=Path("work"), progress=False, **how), {"data": IMAGES}),

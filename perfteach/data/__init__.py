@@ -113,6 +113,9 @@ def load(
     validation = settings.number("validation", validation, 0, 1, above=True, below=True, error=DataError)
     seed = settings.seed("seed", seed, error=DataError)
     path = settings.path("name", name, error=DataError)
+    download, progress = (
+        settings.flag(key, value, error=DataError) for key, value in (("download", download), ("progress", progress))
+    )
     if label is not None:
         settings.text("label", label, error=DataError)
     if image_size is not None:

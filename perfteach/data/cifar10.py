@@ -91,8 +91,10 @@ def download_cifar10(root: Path | str, mirror: str | None = None, progress: bool
 
     Raises:
         DataError: if no server answers (known within 10 seconds) or none sends the right file to its end, an address is
-            not one, or the file cannot be stored.
+            not one, an argument has another type, or the file cannot be stored.
     """
+    mirror = mirror if mirror is None else settings.text("mirror", mirror, error=DataError)
+    progress = settings.flag("progress", progress, error=DataError)
     addresses = _addresses(mirror)
     root = settings.path("root", root, error=DataError)
     whole, part = root / FILENAME, root / f"{FILENAME}.part"
@@ -120,12 +122,12 @@ def _addresses(mirror: str | None) -> list[str]:
     return list(dict.fromkeys([*given, *MIRRORS]))
 
 
-def _path(address: Any) -> str:
+def _path(address: str) -> str:
     try:
         if not address.isprintable() or not address.startswith(("http://", "https://")):
             raise ValueError("it does not begin with http:// or https://")
         return urlsplit(address).path
-    except (ValueError, AttributeError) as error:  # AttributeError: no text
+    except ValueError as error:
         raise DataError(f"the mirror {settings.said(address)} is not an http or https address ({error})") from error
 
 
