@@ -44,14 +44,15 @@ def engine(kind: str, model: nn.Module, loss: Loss, device: torch.device, *, ave
     return _Graphs(plain) if kind != "eager" and device.type == "cuda" else plain
 
 
-@dataclass(frozen=True)
 class _Eager:
-    model: nn.Module
-    run: Any  # the model, or what was compiled from it
-    loss: Loss
+    def __init__(self, model: nn.Module, run: Any, loss: Loss) -> None:
+        self.model, self.loss = model, loss
+        self.run = run  # the model, or what was compiled from it
+        self.parameters = list(model.parameters())  # a phase's own; looking them up takes 2 % of a small network's step
 
     def __call__(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        self.model.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         output = self.run(x)
         value = self.loss(output, y)
         value.backward()
