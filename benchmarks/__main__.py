@@ -3,6 +3,7 @@
 python -m benchmarks            every part, printed
 python -m benchmarks --write    also benchmarks/results/cpu.json and docs/performance.md
 python -m benchmarks --page     only the page, from what is kept
+python -m benchmarks --only perforatedai --write     one part; the others stay as they are kept
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmarks import steps
+from benchmarks import growth, peer, steps
 from benchmarks.inference import inference
 from benchmarks.loader import loading
 from benchmarks.timing import table
@@ -26,6 +27,7 @@ from perfteach.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "performance.md"
+MEMORY = "Memory at its highest: width 0.35, 64×64 pixels, batch 128"
 Part = Callable[[], dict[str, dict[str, float]]]
 
 
@@ -38,6 +40,20 @@ def parts() -> dict[str, Part]:
         )
         for width, size, batch, rounds in shapes
     }
+    made |= {
+        "Growth with dendrites: the neuron phase, width 0.35, 32×32 pixels, batch 128": growth.with_dendrites,
+        "Growth with layers: one thawed dendrite, width 0.35, 32×32 pixels, batch 128": growth.with_layers,
+        "Growth with the batch: width 0.35, 32×32 pixels": growth.with_batch,
+    }
+    if peer.installed():
+        made |= {
+            f"A training step beside {peer.NAME}: width {width:g}, {size}×{size} pixels, batch {batch}": (
+                lambda width=width, size=size, batch=batch: peer.beside(width, size, batch)  # type: ignore[misc]
+            )
+            for width, size, batch in ((0.35, 32, 128), (0.5, 64, 64))
+        }
+    else:
+        print(peer.MISSING)
     made |= {
         f"Inference: width 0.5, 32×32 pixels, batch {batch}": (lambda batch=batch: inference(batch=batch))  # type: ignore[misc]
         for batch in (1, 64)
@@ -55,23 +71,26 @@ def page() -> str:
         loader=FileSystemLoader(ROOT / "benchmarks"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    return places.get_template("performance.md.jinja").render(tables=tables, **kept)
+    return places.get_template("performance.md.jinja").render(tables=tables, memory_title=MEMORY, **kept)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="keep the figures and make the page")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the parts with this in their title")
     parser.add_argument("--page", action="store_true", help="measure nothing; make the page from what is kept")
     arguments = parser.parse_args()
     if not arguments.page:
         torch.set_num_threads(1)
         found: dict[str, Any] = {}
         for title, part in parts().items():
+            if arguments.only not in title:
+                continue
             found[title] = part()
             print(table(title, found[title], steps.LIMITS), flush=True)
         if arguments.write:
-            KEPT.mkdir(exist_ok=True)
-            about = {"machine": provenance()["machine"], "versions": provenance()["versions"], "parts": found}
+            kept = json.loads((KEPT / "cpu.json").read_text(encoding="utf-8"))["parts"] if arguments.only else {}
+            about = {name: provenance()[name] for name in ("machine", "versions")} | {"parts": kept | found}
             (KEPT / "cpu.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     if arguments.write or arguments.page:
         PAGE.write_text(page(), encoding="utf-8")

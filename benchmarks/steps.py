@@ -27,18 +27,20 @@ EARLY = "features.[0-4].*"
 def training(width: float, size: int, batch: int = 128, rounds: int = 9) -> dict[str, dict[str, float]]:
     """Every phase of a MobileNet-Small of this width on images of `size` pixels, by turns."""
     kinds: dict[str, Step] = {
-        "plain": _step(width, size, batch, 0, "neuron"),
-        "neuron phase, 1 frozen dendrite": _step(width, size, batch, 1, "neuron"),
-        "neuron phase, 2 frozen dendrites": _step(width, size, batch, 2, "neuron"),
-        "neuron phase, 1 thawed dendrite": _step(width, size, batch, 1, "neuron", thaw=True),
-        "gradient rule, 1 dendrite": _step(width, size, batch, 1, "neuron", rule="gradient"),
-        "dendrite phase": _step(width, size, batch, 1, "dendrite"),
-        "early dendrites, thawed": _step(width, size, batch, 1, "neuron", thaw=True, select=EARLY, activation="relu"),
+        "plain": training_step(width, size, batch, 0, "neuron"),
+        "neuron phase, 1 frozen dendrite": training_step(width, size, batch, 1, "neuron"),
+        "neuron phase, 2 frozen dendrites": training_step(width, size, batch, 2, "neuron"),
+        "neuron phase, 1 thawed dendrite": training_step(width, size, batch, 1, "neuron", thaw=True),
+        "gradient rule, 1 dendrite": training_step(width, size, batch, 1, "neuron", rule="gradient"),
+        "dendrite phase": training_step(width, size, batch, 1, "dendrite"),
+        "early dendrites, thawed": training_step(
+            width, size, batch, 1, "neuron", thaw=True, select=EARLY, activation="relu"
+        ),
     }
     return by_turns(kinds, rounds)
 
 
-def _step(
+def training_step(
     width: float, size: int, batch: int, dendrites: int, phase: str, *, thaw: bool = False, rule: str = "perforated",
     select: str | None = None, activation: str = "tanh",
 ) -> Callable[[], None]:  # fmt: skip

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import gpu, inference, loader, steps, timing
-from benchmarks.__main__ import PAGE, page
+from benchmarks import gpu, growth, inference, loader, peer, steps, timing
+from benchmarks.__main__ import PAGE, page, parts
 from perfteach import data
 
 
@@ -23,6 +23,35 @@ def test_every_phase_is_timed() -> None:
     found = steps.training(0.15, 32, batch=8, rounds=2)
     assert {*steps.LIMITS} <= set(found) and all(row["ms"] > 0 for row in found.values())
     assert found["gradient rule, 1 dendrite"]["ms"] > found["plain"]["ms"]
+
+
+def test_cost_grows_with_dendrites_and_layers() -> None:
+    found = growth.with_dendrites(0.15, rounds=3, most=2)
+    assert next(iter(found)) == "0 dendrites a neuron" and found["2 dendrites a neuron"]["ratio"] > 1
+    layers = growth.with_layers(0.15, rounds=1)
+    assert list(layers) == ["no layer", *growth.LAYERS] and all(row["ms"] > 0 for row in layers.values())
+
+
+def test_memory_is_measured_in_a_process_of_its_own() -> None:
+    assert growth._peak(0.15, 32, 8, growth.PHASES["dendrite phase"]) >= 0
+    assert set(growth.PHASES) - {"plain"} < set(steps.LIMITS)
+
+
+def test_without_the_peer_its_rows_are_left_out_and_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peer, "find_spec", lambda name: None)
+    assert not any(peer.NAME in title for title in parts())
+    assert capsys.readouterr().out.strip() == peer.MISSING
+    monkeypatch.setattr(peer, "find_spec", lambda name: object())
+    assert sum(peer.NAME in title for title in parts()) == 2
+
+
+@pytest.mark.parametrize("arm", ["plain", "gradient", "early"])
+def test_every_arm_beside_the_peer_trains(arm: str) -> None:
+    images = data.load("synthetic10").subset(260, validation=20, test=500)
+    found = peer.train(arm, 0, images, epochs=1)
+    assert found["accuracy"] > 0 and (found["parameters"] > 52_810) == (arm != "plain")
 
 
 def test_inference_is_timed_with_and_without_dendrites() -> None:

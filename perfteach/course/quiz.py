@@ -11,7 +11,7 @@ from perfteach.widgets.base import Panel, paragraphs
 # ipywidgets gives an answer one line; on a narrow page it takes several, which would lie on each other.
 WRAPPED = """<style>.pt-quiz .widget-radio-box label {
     display: flex; align-items: flex-start; height: auto; line-height: 1.5; margin-bottom: 3px;
-} .pt-quiz .widget-radio-box input { flex: none; }</style>"""
+} .pt-quiz .widget-radio-box input { flex: none; order: -1; margin: 4px 8px 0 0; }</style>"""
 
 
 class Quiz(Panel):
