@@ -10,46 +10,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from perfteach import settings
 from perfteach.correlation import Rule
 from perfteach.errors import ConfigError
 from perfteach.phases import Phase
 
-
-class _Tanh(torch.autograd.Function):
-    """tanh a = 2 σ(2a) − 1, because PyTorch's own takes longer on a CPU, about as long as a convolution."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor) -> Tensor:
-        v = (a * 2).sigmoid_().mul_(2).sub_(1)
-        ctx.save_for_backward(v)
-        return v
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (v,) = ctx.saved_tensors
-        passed: Tensor = torch.ops.aten.tanh_backward(gradients[0], v)
-        return passed
-
-
-def tanh(a: Tensor) -> Tensor:
-    """The hyperbolic tangent, to single precision. Shape: that of `a`."""
-    if a.device.type != "cpu" or a.dtype != torch.float32 or torch.compiler.is_compiling():
-        return torch.tanh(a)
-    v: Tensor = _Tanh.apply(a)
-    return v
-
-
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "tanh": tanh,
+    "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,  # 0.5 at rest adds a constant offset; kept for comparison with the 1989 paper
     "relu": torch.relu,
     "hardswish": functional.hardswish,
@@ -67,22 +40,6 @@ def known_activation(name: str) -> str:
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise ConfigError(f"unknown activation {settings.said(name)}; choose one of {', '.join(ACTIVATIONS)}")
     return name
-
-
-def folded(unit: nn.Module, x: Tensor) -> Tensor:
-    """What a convolution with its norm in eval mode gives, with one pass over the maps in place of two.
-
-    γ (W x − μ)/σ + β = (γ/σ) W x + (β − γμ/σ), so the norm goes into the few weights. Other modules are simply called.
-    """
-    norm: Any = unit[1] if isinstance(unit, nn.Sequential) and len(unit) == 2 else None
-    counts = isinstance(norm, _BatchNorm) and not norm.training and norm.running_mean is not None
-    core: Any = unit.get_submodule("0") if counts else None
-    if not counts or core.padding_mode != "zeros":
-        return cast(Tensor, unit(x))
-    statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-    weight, bias = fuse_conv_bn_weights(core.weight, core.bias, *statistics)
-    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[core.weight.dim() - 3]
-    return convolve(x, weight, bias, core.stride, core.padding, core.dilation, core.groups)
 
 
 class DendriticLayer(nn.Module):
@@ -161,7 +118,7 @@ class DendriticLayer(nn.Module):
         for k, dendrite in enumerate(self.dendrites):
             learns = torch.is_grad_enabled() and self.learns(k)
             with torch.set_grad_enabled(learns):
-                a = dendrite(x) if learns or not self.training else folded(dendrite, x)
+                a = dendrite(x)
                 for j, v in enumerate(outputs):
                     a = a + self._wide(self.cascade[k - 1][j]) * v
                 outputs.append(ACTIVATIONS[self.activation](a))

@@ -24,7 +24,7 @@ from perfteach.dendrites import (
     trainable,
 )
 from perfteach.errors import ConfigError, SelectionError
-from perfteach.layer import ACTIVATIONS, DendriticLayer, folded, tanh
+from perfteach.layer import ACTIVATIONS, DendriticLayer
 from perfteach.phases import Phase
 from perfteach.selection import perforate
 
@@ -584,37 +584,3 @@ def test_autocast_keeps_the_precision_of_the_layer():
     model, x = perforate(mlp()), torch.randn(4, 3)
     with torch.autocast("cpu", torch.bfloat16):
         assert model(x).dtype == add_dendrites(model)(x).dtype == torch.bfloat16
-
-
-# ------------------------------------------------------------------ the fast paths equal the plain ones
-
-
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
-def test_the_fast_tanh_is_tanh(scale: float) -> None:
-    a = (scale * torch.linspace(-3, 3, 601)).requires_grad_()
-    b = a.detach().double().requires_grad_()
-    (tanh(a).sum().double() + torch.tanh(b).sum()).backward()
-    torch.testing.assert_close(tanh(a).double(), torch.tanh(b), rtol=0, atol=3e-7)
-    torch.testing.assert_close(a.grad.double(), b.grad, rtol=0, atol=1e-6)
-    assert torch.equal(tanh(b), torch.tanh(b)), "double precision is left to PyTorch"
-
-
-@pytest.mark.parametrize(
-    ("core", "norm", "shape"),
-    [
-        (nn.Conv1d(4, 6, 3, stride=2, bias=True), nn.BatchNorm1d(6), (5, 4, 16)),
-        (nn.Conv2d(4, 4, 3, padding=1, groups=4, bias=False), nn.BatchNorm2d(4), (5, 4, 8, 8)),
-        (nn.Conv3d(2, 3, 2, dilation=2, bias=False), nn.BatchNorm3d(3), (5, 2, 6, 6, 6)),
-    ],
-)
-def test_a_frozen_dendrites_norm_is_folded_to_the_same_numbers(core: nn.Module, norm: nn.Module, shape) -> None:
-    unit = nn.Sequential(core, norm)
-    for _ in range(3):  # statistics and weights that are not those of the start
-        unit(torch.randn(shape) * 3 + 1)
-    with torch.no_grad():
-        norm.weight.copy_(torch.rand_like(norm.weight) + 0.5)
-        norm.bias.copy_(torch.randn_like(norm.bias))
-        x = torch.randn(shape)
-        assert torch.equal(folded(unit.train(), x), unit.train()(x)), "a norm that counts its batch is not folded"
-        torch.testing.assert_close(folded(unit.eval(), x), unit.eval()(x), rtol=1e-5, atol=1e-5)
-        assert torch.equal(folded(core, x), core(x))
