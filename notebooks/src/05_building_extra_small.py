@@ -74,11 +74,12 @@ print(f"with the dendrites' own weights:    {count_parameters(grown).total:9,}")
 # This course prints the fourth number, always. And since with ten outputs the original itself has fewer than 1.66 M,
 # "35 % fewer parameters" can only be meant against *that*: an Extra-Small has at most **993,000, everything counted**.
 #
-# ### Exercise 1 · Two ways to count · easy · 5 minutes
+# ### Exercise 1 · Two ways to count · easy · 8 minutes
 #
-# Write a function of a perforated model that returns both: the network plus the links `w` only, and everything.
-# `dendritic_layers(model)` yields (name, layer) pairs; a layer has `.dendrites` (modules), `.weights` (the `w`, one
-# tensor a dendrite) and `.cascade` (from older dendrites to newer ones).
+# Write a function of a perforated model that returns both: the network plus the links `w` only, and everything. The
+# model may have several dendrites a neuron. `dendritic_layers(model)` yields (name, layer) pairs, and a layer has three
+# lists: `.dendrites` (modules), `.weights` (the `w`, one tensor for each dendrite of a neuron) and `.cascade` (tensors
+# too, from older dendrites to newer ones: they belong to the dendrites, and are no links to the neuron).
 
 
 # %% tags=["exercise"]
@@ -99,11 +100,12 @@ from perfteach.course import checks
 checks.check_two_counts(two_counts)
 
 # %% [markdown]
-# ### Exercise 2 · The widest that fits · medium · 6 minutes
+# ### Exercise 2 · The widest that fits · medium · 7 minutes
 #
 # Every neuron gets `dendrites` dendrites, and all of it may have at most `limit` parameters. Which width is the largest
-# that fits, among 0.3, 0.4, …, 1.0? **Predict first:** with one dendrite a neuron, will it be half of what fits
-# without? `size(width, dendrites)` builds such a network and counts everything.
+# that fits, among 0.3, 0.4, …, 1.0? (One of them always does.) **Predict first:** with one dendrite a neuron, will it
+# be half of what fits without? `size(width, dendrites)` builds such a network and counts everything; the check builds
+# many, which takes some seconds.
 
 # %%
 from functools import lru_cache
@@ -131,10 +133,11 @@ def widest(dendrites, limit):
 checks.check_widest(widest)
 
 # %% [markdown]
-# It is not half: parameters grow with the *square* of the width, since each layer's inputs and outputs both get wider.
-# Doubling the parameters costs only about a factor $\sqrt 2$ in width. That cuts both ways: dendrites everywhere cost a
-# factor of about 1.4 in width, and a plain network of the same size may be 1.4 times as wide. This is what the `wider`
-# control is for.
+# It is not half. Under 993,000 parameters a width of 0.7 fits without dendrites, and of 0.5 with one dendrite a neuron:
+# parameters grow with the *square* of the width, since each layer's inputs and outputs both get wider. Doubling the
+# parameters costs only about a factor $\sqrt 2$ in width. That cuts both ways: dendrites everywhere cost a factor of
+# about 1.4 in width, and a plain network of the same size may be 1.4 times as wide. This is what the `wider` control is
+# for.
 #
 # ## Design within a budget
 #
@@ -251,10 +254,11 @@ print(f"cheapest: {cheapest} with {costs[cheapest]:,}")
 print(f"dearest:  {dearest} with {costs[dearest]:,}")
 
 # %% [markdown]
-# ### Exercise 3 · Choose layers for a budget · medium · 7 minutes
+# ### Exercise 3 · Choose layers for a budget · medium · 6 minutes
 #
-# Choose greedily: go through the layers by score *per parameter*, highest first; take a layer if it still fits into the
-# budget, skip it if not, and go on. Return the names in the order they were taken.
+# `scores` and `costs` are dictionaries by layer name. Choose greedily: go through the layers by score *per parameter*,
+# highest first; take a layer if it still fits into the budget, skip it if not, and go on. Return the names in the order
+# they were taken.
 
 
 # %% tags=["exercise"]
@@ -550,7 +554,7 @@ Markdown(
 # Size alone is no merit. Put each network where it belongs: parameters to the right, error upwards. A network is on the
 # **[Pareto front](../docs/glossary.md#front)** if every other network is larger or makes more errors.
 #
-# ### Exercise 4 · The Pareto front · medium · 6 minutes
+# ### Exercise 4 · The Pareto front · medium · 9 minutes
 #
 # `points` is a list of (name, parameters, accuracy). Return the names on the front, the smallest network first. Of two
 # networks of equal size the more accurate one counts, and a larger one with the same accuracy is not on the front.
