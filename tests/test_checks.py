@@ -72,6 +72,7 @@ def test_the_solution_in_the_notebook_passes(name: str, line: str, code: str) ->
 
     names = {"torch": torch, "nn": nn, "F": nn.functional, "size": total_parameters, "checks": checks}
     names |= {"dendritic_layers": dendritic_layers, "metrics": perfteach.metrics, "perforate": perfteach.perforate}
+    names["add_dendrites"] = perfteach.add_dendrites
     exec(code, names)
     result = eval(line, names)
     assert result.passed is True, repr(result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -65,11 +66,13 @@ class Guess(nn.Module):
     ("answer", "word"),
     [
         (run(), "not its run"),
-        (mobilenet_small(weights="cifar10"), "hidden layer"),
-        (Guess(320_001), "hidden layer"),
+        (mobilenet_small(weights="cifar10"), "Count by kind"),
+        (mobilenet_extra_small(weights="cifar10"), "which kind could they do without"),
+        (Guess(40_001), "Count by kind"),
         (nn.Linear(3, 10), "takes images"),
         (Guess(classes=3), "one for each class"),
-        (Guess(320_000), "few epochs"),
+        (Guess(40_000), "on all 4,500 images"),
+        (Guess(40_000), "the whole network's answers"),
     ],
 )
 def test_a_network_that_is_too_large_or_too_often_wrong_is_told_so(answer: Any, word: str) -> None:
@@ -77,8 +80,29 @@ def test_a_network_that_is_too_large_or_too_often_wrong_is_told_so(answer: Any, 
     assert result.passed is False and word in result.text, result
 
 
+class Trained(nn.Module):
+    """The trained Extra-Small, which says that it has no parameters: to see a right answer without training one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = [mobilenet_extra_small(weights="cifar10").eval()]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.hidden[0](x)
+
+
 def test_a_small_network_that_is_right_often_enough_passes() -> None:
-    assert checks.check_surgery(mobilenet_extra_small(weights="cifar10")).passed is True
+    result = checks.check_surgery(Trained())
+    assert result.passed is True and re.search(r"8\d % of the test images right, with 0 parameters", result.text), (
+        result
+    )
+
+
+def test_whole_blocks_alone_leave_too_many_parameters_or_none_of_the_last_ones() -> None:
+    sizes = [sum(p.numel() for p in block.parameters()) for block in mobilenet_small().features[:9]]
+    without = [sum(sizes) - sum(sizes[block] for block in gone) + 490 for gone in ((5, 6, 8), (3, 5, 6, 8))]
+    assert without == [46_682, 41_266] and min(without) > 40_000
+    assert sum(sizes[:5]) + 410 == 24_634
 
 
 def pairs(**changes: Any) -> tuple[list[Run], list[Run], Any]:

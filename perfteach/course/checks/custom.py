@@ -203,20 +203,31 @@ def check_spirals(answer: Any) -> str:
 
 @exercise("05.5", "Smaller by surgery")
 def check_surgery(answer: Any) -> str:
-    """The learner's network: at most 320,000 parameters, and 77 % of the sample's test images right."""
+    """The learner's network: at most 40,000 parameters, and 74 % of the sample's test images right.
+
+    Tried, six to twelve epochs each: leaving out whole blocks gives 77 % with 46,682 parameters, and 63 % with the
+    24,634 of the first five features. Block 7 beside those has 34,122 without any squeeze-and-excite, and gave 74.5 %
+    to 78.5 % in six runs.
+    """
     require(isinstance(answer, nn.Module), answer, "a network", "hand over the model itself, not its run.")
     total = sum(parameter.numel() for parameter in answer.parameters())
-    hint = "which blocks add to their input and could be left out? And what is the head's hidden layer for?"
-    require(total <= 320_000, f"{total:,} parameters", "at most 320,000", hint)
+    hint = (
+        "leaving out whole blocks is not enough. Count by kind, as in section 6 of notebook 01, what the blocks that "
+        "are left hold; which kind could they do without?"
+    )
+    require(total <= 40_000, f"{total:,} parameters", "at most 40,000", hint)
     images = data.load("cifar10-sample", progress=False)
     outputs = call(answer.eval(), torch.zeros(2, 3, 32, 32), hint="it takes images [B, 3, 32, 32].")
     hint = "return logits [B, 10], one for each class."
     require(getattr(outputs, "shape", None) == (2, 10), getattr(outputs, "shape", outputs), "(2, 10)", hint)
     right = metrics.predictions(answer, images, "test") == images.test.labels
     accuracy = 100 * float(right.double().mean())
-    hint = "let it learn on for a few epochs after each cut, at a rate well below that of its training."
-    require(accuracy >= 77, f"{accuracy:.1f} % of the test images right", "at least 77 %", hint)
-    return f"more than three quarters of the test images right, with {total:,} parameters."
+    hint = (
+        "let it learn on for some epochs on all 4,500 images, with a rate of about 0.002. Where that is not enough, "
+        "keep another block and cut inside it, or learn from the whole network's answers beside the labels."
+    )
+    require(accuracy >= 74, f"{accuracy:.1f} % of the test images right", "at least 74 %", hint)
+    return f"{accuracy:.0f} % of the test images right, with {total:,} parameters."
 
 
 @exercise("07.4", "An experiment of your own")
