@@ -18,7 +18,7 @@
 # | | |
 # |---|---|
 # | **You will** | check your set-up · watch one run in two phases · read its record · learn where everything is |
-# | **Minutes** | 25 |
+# | **Minutes** | 20 |
 # | **You need** | to have written a PyTorch training loop once |
 #
 # Cells run with Shift + Enter, from the top. Nothing has to be downloaded.

@@ -18,7 +18,7 @@
 # | | |
 # |---|---|
 # | **You will** | meet a trained network · count convolutions · write squeeze-and-excite · rebuild one of its blocks |
-# | **Minutes** | 30 |
+# | **Minutes** | 25 |
 # | **You need** | [00 · Start here](00_start_here.ipynb); to know what a convolution does |
 
 # %% [markdown]

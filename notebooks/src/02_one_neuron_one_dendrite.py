@@ -20,7 +20,7 @@
 # | | |
 # |---|---|
 # | **You will** | write the error, the correlation and one step of ascent · compare with autograd · play in the lab |
-# | **Minutes** | 30 |
+# | **Minutes** | 25 |
 # | **You need** | [00 · Start here](00_start_here.ipynb); the chain rule |
 
 # %%

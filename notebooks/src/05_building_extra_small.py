@@ -19,7 +19,7 @@
 # | | |
 # |---|---|
 # | **You will** | count honestly · trade width, head, dendrites · choose where dendrites grow · read a Pareto front |
-# | **Minutes** | 30 |
+# | **Minutes** | 45, and 45 more for the last exercise if you like |
 # | **You need** | [04 · Perforated fine-tuning](04_perforated_fine_tuning.ipynb) |
 #
 # ## Where the parameters are

@@ -19,7 +19,7 @@
 # | | |
 # |---|---|
 # | **You will** | perforate another network in five lines · load your images · hand in a run that others can believe |
-# | **Minutes** | 30, and as long as you like afterwards |
+# | **Minutes** | 35, and 30 more for the last exercise if you like |
 # | **You need** | [03 · Perforated backpropagation](03_perforated_backpropagation.ipynb); the controls of 04 |
 #
 # ## A picture of yours
