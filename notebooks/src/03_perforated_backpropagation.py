@@ -401,7 +401,7 @@ for event in run.events:
 # An experiment of your own. The five neurons of notebook 00 needed 600 epochs. Train them, `small_network(5)`, on this
 # notebook's `data` so that they get at least **98 %** of the test points right, within **300 epochs** in all and with
 # at most **150 parameters**, every dendrite counted. Anything in `TrainConfig` may be changed, and `help(TrainConfig)`
-# lists it: batch size, learning rates, the seed, and
+# lists it: batch size, learning rates, the seed (`augment` is for images, and does nothing to points), and
 #
 # * the phases: `FixedSwitch(neuron=(100, 80), dendrite=30)` lists the epochs of the first neuron phase and of the one
 #   after each [cycle](../docs/glossary.md#cycle); its last number is used again where there are more cycles;
