@@ -627,7 +627,6 @@ for epoch in range(epochs):
 ### END SOLUTION
 
 # %%
-# NBVAL_CHECK_OUTPUT
 checks.check_surgery(my_network)
 
 # %% [markdown]
