@@ -53,7 +53,9 @@ ARMS = {
     "shuffled": Arm("the error signal did nothing", "red", "^", rule="shuffled"),
     "thawed": Arm("freezing is what helps", "green", "P", thaw=True),
     "thawed-random": Arm("thawing alone is what helps", "green", "p", joint=True, thaw=True),
-    "gradient": Arm("the perforated rule is no better than plain training", "blue", "X", rule="gradient", joint=True),
+    "gradient": Arm(
+        "the perforated rule is no better than plain backpropagation", "blue", "X", rule="gradient", joint=True
+    ),
     "perforated": Arm("(the claim)", "orange", "o"),
 }
 # What was tried in the search for a gain: thawed dendrites from a random start with one thing changed, and a control.

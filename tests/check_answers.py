@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from functools import partial
 from statistics import fmean, median, pstdev, stdev
@@ -229,7 +230,7 @@ def reduction(e):
 ARMS = {
     "it trained for more epochs": "same-epochs",
     "it has more parameters": "wider",
-    "untrained dendrites would do as well": "random",
+    "dendrites left as they were drawn would do as well": "random",
     "the error signal taught the dendrites nothing": "shuffled",
     "plain backpropagation would do as well": "gradient",
 }
@@ -401,14 +402,21 @@ WRONG: list[tuple[str, Any, str]] = [
     ("convolution_macs", lambda i, o, k, side, stride: i * o * k * k * (side // stride) ** 2, "rounds up"),
     ("convolution_macs", lambda i, o, k, side, stride: i * o * k * k * round(side / stride) ** 2, "rounds up"),
     ("convolution_macs", lambda i, o, k, side, stride: i * o * k * k * (side / stride) ** 2, "no half positions"),
-    ("convolution_macs", lambda i, o, k, side, stride: i * o * k * k * -(-side // stride), "two sides"),
+    ("convolution_macs", lambda i, o, k, side, stride: i * o * k * k * -(-side // stride), "along one edge"),
+    ("convolution_macs", lambda i, o, k, side, stride: i * o * k * k * (side // stride), "along one edge"),
+    ("convolution_macs", lambda i, o, k, side, stride: i * o * k * k * side * side / stride**2, "then square it"),
     ("hard_swish", lambda x: torch.clamp(x + 3, 0, 6) / 6, "multiply it by x"),
     ("hard_swish", lambda x: x * torch.clamp(x + 3, 0, 6), "divide by 6"),
     ("hard_swish", F.silu, "exponential"),
     ("hard_swish", lambda x: x * torch.clamp(x + 3, max=6) / 6, "below 0"),
     ("hard_swish", lambda x: (x * torch.clamp(x + 3, 0, 6) / 6).sum(), "each element"),
+    ("hard_swish", lambda x: x * min(max(x + 3, 0), 6) / 6, "torch.clamp(x + 3, 0, 6)"),
+    ("hard_swish", lambda x: x * torch.min(torch.max(x + 3, 0), 6) / 6, "torch.clamp(x + 3, 0, 6)"),
+    ("hard_swish", lambda x: x * torch.minimum(torch.maximum(x + 3, 0), 6) / 6, "torch.clamp(x + 3, 0, 6)"),
+    ("hard_swish", lambda x: x * torch.clamp(x + three, 0, 6) / 6, "the last one raised it"),  # noqa: F821
     ("squeeze_excite", partial(se, squeeze=lambda x: x.mean((0, 2, 3), keepdim=True)), "last two axes"),
-    ("squeeze_excite", partial(se, squeeze=lambda x: x.mean(1, keepdim=True)), "[B, C, 1, 1]"),
+    ("squeeze_excite", partial(se, squeeze=lambda x: x.mean(1, keepdim=True)), "the channels stay"),
+    ("squeeze_excite", partial(se, squeeze=lambda x: x.mean((2, 3))), "keep the dimensions"),
     ("squeeze_excite", partial(se, gate=torch.sigmoid), "hardsigmoid"),
     ("squeeze_excite", partial(se, relu=lambda x: x), "relu between"),
     ("squeeze_excite", partial(se, squeeze=lambda x: x.amax((2, 3), keepdim=True)), "maximum"),
@@ -424,12 +432,14 @@ WRONG: list[tuple[str, Any, str]] = [
     ("correlation", lambda v, e: ((v - v.mean(0)) * (e - e.mean(0))).mean(0), "covariance"),
     ("correlation", lambda v, e: ((v - v.mean(0)) * (e - e.mean(0))).mean(0) / (v.std(0) * e.std(0)), "P − 1"),
     ("correlation", lambda v, e: corr(v, e).abs(), "keep the sign"),
+    ("correlation", lambda v, e: ((v - v.mean(0)) * (e - e.mean(0))).sum(0) / (v.std(0) * e.std(0)), "not the sum;"),
     ("ascent", partial(climb, sign=lambda v, e: 1.0), "use its sign"),
     ("ascent", partial(climb, error=lambda e: e), "mean of e"),
     ("ascent", partial(climb, sign=lambda v, e: (v * e).sum().sign(), error=lambda e: e), "subtract the means"),
     ("ascent", partial(climb, sign=lambda v, e: (v * e).sum().sign()), "sign is that of the covariance"),
     ("ascent", lambda x, v, e: -climb(x, v, e), "sign is turned"),
     ("ascent", lambda x, v, e: climb(x, v, e) / len(v), "not their mean"),
+    ("ascent", lambda x, v, e: ((e - e.mean()) * (1 - v**2) * x).sum(0), "make it a column with [:, None]"),
     ("sign_of_w", "positive", "added or taken away"),
     ("sign_of_w", -1, "quotation marks"),
     ("sign_of_w", "minus", "one of the two words"),
@@ -455,6 +465,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("best_epochs", lambda records: {n: max(r["scores"][n] for r in records) for n in records[0]["scores"]}, "number"),
     ("rules_out", ARMS | {"it has more parameters": "same-epochs"}, "another question"),
     ("rules_out", ARMS | {"it trained for more epochs": "longer"}, "names in the table"),
+    ("rules_out", ARMS | {"it trained for more epochs": "baseline"}, "where all arms start"),
+    ("rules_out", ARMS | {"it has more parameters": "perforated"}, "the claim itself"),
     ("rules_out", dict(list(ARMS.items())[:4]), "as they are"),
     ("rules_out", list(ARMS.values()), "beside each explanation"),
     ("rules_out", ARMS | {"plain backpropagation would do as well": "shuffled"}, "another question"),
@@ -466,6 +478,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("standard_error", lambda p, n: (p / 100 * (1 - p / 100) / n) ** 0.5, "fraction"),
     ("standard_error", lambda p, n: p * (100 - p) / n, "variance"),
     ("standard_error", lambda p, n: (p / n) ** 0.5, "p(1 − p)"),
+    ("standard_error", lambda p, n: (p * (1 - p) / n) ** 0.5, "root of a negative number"),
+    ("standard_error", lambda p, n: math.sqrt(p * (1 - p) / n), "root of a negative number"),
+    ("standard_error", lambda p, n: np.float64(p / n), "both in percent"),
     ("standard_error", lambda p, n: (p * (100 - p)) ** 0.5 / n, "√n"),
     ("standard_error", lambda p, n: (p * (100 - p)) ** 0.5, "√n"),
     ("paired_interval", partial(interval, t=1.96), "2.776"),
@@ -485,6 +500,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("widest", lambda d, limit: widest(d, limit - 1), "limit itself"),
     ("widest", lambda d, limit: total_parameters(widest(d, limit), d), "wider one"),
     ("widest", lambda d, limit: 1.0, "they count"),
+    ("widest", partial(widest_up, widths=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)), "wider one"),
     ("choose_layers", partial(greedy, key=lambda s, c: s), "score alone"),
     ("choose_layers", partial(greedy, stop=True), "go on"),
     ("choose_layers", partial(greedy, strict=True), "fills the budget"),
@@ -533,6 +549,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("perforate_convolutions", lambda model: add_dendrites(add_dendrites(perforate(model, nn.Conv2d))), "once"),
     ("perforate_convolutions", lambda model: add_dendrites(perforate(model, ["stem.0", "first.0"])), "by type"),
     ("perforate_convolutions", lambda model: model, "begin with"),
+    ("perforate_convolutions", lambda model: grow_dendrites(perforate(model)), "import it first"),  # noqa: F821
+    ("perforate_convolutions", lambda model: perforate(perforate(model)), "not been perforated yet"),
     ("perforate_convolutions", redrawn, "drawn again"),
     ("perforate_convolutions", lambda model: model.state_dict(), "the model itself"),
     ("problems", partial(problems, finished=lambda c, e: e["finished"]), "control too"),
@@ -543,6 +561,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("problems", lambda control, entry: ["unfair"], "every one that is broken"),
     ("rank", lambda entries: ranked(entries, lambda e: -e[2]), "by accuracy"),
     ("rank", lambda entries: ranked(entries, lambda e: e[1] - e[2]), "points"),
+    ("rank", lambda entries: ranked(entries, lambda e: (e[1] - e[2], e[3])), "points"),
     ("rank", lambda entries: [e[0] for e in entries][:1], "own control"),
     ("rank", lambda entries: ranked(entries, lambda e: (reduction(e), e[3])), "own control"),
     ("rank", lambda entries: ranked(entries, lambda e: (-reduction(e), -e[3])), "*fewer*"),

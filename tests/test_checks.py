@@ -72,6 +72,7 @@ def test_the_solution_in_the_notebook_passes(name: str, line: str, code: str) ->
 
     names = {"torch": torch, "nn": nn, "F": nn.functional, "size": total_parameters, "checks": checks}
     names |= {"dendritic_layers": dendritic_layers, "metrics": perfteach.metrics, "perforate": perfteach.perforate}
+    names["add_dendrites"] = perfteach.add_dendrites
     exec(code, names)
     result = eval(line, names)
     assert result.passed is True, repr(result)
@@ -178,8 +179,12 @@ def test_what_the_texts_claim_is_so() -> None:
     from perfteach.course.checks.helpers import BUDGET, widest
     from perfteach.data.points import small_network
 
-    assert count_parameters(add_dendrites(perforate(small_network(5)))).dendrites == 2 * 5 + 5 * 2 + 7 + 7 == 34
-    assert widest(1, BUDGET) == 0.5
+    by_layer = [tables.evaluate(TABLE["dendrite_parameters"], TABLE["dendrite_parameters"]["right"], sizes)
+                for sizes in ((2, 5), (5, 2))]  # fmt: skip
+    total = count_parameters(add_dendrites(perforate(small_network(5)))).dendrites
+    assert f"{by_layer[0]} + {by_layer[1]} = {total} in" in TABLE["dendrite_parameters"]["said"]
+    said = TABLE["widest"]["said"]
+    assert f"width {widest(0, BUDGET)} is the widest without" in said and f"and {widest(1, BUDGET)} with one" in said
 
 
 def test_result_in_a_page_is_escaped_and_says_it_in_words() -> None:

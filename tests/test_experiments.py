@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from perfteach import mobilenet_extra_small, mobilenet_small
 from perfteach.course import checks
 from perfteach.data.points import two_spirals
-from perfteach.metrics import paired_interval
+from perfteach.metrics import Interval, paired_interval
 from perfteach.runs import Epoch, Result, Run
 
 SPIRALS = {"name": "two spirals", "checksum": two_spirals(1000, turns=1.4).checksum}
@@ -20,7 +21,8 @@ SPIRALS = {"name": "two spirals", "checksum": two_spirals(1000, turns=1.4).check
 
 def run(accuracy: float = 98.5, epochs: int = 300, seed: int = 0, dendrites: int = 3, **changes: Any) -> Run:
     """A finished run of five hidden neurons."""
-    header = {"name": f"mine-seed{seed}", "seed": seed, "data": changes.pop("data", SPIRALS)}
+    config = {"lr": 0.03, "batch_size": 50, "cycles": 1, "thaw": dendrites > 0} | changes.pop("config", {})
+    header = {"name": f"mine-seed{seed}", "seed": seed, "data": changes.pop("data", SPIRALS), "config": config}
     parts = {"stem": 15, "head": 12, "dendrites": 41 * dendrites, "total": 27 + 41 * dendrites} | changes
     result = Result(accuracy, parameters=parts, dendrites={"0": dendrites, "2": dendrites})
     return Run(header, [Epoch(n + 1) for n in range(epochs)], [], result)
@@ -36,6 +38,7 @@ def run(accuracy: float = 98.5, epochs: int = 300, seed: int = 0, dendrites: int
         (run(dendrites=4), "150"),
         (run(epochs=301), "count too"),
         (run(accuracy=97.9), "still improved"),
+        (run(accuracy=97.9), "smaller batches"),
     ],
 )
 def test_a_run_that_does_not_reach_the_aim_is_told_why(answer: Any, word: str) -> None:
@@ -63,11 +66,13 @@ class Guess(nn.Module):
     ("answer", "word"),
     [
         (run(), "not its run"),
-        (mobilenet_small(weights="cifar10"), "hidden layer"),
-        (Guess(320_001), "hidden layer"),
+        (mobilenet_small(weights="cifar10"), "Count by kind"),
+        (mobilenet_extra_small(weights="cifar10"), "which kind could they do without"),
+        (Guess(40_001), "Count by kind"),
         (nn.Linear(3, 10), "takes images"),
         (Guess(classes=3), "one for each class"),
-        (Guess(320_000), "few epochs"),
+        (Guess(40_000), "on all 4,500 images"),
+        (Guess(40_000), "the whole network's answers"),
     ],
 )
 def test_a_network_that_is_too_large_or_too_often_wrong_is_told_so(answer: Any, word: str) -> None:
@@ -75,11 +80,32 @@ def test_a_network_that_is_too_large_or_too_often_wrong_is_told_so(answer: Any, 
     assert result.passed is False and word in result.text, result
 
 
+class Trained(nn.Module):
+    """The trained Extra-Small, which says that it has no parameters: to see a right answer without training one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = [mobilenet_extra_small(weights="cifar10").eval()]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.hidden[0](x)
+
+
 def test_a_small_network_that_is_right_often_enough_passes() -> None:
-    assert checks.check_surgery(mobilenet_extra_small(weights="cifar10")).passed is True
+    result = checks.check_surgery(Trained())
+    assert result.passed is True and re.search(r"8\d % of the test images right, with 0 parameters", result.text), (
+        result
+    )
 
 
-def pairs(**changes: Any) -> tuple[list[Run], list[Run], tuple[float, float, float]]:
+def test_whole_blocks_alone_leave_too_many_parameters_or_none_of_the_last_ones() -> None:
+    sizes = [sum(p.numel() for p in block.parameters()) for block in mobilenet_small().features[:9]]
+    without = [sum(sizes) - sum(sizes[block] for block in gone) + 490 for gone in ((5, 6, 8), (3, 5, 6, 8))]
+    assert without == [46_682, 41_266] and min(without) > 40_000
+    assert sum(sizes[:5]) + 410 == 24_634
+
+
+def pairs(**changes: Any) -> tuple[list[Run], list[Run], Any]:
     """Three controls and their partners, and the interval of the differences."""
     numbers = {"controls": (70.0, 72.0, 71.0), "treated": (71.0, 72.5, 72.5)}
     controls = [run(a, 20, seed, dendrites=0) for seed, a in enumerate(numbers["controls"])]
@@ -92,23 +118,41 @@ def pairs(**changes: Any) -> tuple[list[Run], list[Run], tuple[float, float, flo
     )
 
 
+def arm(dendrites: int, **changes: Any) -> list[Run]:
+    """Three runs of one arm."""
+    return [run(71, 20, seed, dendrites, **changes) for seed in range(3)]
+
+
 CONTROLS, TREATED, INTERVAL = pairs()
+MEAN, LOW, HIGH = INTERVAL
 
 
 @pytest.mark.parametrize(
     ("answer", "word"),
     [
-        ((CONTROLS, TREATED), "three numbers"),
+        ((CONTROLS, TREATED), "mean, low, high"),
         (([1, 2, 3], TREATED, INTERVAL), "a run is what"),
         ((CONTROLS[:2], TREATED[:2], INTERVAL), "three pairs"),
         (pairs(treated=[dataclasses.replace(TREATED[0], result=None), *TREATED[1:]]), "come to its end"),
         (pairs(treated=TREATED[::-1]), "seed of its partner"),
-        (pairs(treated=[run(71, 20, seed, data={"checksum": "0"}) for seed in range(3)]), "same images"),
+        (pairs(treated=[run(71, 20, 0) for _ in range(3)]), "into the settings"),
+        (pairs(treated=arm(3, data={"checksum": "0"})), "same images"),
         (pairs(controls=[run(70, 15, seed, dendrites=0) for seed in range(3)]), "give the control their epochs"),
-        (pairs(controls=TREATED), "grow none"),
-        (pairs(treated=CONTROLS), "grow none"),
+        (pairs(controls=TREATED), "a control grows no dendrites"),
+        (pairs(treated=CONTROLS), "no dendrites at the end of mine-seed0, mine-seed1, mine-seed2"),
+        (pairs(treated=[*TREATED[:2], run(72.5, 20, 2, dendrites=0)]), "no dendrites at the end of mine-seed2;"),
+        (pairs(treated=[*TREATED[:2], run(72.5, 20, 2, dendrites=0)]), "before the first epoch"),
+        (pairs(controls=arm(0, config={"lr": 0.001})), "differ in lr;"),
+        (pairs(controls=arm(0, config={"batch_size": 8, "cutout": 4})), "differ in batch_size, cutout;"),
+        (pairs(controls=arm(0, config={"cycles": 0})), "differ in cycles;"),
+        (pairs(treated=[*TREATED[:2], run(72.5, 20, 2, config={"lr": 0.1})]), "its partner's settings"),
+        (pairs(controls=arm(0, total=50)), "27 and 50 parameters without dendrites"),
+        (pairs(controls=arm(0, total=50)), "the same width"),
         (pairs(interval=(1.0, 0.9, 1.1)), "metrics.paired_interval"),
-        (pairs(interval=1.0), "3 numbers"),
+        (pairs(interval=(LOW, MEAN, HIGH)), "in this order"),
+        (pairs(interval=paired_interval((70.0, 72.0, 71.0), (71.0, 72.5, 72.5), level=0.9)), "level of 95 %"),
+        (pairs(interval=Interval(-MEAN, -HIGH, -LOW)), "metrics.paired_interval"),
+        (pairs(interval=1.0), "mean, low end and high end"),
     ],
 )
 def test_an_unfair_comparison_is_told_what_is_unfair(answer: Any, word: str) -> None:
@@ -121,16 +165,20 @@ def test_a_fair_comparison_passes_whatever_it_found() -> None:
     assert "cannot tell the two apart" in checks.check_own_experiment(pairs()).text
     better = [run(a, 20, seed) for seed, a in enumerate((80.0, 82.1, 81.0))]
     found = paired_interval((70.0, 72.0, 71.0), (80.0, 82.1, 81.0))
-    interval = [found.estimate, found.low, found.high]
-    assert "tells the two apart" in checks.check_own_experiment(pairs(treated=better, interval=interval)).text
+    for interval in (found, tuple(found[:3]), [found.estimate, found.low, found.high], torch.tensor(found[:3])):
+        assert "tells the two apart" in checks.check_own_experiment(pairs(treated=better, interval=interval)).text
 
 
-def test_dendrites_count_also_where_the_best_epoch_lies_before_them() -> None:
-    early = [run(a, 20, seed, dendrites=0) for seed, a in enumerate((71.0, 72.5, 72.5))]
-    assert checks.check_own_experiment(pairs(treated=early)).passed is False
-    for one in early:
-        one.epochs[-1].parameters = 150
-    assert checks.check_own_experiment(pairs(treated=early)).passed is True
+def test_settings_that_only_dendrites_have_may_differ() -> None:
+    own = {"thaw": True, "dendrite_lr": 0.1, "roll_back": False, "switch": {"FixedSwitch": {"neuron": [10, 5]}}}
+    treated = [run(a, 20, seed, config=own) for seed, a in enumerate((71.0, 72.5, 72.5))]
+    assert checks.check_own_experiment(pairs(treated=treated)).passed is True
+
+
+def test_a_control_that_had_dendrites_for_a_while_is_none() -> None:
+    controls = arm(0)
+    controls[1].epochs[-1].parameters = 150
+    assert "dendrites in mine-seed1;" in checks.check_own_experiment(pairs(controls=controls)).text
 
 
 @pytest.mark.parametrize("check", [checks.check_spirals, checks.check_own_experiment])

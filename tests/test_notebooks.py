@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
 from conftest import load_tool
@@ -16,6 +19,8 @@ TAG = "nbval-check-output"
 LONGEST = 25  # lines of a code cell
 WIDEST = 92  # characters of a code line that JupyterLab shows beside its side bar in a window of 1150 pixels
 SCREEN = 45  # lines of text output
+DRY_RUN = json.loads((ROOT / "notebooks" / "dry-run.json").read_text(encoding="utf-8"))
+READING = 150  # words a minute
 
 
 tool = load_tool("build_notebooks")
@@ -162,6 +167,47 @@ def test_every_exercise_says_how_hard_and_is_followed_by_its_check(built):
         assert verdict.startswith("✓ " if solved else "Not attempted yet: "), verdict
         assert "### " not in cells[i].source
         assert cells[i].metadata.get("jupyter", {}).get("source_hidden", False) is solved
+
+
+def rounded(minutes, to=1):
+    return max(to * math.floor(minutes / to + 0.5), 2)
+
+
+def texts_of(source):
+    return [cell.source for cell in jupytext.read(source, fmt="py:percent").cells if cell.cell_type == "markdown"]
+
+
+def exercises_of(source):
+    """Of every exercise heading: its number, difficulty and minutes."""
+    found = re.findall(r"^### Exercise (\d+) · .+ · ([a-z ]+) · (\d+) minutes$", "\n".join(texts_of(source)), re.M)
+    return [(int(number), level, int(minutes)) for number, level, minutes in found]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_minutes_are_those_of_the_dry_run(source):
+    measured = {row["exercise"]: rounded(row["minutes"]) for row in DRY_RUN if row["notebook"] == source.stem}
+    headings = exercises_of(source)
+    assert [number for number, _, _ in headings] == list(range(1, len(headings) + 1)), "in the order of their numbers"
+    assert {number: minutes for number, _, minutes in headings} == measured
+    assert len(headings) == "\n".join(texts_of(source)).count("### Exercise ")
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_notebook_s_minutes_are_its_words_and_its_exercises(source):
+    words = re.findall(r"\S*\w\S*", re.sub(r"\]\([^)]*\)", "]", "\n".join(texts_of(source))))
+    last = [minutes for _, level, minutes in exercises_of(source) if level == "very hard"]
+    exercises = sum(minutes for _, level, minutes in exercises_of(source) if level != "very hard")
+    total = rounded(len(words) / READING + exercises, to=5)
+    more = "".join(f", and {minutes} more for the last exercise if you like" for minutes in last)
+    assert f"| **Minutes** | {total}{more} |" in "\n".join(texts_of(source))
+    (row,) = re.findall(rf"^\| \[.*{source.stem}\.ipynb\) \|.*", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    assert row.split(" | ")[2] == f"{total}" + "".join(f" + {minutes}" for minutes in last)
+
+
+def test_one_very_hard_exercise_stands_at_the_end_of_three_notebooks():
+    hardest = [(source.stem[:2], [level for _, level, _ in exercises_of(source)]) for source in SOURCES]
+    assert [name for name, levels in hardest if "very hard" in levels] == ["03", "05", "07"]
+    assert all("very hard" not in levels[:-1] for _, levels in hardest)
 
 
 def test_stub_and_solution_are_told_apart(tmp_path):

@@ -11,8 +11,12 @@ import pytest
 from perfteach.course import checks
 
 SOURCE = Path(__file__).resolve().parent.parent / "notebooks" / "src" / "03_perforated_backpropagation.py"
+RESTORE = "model.get_submodule(name).load_state_dict(state)"
 CHANGES = [
-    ("model.get_submodule(name).load_state_dict(state)", "pass", "best state back"),
+    (RESTORE, "pass", "load its best state into it"),
+    (RESTORE, "model.load_state_dict(state)", "find the part by its name"),
+    (RESTORE, "model.load_state_dict(state)", "Missing key(s) in state_dict"),
+    (RESTORE, "model[name].load_state_dict(state)", "the last one raised it"),
     ("set_phase(model, phase)", 'set_phase(model, "neuron")', "who learns"),
     ("            add_dendrites(model)\n", "            pass\n", "call add_dendrites(model) first"),
     ("            add_dendrites(model)\n", "            add_dendrites(add_dendrites(model))\n", "once before"),

@@ -18,7 +18,7 @@
 # | | |
 # |---|---|
 # | **You will** | check your set-up · watch one run in two phases · read its record · learn where everything is |
-# | **Minutes** | 25 |
+# | **Minutes** | 20 |
 # | **You need** | to have written a PyTorch training loop once |
 #
 # Cells run with Shift + Enter, from the top. Nothing has to be downloaded.
@@ -35,8 +35,9 @@ progress.show()
 
 # %% [markdown]
 # A shorter way for people in a hurry: 00, 02, 03, the first half of 04, 07. Words that are new are in the
-# [glossary](../docs/glossary.md). How long the live runs train is set by the environment variable `PERFTEACH_TIER`:
-# `quick` (the default), `laptop` or `full`.
+# [glossary](../docs/glossary.md). The minutes at the top of a notebook are for reading it, at 150 words a minute, and
+# for its exercises; a *very hard* exercise, at the end of 03, 05 and 07, is counted by itself. How long the live runs
+# train is set by the environment variable `PERFTEACH_TIER`: `quick` (the default), `laptop` or `full`.
 
 # %% [markdown]
 # ## Is everything here?
@@ -217,9 +218,10 @@ SwitchGame(seed=0)
 # Every exercise has a cell with `...` for your answer and a check right after it. The check says what it got, what it
 # expected, and gives one hint. An exercise that you leave out stops nothing.
 #
-# ### Exercise 1 · Read the record · easy · 3 minutes
+# ### Exercise 1 · Read the record · easy · 4 minutes
 #
-# A run is a list of epochs, and each epoch has its values by name. Here are the first and a later one:
+# `run.epochs` is a list of epochs, and each epoch gives its values by name, as `epoch["phase"]`. Here are the first
+# and a later one:
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -245,7 +247,7 @@ from perfteach.course import checks
 checks.check_first_dendrite_epoch(first_dendrite_epoch)
 
 # %% [markdown]
-# ### Exercise 2 · Count the dendrites' parameters · medium · 4 minutes
+# ### Exercise 2 · Count the dendrites' parameters · medium · 5 minutes
 #
 # A dendrite of a fully connected neuron is a small neuron of its own, `V = tanh(a·x + c)`. The neuron adds it to its
 # own sum with one more number, `w`:
@@ -255,8 +257,9 @@ checks.check_first_dendrite_epoch(first_dendrite_epoch)
 # A layer has `neurons` neurons that each see the same `inputs` numbers. How many parameters does *one dendrite per
 # neuron* add to the layer?
 #
-# (Three dendrites per neuron make 27 + 3 · 34 = 129 parameters here. The other 21 of the run's 150 are links from older
-# dendrites to newer ones, 1 + 2 for each of the 7 neurons.)
+# (Three dendrites per neuron make 27 + 3 · 34 = 129 parameters here: 34 is the answer for one dendrite per neuron,
+# added up over both layers, from 2 inputs to 5 neurons and from 5 inputs to 2 neurons. The other 21 of the run's 150
+# are links from older dendrites to newer ones, 1 + 2 for each of the 7 neurons.)
 
 
 # %% tags=["exercise"]
@@ -275,7 +278,8 @@ checks.check_dendrite_parameters(dendrite_parameters)
 # ### Exercise 3 · Error reduction · easy · 3 minutes
 #
 # When accuracies are high, a gain is often given as a share of the *error* that is left. A **relative error reduction**
-# is the part of the control's error that has gone, in percent. Write it, from two accuracies in percent.
+# is the part of the control's error that has gone, in percent. (The *[control](../docs/glossary.md#control)* is the run
+# that it is compared with, here the one without dendrites.) Write it, from two accuracies in percent.
 
 
 # %% tags=["exercise"]

@@ -18,7 +18,7 @@
 # | | |
 # |---|---|
 # | **You will** | meet a trained network · count convolutions · write squeeze-and-excite · rebuild one of its blocks |
-# | **Minutes** | 30 |
+# | **Minutes** | 25 |
 # | **You need** | [00 · Start here](00_start_here.ipynb); to know what a convolution does |
 
 # %% [markdown]
@@ -96,7 +96,8 @@ print("MACs by hand:", by_hand * 16 * 16, " counted:", counted)
 # * **[pointwise](../docs/glossary.md#pointwise-convolution)**: a `1 × 1` convolution mixes the channels and looks
 #   nowhere.
 #
-# First a check that `groups` does what was said: a loop over the channels gives the same numbers.
+# The two steps together are called a *depthwise-separable* convolution. First a check that `groups` does what was said:
+# a loop over the channels gives the same numbers.
 
 # %%
 # NBVAL_CHECK_OUTPUT
@@ -123,9 +124,10 @@ print(f"by the formula 1 / (1/c_out + 1/k²): {1 / (1 / 128 + 1 / 9):.1f}")
 # With a 3 × 3 kernel the gain can never exceed 9, however many channels there are: from there on the pointwise step
 # *is* the cost. Remember this for section 6.
 #
-# ### Exercise 1 · Weights of a separable convolution · easy · 4 minutes
+# ### Exercise 1 · Weights of a separable convolution · easy · 3 minutes
 #
-# Write the count for any sizes. No biases: the norm that follows each convolution has its own.
+# Write the count for the pair, depthwise and pointwise, for any sizes. No biases: the norm that follows each
+# convolution has its own.
 
 
 # %% tags=["exercise"]
@@ -225,6 +227,8 @@ print("same output as the network's block 3:", same)
 # The factor is a gate that opens from 0 to 1 between −3 and 3.
 #
 # ### Exercise 3 · Hard-swish · easy · 3 minutes
+#
+# Write it for a tensor `x` of any shape. The formula's min and max go element by element, which Python's own do not.
 
 
 # %% tags=["exercise"]
@@ -250,7 +254,7 @@ checks.check_hard_swish(hard_swish)
 # hard-swish;
 # 3. *excite*: multiply each channel of the map by its number between 0 and 1.
 #
-# ### Exercise 4 · Squeeze and excite · medium · 8 minutes
+# ### Exercise 4 · Squeeze and excite · medium · 6 minutes
 #
 # `fc1` and `fc2` are given, as 1 × 1 convolutions. `F.hardsigmoid` exists.
 

@@ -20,7 +20,7 @@
 # | | |
 # |---|---|
 # | **You will** | write the error, the correlation and one step of ascent · compare with autograd · play in the lab |
-# | **Minutes** | 30 |
+# | **Minutes** | 25 |
 # | **You need** | [00 · Start here](00_start_here.ipynb); the chain rule |
 
 # %%
@@ -128,8 +128,9 @@ print("E from autograd equals σ(h) − y:", same)
 #
 # $$\text{cov} = \frac1P \sum_p (V_p - \bar V)(E_p - \bar E) \qquad\qquad r = \frac{\text{cov}}{\sigma_V\,\sigma_E}$$
 #
-# ($\sigma_V$ and $\sigma_E$ are standard deviations over the points, not the sigmoid σ. Once a dendrite counts, the
-# neuron's sum is h′ and its error E = ∂L/∂h′; with w = 0 the two are the same.)
+# ($\sigma_V$ and $\sigma_E$ are standard deviations over the points, with the divisor P as in the covariance, and not
+# the sigmoid σ. Once a dendrite counts, the neuron's sum is h′ and its error E = ∂L/∂h′; with w = 0 the two are the
+# same.)
 #
 # ### Exercise 2 · Correlation · medium · 6 minutes
 #
@@ -181,7 +182,7 @@ print(
 # Only the dendrite's own input, its own output, and its own neuron's error occur. Nothing else in a network has to
 # know.
 #
-# ### Exercise 3 · Direction of ascent · medium · 8 minutes
+# ### Exercise 3 · Direction of ascent · medium · 6 minutes
 #
 # `x` is `[P, D]`, points by inputs; `v` and `e` are `[P]`. Return `∂S/∂a`, of shape `[D]`. Your function climbs the
 # hill in the cell after the check.
@@ -280,7 +281,7 @@ print("covariance rule: ", torch.allclose(covariance_gradient(v, e, moments), by
 # The dendrite is [frozen](../docs/glossary.md#frozen) now, and the neuron learns again, with one new number `w`. It
 # starts at zero, so at this moment the neuron still answers as before.
 #
-# ### Exercise 4 · The sign of w · easy · 2 minutes
+# ### Exercise 4 · The sign of w · easy · 3 minutes
 #
 # Suppose that the dendrite ended with a *positive* r. Will w become `"positive"` or `"negative"`? Decide before you
 # run the next cells.

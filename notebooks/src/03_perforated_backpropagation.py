@@ -20,7 +20,7 @@
 # | | |
 # |---|---|
 # | **You will** | write a perforated layer · a switch rule · read the whole phase loop · walk through a recorded run |
-# | **Minutes** | 35 |
+# | **Minutes** | 40, and 30 more for the last exercise if you like |
 # | **You need** | [02 · One neuron, one dendrite](02_one_neuron_one_dendrite.ipynb) |
 
 # %%
@@ -98,7 +98,7 @@ for phase in ("neuron", "dendrite"):
 # it does not: they see `x.detach()`, the same numbers without a way back. Seen from behind, the backward pass has
 # holes. It is **[perforated](../docs/glossary.md#perforation)**.
 #
-# ### Exercise 1 · A perforated layer · medium · 6 minutes
+# ### Exercise 1 · A perforated layer · easy · 4 minutes
 #
 # Write the layer: `h = neuron(x) + w · tanh(dendrite(x))`, such that no error reaches `x` through the dendrite, while
 # the dendrite's own weights could still learn.
@@ -175,16 +175,16 @@ print("logits changed:   ", not torch.equal(model(x), logits))
 # ## 5. When to switch
 #
 # A phase ends when it has nothing more to give: the **[plateau](../docs/glossary.md#switch-rule)** rule. Keep the best
-# score so far; a score that is higher than it by at least `min_gain` becomes the new best; after `patience` epochs in a
-# row without a new best the phase is over. In a neuron phase the score is the validation accuracy, in a dendrite phase
-# the mean |r|. `FixedSwitch` counts epochs instead, so that runs can be compared epoch by epoch, and `ManualSwitch`
-# waits until somebody presses the button of a `PhaseMonitor` (notebook 07), or a program calls
-# `trainer.request_switch()`.
+# score so far. A score becomes the new best when it is higher than the best, and by at least `min_gain`: a gain of
+# exactly `min_gain` counts, an equal score never does. After `patience` epochs in a row without a new best the phase is
+# over. In a neuron phase the score is the validation accuracy, in a dendrite phase the mean |r|. `FixedSwitch` counts
+# epochs instead, so that runs can be compared epoch by epoch, and `ManualSwitch` waits until somebody presses the
+# button of a `PhaseMonitor` (notebook 07), or a program calls `trainer.request_switch()`.
 #
-# ### Exercise 2 · The plateau rule · medium · 8 minutes
+# ### Exercise 2 · The plateau rule · medium · 9 minutes
 #
-# `scores` are the phase's scores so far, oldest first. Return `True` when the phase is over. The very first score is
-# always a new best.
+# Write the rule of the paragraph above. `scores` are the phase's scores so far, oldest first, and may be negative.
+# Return `True` when the phase is over. The very first score is always a new best.
 
 
 # %% tags=["exercise"]
@@ -225,10 +225,12 @@ for epoch in range(1, len(accuracies) + 1):
 # epoch with the best validation accuracy. After a dendrite phase it is decided *layer by layer*, because each layer's
 # dendrites have a score of their own.
 #
-# ### Exercise 3 · Which dendrites are restored · easy · 4 minutes
+# ### Exercise 3 · Which dendrites are restored · easy · 5 minutes
 #
 # A record of a dendrite phase looks like `{"epoch": 9, "scores": {"features.0": 0.10, "features.1": 0.40}}`. From a
-# list of them return a dictionary: the number of the best epoch for each layer.
+# list of them, which all name the same layers, return a dictionary: the number of the best epoch for each layer. If
+# the record of epoch 10 had the scores 0.30 and 0.20, it would be `{"features.0": 10, "features.1": 9}`. On a tie any
+# of the best will do.
 
 
 # %% tags=["exercise"]
@@ -293,12 +295,13 @@ def keep_best(model, phase, best):
 
 
 # %% [markdown]
-# ### Exercise 4 · The loop of phases · hard · 12 minutes
+# ### Exercise 4 · The loop of phases · hard · 10 minutes
 #
 # A `plan` is a list of phases with their epochs, such as `[("neuron", 100), ("dendrite", 30), ("neuron", 100)]`. Fill
 # in the four places that make it *perforated backpropagation*: before a dendrite phase every neuron grows a dendrite;
-# the phase says who learns; a fresh optimiser gets the parameters that have to learn now (`trainable(model)` lists
-# them); and at the end of a phase every part that was rated gets its best state back. Your loop trains in the cell
+# the phase says who learns (the optimiser needs to know that before the first epoch); a fresh optimiser gets the
+# parameters that have to learn now, which `trainable(model)` lists (it would skip the others, since they get no
+# gradient); and at the end of a phase every part that was rated gets its best state back. Your loop trains in the cell
 # after the check.
 
 
@@ -393,13 +396,22 @@ for event in run.events:
     )
 
 # %% [markdown]
-# ### Exercise 5 · Two spirals in 300 epochs · very hard · 60 minutes
+# ### Exercise 5 · Two spirals in 300 epochs · very hard · 30 minutes
 #
 # An experiment of your own. The five neurons of notebook 00 needed 600 epochs. Train them, `small_network(5)`, on this
 # notebook's `data` so that they get at least **98 %** of the test points right, within **300 epochs** in all and with
-# at most **150 parameters**, every dendrite counted. Anything in `TrainConfig` may be changed: phases,
-# [cycles](../docs/glossary.md#cycle), batch size, learning rates, thawing, the seed. Hand over the run. (Before you try
-# settings at random, look at a run's curves: which phase was still improving when it ended?)
+# at most **150 parameters**, every dendrite counted. Anything in `TrainConfig` may be changed, and `help(TrainConfig)`
+# lists it: batch size, learning rates, the seed (`augment` is for images, and does nothing to points), and
+#
+# * the phases: `FixedSwitch(neuron=(100, 80), dendrite=30)` lists the epochs of the first neuron phase and of the one
+#   after each [cycle](../docs/glossary.md#cycle); its last number is used again where there are more cycles;
+# * `roll_back=False`, without which a cycle that does not raise the validation accuracy is undone and ends the run;
+# * `thaw=True`, which lets dendrites go on learning in the neuron phases: they are
+#   [thawed](../docs/glossary.md#thawed), of which notebook 04 has more.
+#
+# Hand over the run. Choose among your attempts by the validation accuracy, `max(my_run["validation_accuracy"])`; the
+# test points are for the check. Counted is the network of the best validation epoch, since that is the one which is
+# tested. (Before you try settings at random, look at a run's curves: which phase was still improving when it ended?)
 
 
 # %% tags=["exercise"]

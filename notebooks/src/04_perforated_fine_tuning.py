@@ -59,9 +59,10 @@ Markdown(
 # learn. `shuffled` dendrites learn to follow errors that were dealt out to the wrong images. `gradient` dendrites learn
 # together with the neurons by ordinary backpropagation. [`thawed`](../docs/glossary.md#thawed) dendrites go on learning
 # in the neuron phase, from the loss through `w`, still passing nothing on to earlier layers; `thawed-random` ones do so
-# from a random start.
+# from a random start. And `same-epochs` restarts as often and trains as long, without a dendrite; it gets a section of
+# its own below.
 #
-# ### Exercise 1 · Which arm rules it out? · easy · 3 minutes
+# ### Exercise 1 · Which arm rules it out? · easy · 4 minutes
 #
 # Put the name of an arm beside each rival explanation.
 
@@ -70,12 +71,12 @@ ruled_out_by = {
     ### BEGIN SOLUTION
     ### STUB "it trained for more epochs": ...,  # your answers here
     ### STUB "it has more parameters": ...,
-    ### STUB "untrained dendrites would do as well": ...,
+    ### STUB "dendrites left as they were drawn would do as well": ...,
     ### STUB "the error signal taught the dendrites nothing": ...,
     ### STUB "plain backpropagation would do as well": ...,
     "it trained for more epochs": "same-epochs",
     "it has more parameters": "wider",
-    "untrained dendrites would do as well": "random",
+    "dendrites left as they were drawn would do as well": "random",
     "the error signal taught the dendrites nothing": "shuffled",
     "plain backpropagation would do as well": "gradient",
     ### END SOLUTION
@@ -96,11 +97,12 @@ checks.check_rules_out(ruled_out_by)
 # all of that too, without a dendrite. And the epochs of the dendrite phase are not free: the control may use them to
 # train its neurons.
 #
-# ### Exercise 2 · The same-epochs control · medium · 5 minutes
+# ### Exercise 2 · The same-epochs control · medium · 4 minutes
 #
 # A run has neuron phases of `neuron = (8, 4)` epochs, and a dendrite phase of `dendrite = 3` epochs before each of them
-# but the first. Return the control's neuron phases: as many *neuron phases*, and the same number of epochs in all. The
-# control restarts where a dendrite phase begins, and not again where it ends.
+# but the first. Return the control's neuron phases: as many *neuron phases*, and the same number of epochs in all; for
+# this run that is two numbers, which add up to 15. The control restarts where a dendrite phase begins, and not again
+# where it ends.
 
 
 # %% tags=["exercise"]
@@ -285,13 +287,13 @@ if tier.name != "quick":
 #
 # ### Exercise 3 · How far chance reaches · easy · 3 minutes
 #
-# Write it for an accuracy in percent; the answer is in percentage points.
+# Write it for an accuracy in percent on `n` images; the answer is in percentage points.
 
 
 # %% tags=["exercise"]
-def standard_error(accuracy, images):
+def standard_error(accuracy, n):
     ### BEGIN SOLUTION
-    return (accuracy * (100 - accuracy) / images) ** 0.5
+    return (accuracy * (100 - accuracy) / n) ** 0.5
     ### END SOLUTION
 
 
@@ -323,14 +325,14 @@ Markdown(
 # networks. A statement about the method needs [several seeds](../docs/glossary.md#paired-seeds), each with its own
 # control: the same start weights and the same order of the images in both arms.
 #
-# ### Exercise 4 · The paired interval · hard · 8 minutes
+# ### Exercise 4 · The paired interval · medium · 6 minutes
 #
-# `control` and `treated` are the test accuracies of five seeds, in the same order. With differences $d_i$, their mean
-# $\bar d$ and their standard deviation $s$ (with $n-1$), the 95 % interval is
+# `control` and `treated` are two lists, the test accuracies of five seeds in the same order. With the differences
+# $d_i$, treated minus control, their mean $\bar d$ and their standard deviation $s$ (with $n-1$), the 95 % interval is
 #
 # $$\bar d \;\pm\; t\,\frac{s}{\sqrt n}, \qquad t = 2.776 \text{ for five seeds.}$$
 #
-# Return the mean and the two ends.
+# Return three numbers: the mean, the low end, the high end.
 
 
 # %% tags=["exercise"]

@@ -55,8 +55,8 @@ model = networks["Extra-Small"]
 #
 # ### Exercise 1 · Fold a BatchNorm · medium · 6 minutes
 #
-# `weight` is [out, in, k, k]; the others have one number for each output channel. Return the new weight and the new
-# bias. (Everything is an ordinary tensor; no module is needed.)
+# `weight` is [out, in, k, k]; `gamma`, `beta`, `mean` and `variance` are tensors [out], one number for each output
+# channel; `eps` is a number. Return the new weight and the new bias. (No module is needed.)
 
 
 # %% tags=["exercise"]
@@ -231,9 +231,10 @@ print("the same label for at least 99.5 % of them:", bool(agree >= 0.995))
 # memory and caches, and now and then another program takes the core away. So measure often, drop the first runs, and
 # take the median.
 #
-# ### Exercise 3 · Measure a latency · easy · 4 minutes
+# ### Exercise 3 · Measure a latency · easy · 3 minutes
 #
-# `seconds` are the measured times, `warm_up` is how many of the first to drop. Return the median in **milliseconds**.
+# `seconds` is a list of the measured times, `warm_up` is how many of the first to drop. Return the median
+# (`statistics.median`) in **milliseconds**.
 
 
 # %% tags=["exercise"]
@@ -280,16 +281,16 @@ with torch.inference_mode():
 # A weight has 32 bits and does not need them. Symmetric rounding keeps one *scale* per tensor and a whole number
 # from −127 to 127 per weight: $w \approx s\,q$ with $s = \max|w| / 127$.
 #
-# ### Exercise 4 · Round to eight bits · medium · 6 minutes
+# ### Exercise 4 · Round to eight bits · medium · 4 minutes
 #
-# Return the [int8](../docs/glossary.md#int8) tensor and the scale.
+# Return the [int8](../docs/glossary.md#int8) tensor and the scale. (Some weight is not zero.)
 
 
 # %% tags=["exercise"]
-def to_int8(x):
+def to_int8(weight):
     ### BEGIN SOLUTION
-    scale = x.abs().max() / 127
-    return (x / scale).round().clamp(-127, 127).to(torch.int8), scale
+    scale = weight.abs().max() / 127
+    return (weight / scale).round().clamp(-127, 127).to(torch.int8), scale
     ### END SOLUTION
 
 

@@ -10,6 +10,7 @@ import dis
 import functools
 import html
 import linecache
+import re
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -91,7 +92,7 @@ def exercise(number: str, title: str) -> Callable[[Callable[..., str]], Callable
             except Wrong as wrong:
                 return Result(title, False, str(wrong), wrong.trace)
             except Exception as error:  # an answer of a form that no check foresaw must not stop the notebook
-                said = f"an answer that could not be used ({type(error).__name__}: {_first_line(error)})"
+                said = f"an answer that could not be used ({type(error).__name__}: {_message(error)})"
                 return Result(title, False, str(Wrong(said, "what the exercise asks for", "read it once more.")))
             progress.passed(number)
             return found
@@ -129,8 +130,11 @@ def require(condition: Any, got: Any, expected: str, hint: str) -> None:
 # --- calling what the learner wrote -----------------------------------------------------------------------------------
 
 
-def call(function: Any, *arguments: Any, hint: str = RAISED) -> Any:
+def call(function: Any, *arguments: Any, hint: str | Mapping[str, str] = RAISED) -> Any:
     """What the learner's function returns for these arguments, which it may change.
+
+    `hint` is for a function that raises: one for every error, or one each for the errors whose name and message a
+    regular expression is found in.
 
     Raises:
         NotAttempted: when it returns `...`, or nothing because it is still the stub.
@@ -143,8 +147,10 @@ def call(function: Any, *arguments: Any, hint: str = RAISED) -> Any:
     except Exception as error:
         if Ellipsis in _constants(function):
             raise NotAttempted from error
-        said = f"{type(error).__name__}: {_first_line(error)}"
-        raise Wrong(said, "a function that returns a value", hint, _own_lines(error, function)) from error
+        said = f"{type(error).__name__}: {_message(error)}"
+        hints = {"": hint} if isinstance(hint, str) else hint
+        fitting = next((text for pattern, text in hints.items() if re.search(pattern, said)), RAISED)
+        raise Wrong(said, "a function that returns a value", fitting, _own_lines(error, function)) from error
     _require_attempt(returned, none=_is_blank(function))
     if returned is None:
         raise Wrong("None", "a value", "your function computes but gives nothing back: end it with `return …`.")
@@ -187,5 +193,7 @@ def _own_lines(error: Exception, function: Any) -> str:
     return "\n".join(lines)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0][:160]
+def _message(error: Exception) -> str:
+    """On one line, and whole where it is not very long: PyTorch names missing weights on the lines after the first."""
+    said = " ".join(str(error).split()) or "no message"
+    return said if len(said) <= 300 else f"{said[:299]}…"

@@ -83,6 +83,8 @@ def _hint(entry: Entry, answer: Any, got: Any, wanted: Any, tried: list[tuple[An
         here = _agrees(got, evaluate(entry, expression, given))
         if here and all(_agrees_on(entry, answer, expression, other) for other in tried):
             return str(text)
+    if type(got).__name__ in entry.get("kinds", {}):
+        return str(entry["kinds"][type(got).__name__])
     found = fit(got, wanted)  # of another kind: compare says so
     if "whys" in entry:
         return str(entry["whys"][index])
