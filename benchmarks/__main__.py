@@ -88,9 +88,14 @@ def main() -> None:
                 continue
             found[title] = part()
             print(table(title, found[title], steps.LIMITS), flush=True)
+        memory = growth.memory() if arguments.only in MEMORY else {}
+        for name, most in memory.items():
+            print(f"{MEMORY}, {name}: {most} MB")
         if arguments.write:
-            kept = json.loads((KEPT / "cpu.json").read_text(encoding="utf-8"))["parts"] if arguments.only else {}
-            about = {name: provenance()[name] for name in ("machine", "versions")} | {"parts": kept | found}
+            kept = json.loads((KEPT / "cpu.json").read_text(encoding="utf-8")) if arguments.only else {}
+            about: dict[str, Any] = {name: provenance()[name] for name in ("machine", "versions")}
+            about["parts"] = kept.get("parts", {}) | found
+            about["memory"] = memory or kept.get("memory", {})
             (KEPT / "cpu.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     if arguments.write or arguments.page:
         PAGE.write_text(page(), encoding="utf-8")
