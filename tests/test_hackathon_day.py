@@ -63,7 +63,9 @@ def test_from_nothing_to_a_finished_event(tmp_path, capsys, monkeypatch):
     event = Event.load(Path(folder))
     (tmp_path / "run" / "run.jsonl").write_bytes(record(checksum=event.checksum, parameters=14))
     (tmp_path / "run" / "model.onnx").write_bytes(brightness())
-    board = Background(event).start()
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("PERFTEACH_DATABASE", "sqlite:////nowhere/board.sqlite")  # of another event
+        board = Background(event).start()
     try:
         found = submit("run", "first try", to=board.address, token=token)
         assert found["public"] > 90 and "final" not in found and found["flags"] == []

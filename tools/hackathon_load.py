@@ -3,7 +3,7 @@
 A board of its own is served; processes hand in small networks and repeat an upload until it is acknowledged; meanwhile
 the server, its scorers or their measuring processes are killed at random moments. In the end every acknowledged
 submission has to be there exactly once, measured as numpy computes it. Prints what it saw; ends with 1 where something
-is missing.
+is missing. The board's database is the one that PERFTEACH_DATABASE names, or a file.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import random
 import sys
 import tempfile
@@ -32,6 +33,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from hackathon_parts import answers, make_event, submission, weights  # noqa: E402
 
 from perfteach.hackathon import board as boards  # noqa: E402
+from perfteach.hackathon.commands import DATABASE  # noqa: E402
 from perfteach.hackathon.event import Event  # noqa: E402
 from perfteach.hackathon.server import Background  # noqa: E402
 from perfteach.hackathon.store import OPEN, Store  # noqa: E402
@@ -136,7 +138,7 @@ def _kill(server: Server, kills: int, gap: float, ended: threading.Event, report
 def trial(folder: Path, submissions: int, processes: int, kills: int, *, workers: int = 1, gap: float = 2.0) -> Report:
     """Serve, hand in, kill, and compare; `gap` is the mean time in seconds between two kills."""
     event = make_event(folder)
-    server, report = Server(event, workers), Report()
+    server, report = Server(event, workers, os.environ.get(DATABASE)), Report()
     store = server.store
     jobs = []
     for team in range(processes):

@@ -66,13 +66,18 @@ def _keep_working(store: Store, event: Event, workers: int, ended: threading.Eve
 class Background:
     """A board in a process of its own on this machine, for a notebook or a test; it ends with the interpreter.
 
+    Args:
+        event: the event.
+        workers: how many submissions are measured at once.
+        database: a database's address; by default the event's own file, whatever the environment says.
+
     Attributes:
         store: the event's database.
         address: where the board is, once started.
     """
 
-    def __init__(self, event: Event, workers: int = 1) -> None:
-        self.event, self.workers, self.store = event, workers, Store(event.database)
+    def __init__(self, event: Event, workers: int = 1, database: str | None = None) -> None:
+        self.event, self.workers, self.store = event, workers, Store(database or event.database)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -87,8 +92,10 @@ class Background:
         """
         command = [sys.executable, "-m", "perfteach.cli", "hackathon", "serve", str(self.event.folder)]
         command += ["--port", str(self.port), "--workers", str(self.workers)]
+        address = self.store.engine.url.render_as_string(hide_password=False)
         said = tempfile.TemporaryFile()  # noqa: SIM115  (what it says while it ends belongs in nobody's notebook)
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        own = os.environ | {DATABASE: address}
+        self.process = subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL, stderr=said)
         atexit.register(self.stop)
         end = time.monotonic() + START
         while wait:
