@@ -12,7 +12,7 @@ import torch
 from benchmarks.steps import EARLY, training_step
 from benchmarks.timing import Step, by_turns
 
-LAYERS = {"the stem and the first blocks": EARLY, "the later blocks": "features.[5-9].*", "every layer": None}
+LAYERS = {"the stem and the first blocks": EARLY, "blocks 5 to 9": "features.[5-9].*", "every layer": None}
 PHASES: dict[str, dict[str, Any]] = {
     "plain": {"dendrites": 0, "phase": "neuron"},
     "neuron phase, 1 frozen dendrite": {"dendrites": 1, "phase": "neuron"},
