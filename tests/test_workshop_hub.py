@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import re
 import shutil
@@ -66,6 +67,8 @@ def test_three_learners_work_at_once_and_one_without_memory_leaves_the_others_al
         watch.cancel()
 
     asyncio.run(all_three())
+    for group in Path("/sys/fs/cgroup").glob("**/perfteach-learner-*"):
+        group.rmdir()
     for one in learners[:2]:
         assert one.problems == [] and len(one.cells) == 12 and one.started > 0
         assert one.memory > 2**24
@@ -81,6 +84,30 @@ def test_what_a_cell_raises_is_reported_and_ends_the_run_with_1(load, hub):
     asyncio.run(load.learn(hub[0], learner, [["1 / 0", "2"]], 0))
     assert learner.problems == ["ZeroDivisionError: division by zero"] and len(learner.cells) == 2
     assert "learner-3: ZeroDivisionError" in load.report([learner])
+
+
+@pytest.mark.parametrize("first", ["execute_reply", "status"])
+def test_a_cell_ends_whichever_of_reply_and_idle_comes_first(first):
+    tool = load_tool("workshop_load")
+    sent: list[str] = []
+
+    class Kernel:
+        """Answers the last message: by the shell and by the public channel, which keep no order between them."""
+
+        def __init__(self) -> None:
+            self.answers = [first, "execute_reply" if first == "status" else "status"]
+
+        async def write_message(self, text: str) -> None:
+            sent.append(json.loads(text)["header"]["msg_id"])
+
+        async def read_message(self) -> str:
+            kind = self.answers.pop(0)
+            content = {"execution_state": "idle"} if kind == "status" else {"status": "ok"}
+            said = {"header": {"msg_type": kind}, "parent_header": {"msg_id": sent[-1]}, "content": content}
+            return json.dumps(said)
+
+    kernel = Kernel()
+    assert asyncio.run(tool._run_cell(kernel, "1 + 1")) == "" and kernel.answers == []
 
 
 def test_a_learner_gets_what_binder_gives(load):

@@ -179,7 +179,7 @@ async def _run_cell(socket_, source: str) -> str:
     content = {"code": source, "silent": False, "store_history": True, "allow_stdin": False, "stop_on_error": False}
     message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
     await socket_.write_message(json.dumps(message))
-    problem, replied = "", False
+    problem, replied, idle = "", False, False
     while True:
         received = await socket_.read_message()
         if received is None:
@@ -195,7 +195,8 @@ async def _run_cell(socket_, source: str) -> str:
         if kind == "error":
             problem = f"{said['content']['ename']}: {said['content']['evalue']}"[:200]
         replied |= kind == "execute_reply"
-        if replied and kind == "status" and state == "idle":
+        idle |= kind == "status" and state == "idle"
+        if replied and idle:  # they come by two channels, in either order
             return problem
 
 
