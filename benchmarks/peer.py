@@ -4,6 +4,8 @@ Its dendrites learn beside their neurons, by plain gradients, like those of our 
 the course; `pip install perforatedai` brings it, and without it these parts are left out.
 
     python -m benchmarks.peer --data PATH     trains every arm and seed on CIFAR-10 and keeps the figures
+
+What is kept already is not trained again.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +137,7 @@ def beside(width: float, size: int, batch: int = 128, rounds: int = 9) -> dict[s
 
 # --- accuracy ---------------------------------------------------------------------------------------------------------
 
+WIDTH = 0.15
 ARMS = {
     "plain": "no dendrites",
     "gradient": "perfteach, gradient rule, a tanh dendrite for every neuron",
@@ -142,7 +146,7 @@ ARMS = {
 }
 
 
-def train(arm: str, seed: int, images: ImageData, epochs: int, width: float = 0.15) -> dict[str, Any]:
+def train(arm: str, seed: int, images: ImageData, epochs: int, width: float = WIDTH) -> dict[str, Any]:
     """Train with dendrites from the first epoch; the same loop, batches and schedule for every arm.
 
     Returns:
@@ -188,22 +192,28 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10", help="what perfteach.data.load takes (%(default)s)")
     parser.add_argument("--arm", choices=ARMS, nargs="+", default=list(ARMS), help="(all)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(0 1 2)")
-    parser.add_argument("--epochs", type=int, default=10, help="(%(default)s)")
+    parser.add_argument("--epochs", type=int, default=5, help="(%(default)s)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     images = load(arguments.data, label="CIFAR-10 (JPEG q75)" if arguments.data != "cifar10" else None)
-    rows: list[dict[str, Any]] = []
-    for seed in arguments.seeds:
-        for arm in arguments.arm:
-            if arm == "peer" and not installed():
-                print(MISSING, file=sys.stderr)
-                continue
-            with quietly():
-                found = train(arm, seed, images, arguments.epochs)
-            print(json.dumps(found), flush=True)
-            rows.append(found)
-    about = {"data": images.title, "width": 0.15, "epochs": arguments.epochs, "versions": provenance()["versions"]}
-    KEPT.write_text(json.dumps(about | {"arms": ARMS, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    about = {"data": images.title(), "width": WIDTH, "epochs": arguments.epochs, "versions": provenance()["versions"]}
+    rows = _kept(about)
+    for seed, arm in product(arguments.seeds, arguments.arm):
+        if any((row["seed"], row["arm"]) == (seed, arm) for row in rows):
+            continue
+        if arm == "peer" and not installed():
+            print(MISSING, file=sys.stderr)
+            continue
+        with quietly():
+            rows.append(train(arm, seed, images, arguments.epochs))
+        print(json.dumps(rows[-1]), flush=True)
+        KEPT.write_text(json.dumps(about | {"arms": ARMS, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def _kept(about: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows that were trained already, in the same way with the same versions."""
+    known = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else {}
+    return known["rows"] if about.items() <= known.items() else []
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import gpu, growth, inference, loader, peer, steps, timing
+from benchmarks import gpu, growth, inference, jobs, loader, peer, steps, timing
 from benchmarks.__main__ import PAGE, page, parts
 from perfteach import data
 
@@ -52,6 +52,20 @@ def test_every_arm_beside_the_peer_trains(arm: str) -> None:
     images = data.load("synthetic10").subset(260, validation=20, test=500)
     found = peer.train(arm, 0, images, epochs=1)
     assert found["accuracy"] > 0 and (found["parameters"] > 52_810) == (arm != "plain")
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_the_ways_to_run_a_study_have_to_give_the_same_figures(monkeypatch: pytest.MonkeyPatch, same: bool) -> None:
+    one, other = [[{"epoch": 1, "error": 0.5}]], [[{"epoch": 1, "error": 0.5 if same else 0.6}]]
+    monkeypatch.setitem(jobs.STUDIES, jobs.NAME, jobs.EIGHT)
+    monkeypatch.setattr(jobs, "timed", lambda images, jobs: (8.0 / jobs, one if jobs == 1 else other))
+    monkeypatch.setattr(jobs, "on_dask", lambda images, halfway: (halfway + 3.0, other))
+    images = data.load("cifar10-sample")
+    if same:
+        assert list(jobs.measure(images).values()) == [8.0, 4.0, 5.0]
+    else:
+        with pytest.raises(RuntimeError, match="two processes: other figures than in one process"):
+            jobs.measure(images)
 
 
 def test_inference_is_timed_with_and_without_dendrites() -> None:

@@ -22,7 +22,7 @@ from perfteach import data
 from perfteach.errors import ConfigError
 from perfteach.hackathon import event as events
 from perfteach.hackathon.graph import examine
-from perfteach.hackathon.scorer import score
+from perfteach.hackathon.scorer import _flags, score
 from perfteach.hackathon.submission import About, Limits, SubmissionError, pack, read
 
 IMAGE = (3, SIDE, SIDE)
@@ -114,6 +114,13 @@ def test_claims_stand_beside_and_differences_are_flagged(event):
         "the record claims 3 parameters",
         "the record is of other images",
     ]
+
+
+def test_a_claim_from_a_small_test_of_the_team_is_not_called_too_high(event):
+    found = {"claimed": {"accuracy": 76.2, "parameters": 14, "data": event.checksum}, "public": 60.0, "parameters": 14}
+    said = {own: _flags(found, 150, events.Event(**{**vars(event), "own_tests": own})) for own in (0, 42, 10_000)}
+    assert said == {0: ["the record claims 76.20 %"], 42: [], 10_000: ["the record claims 76.20 %"]}
+    assert events.Event.load(event.folder).own_tests == event.own_tests > 0
 
 
 def test_the_process_that_runs_a_submission_gets_no_labels(event):

@@ -745,11 +745,11 @@ def test_every_control_of_the_designer_moves_it():
     moved()
     designer.head.value = "imagenet"
     moved()
-    assert "below the 1.66 M line" in designer.words.value
+    assert "below the line of 993,000" in designer.words.value
     designer.width.value = 1.0
     designer.hidden.value = "published"
-    assert "above the 1.66 M line" in designer.words.value
-    assert "1,660,000" in alt_text(designer.bars)
+    assert "above the line of 993,000" in designer.words.value
+    assert "993,000" in alt_text(designer.bars)
 
 
 def test_the_nearest_recorded_network_is_named_with_its_interval():

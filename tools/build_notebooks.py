@@ -37,7 +37,16 @@ NOTEBOOKS = ROOT / "notebooks"
 SOURCES = NOTEBOOKS / "src"
 EDITIONS = {"learner": NOTEBOOKS, "solutions": NOTEBOOKS / "solutions"}
 
-REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
+
+
+def _for_colab(extra: str) -> str:
+    """The packages of an extra, without those that Colab itself is made of."""
+    names = [re.split(r"[\[<>=]", line)[0] for line in PROJECT["optional-dependencies"][extra]]
+    return " ".join(name for name in names if name not in ("perfteach", "jupyterlab", "ipywidgets"))
+
+
 # The first code cell of every notebook. Colab has a torch of its own, which must stay: hence --no-deps.
 COLAB = f"""\
 # On Google Colab only: fetch the course, keep Colab's own torch. Elsewhere: nothing.
@@ -45,7 +54,8 @@ import sys
 
 if "google.colab" in sys.modules:
     %pip install --quiet --no-deps "git+{REPOSITORY}"
-    %pip install --quiet anywidget onnx onnxscript onnxruntime"""
+    %pip install --quiet {_for_colab("course")} {_for_colab("export")}
+    %pip install --quiet {_for_colab("hackathon")}"""
 
 COMPARED, TAG = "# NBVAL_CHECK_OUTPUT\n", "nbval-check-output"  # in the source; in the notebook, out of sight
 BEGIN, END, STUB = "### BEGIN SOLUTION", "### END SOLUTION", "### STUB"

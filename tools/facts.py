@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -16,6 +17,7 @@ from perfteach.study import STUDIES, Study, find
 
 LIMIT = 1_660_000  # parameters of the published Extra-Small
 MARGIN = 0.5  # points of test error; one test of 10,000 images is about as uncertain
+PEER = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "peer.json"
 COUNTED: dict[str, int] = {}  # multiply-accumulates by network
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 IN_WORDS = {  # the arms as the forest plot calls them
@@ -31,6 +33,17 @@ IN_WORDS = {  # the arms as the forest plot calls them
     "early": "early layers only, thawed",
     "early-relu": "early layers only, thawed, ReLU",
     "early-start": "from the first epoch, ReLU",
+    "early-two": "two dendrites a neuron",
+    "early-three": "three dendrites a neuron",
+    "early-more": "blocks 5 and 6 too",
+    "early-hardswish": "from the first epoch, hard-swish",
+    "early-gelu": "from the first epoch, GELU",
+    "early-identity": "from the first epoch, identity",
+    "early-slow": "learn at a third of the rate",
+    "early-weight": "w starts from 0.1",
+    "early-gradient": "errors flow through them",
+    "wider-early": "plain, early layers wider, equal parameters",
+    "wider-early-macs": "plain, early layers wider, equal MACs",
 }
 PLACES = {None: "every layer", EARLY: "the early layers", "features.*.block.1.0": "the depthwise layers"}
 
@@ -116,21 +129,24 @@ class Facts:
 
     def verdict(self, name: str, arm: str, control: str = "same-epochs") -> str:
         """Whether the arm makes fewer errors than the control; an interval that has no room for `MARGIN` says no."""
-        found = self.pair(name, arm, control)
-        if found.verdict == "cannot tell" and found.interval.high < MARGIN:
-            return f"no (at most {_number(found.interval.high, 2, '+')})"
-        return found.verdict
+        return _verdict(self.pair(name, arm, control))
 
     def strength(self, name: str, arm: str, control: str = "same-epochs") -> str:
         """Study with a link to its table, seeds, gain in points with its interval, and relative gain."""
-        found = self.pair(name, arm, control)
-        seeds = f", {NUMBERS[len(found.points)]} seeds" if len(found.points) > 1 else ""
-        return f"{self.link(name)}{seeds}: " + f"{found}, {found.relative.estimate:+.1f} %".replace("-", "−")
+        return _strength(self.link(name), self.pair(name, arm, control))
 
     def link(self, name: str) -> str:
         """A study's name as a link to its tables in the appendix."""
         find(name)
         return f"[{name}](evidence-tables.md#study-{name})"
+
+    def peer_verdict(self, arm: str) -> str:
+        """Whether an arm of benchmarks/peer.py makes fewer errors than the other package."""
+        return _verdict(_beside_peer(arm))
+
+    def peer_strength(self, arm: str) -> str:
+        """How strong that is."""
+        return _strength("[beside perforatedai](performance.md#beside-perforatedai)", _beside_peer(arm))
 
     def losing_seeds(self, name: str, arm: str, control: str = "same-epochs") -> str:
         """In how many seeds the arm makes more errors than the control, in words."""
@@ -294,6 +310,24 @@ def _macs(name: str, arm: str) -> int:
     if same not in COUNTED:
         COUNTED[same] = study.macs(arm)
     return COUNTED[same]
+
+
+def _beside_peer(arm: str) -> Gain:
+    scores: dict[str, dict[int, float]] = {}
+    for row in json.loads(PEER.read_text(encoding="utf-8"))["rows"]:
+        scores.setdefault(row["arm"], {})[row["seed"]] = row["accuracy"]
+    return compare.gain(scores, arm, "peer")
+
+
+def _verdict(found: Gain) -> str:
+    if found.verdict == "cannot tell" and found.interval.high < MARGIN:
+        return f"no (at most {_number(found.interval.high, 2, '+')})"
+    return found.verdict
+
+
+def _strength(where: str, found: Gain) -> str:
+    seeds = f", {NUMBERS[len(found.points)]} seeds" if len(found.points) > 1 else ""
+    return f"{where}{seeds}: " + f"{found}, {found.relative.estimate:+.1f} %".replace("-", "−")
 
 
 def _number(value: float, digits: int, sign: str = "") -> str:

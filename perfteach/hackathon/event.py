@@ -34,7 +34,10 @@ OWN_TEST = 0.1  # of the training images: what the participants test on themselv
 
 @dataclass(frozen=True)
 class Event:
-    """A hackathon as its folder describes it; `checksum` is that of the images that the participants have."""
+    """A hackathon as its folder describes it.
+
+    `checksum` is that of the images that the participants have, `own_tests` how many of them their records test on.
+    """
 
     folder: Path
     title: str
@@ -43,6 +46,7 @@ class Event:
     checksum: str
     hidden: str
     limits: Limits
+    own_tests: int = 0
 
     @classmethod
     def load(cls, folder: Path) -> Event:
@@ -125,7 +129,9 @@ def create(
     if len(labels) < 2 * len(whole.classes):
         raise ConfigError(f"{len(labels)} hidden images are too few for {len(whole.classes)} classes")
     pack = _for_participants(whole)
-    event = Event(folder, title, whole.title(), whole.classes, pack.checksum, origin, limits or Limits())
+    event = Event(
+        folder, title, whole.title(), whole.classes, pack.checksum, origin, limits or Limits(), len(pack.test)
+    )
     try:
         _write(event, images, labels, pack)
     except OSError as error:

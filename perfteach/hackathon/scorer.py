@@ -60,7 +60,7 @@ def score(packed: bytes, event: Event, alive: Callable[[], object] = lambda: Non
     for part, wanted in (("public", True), ("final", False)):
         chosen = [ok for ok, is_public in zip(right, public, strict=True) if is_public is wanted]
         found[part] = round(100 * sum(chosen) / len(chosen), 3)
-    found["flags"] = _flags(found, sum(public), event.checksum)
+    found["flags"] = _flags(found, sum(public), event)
     return found
 
 
@@ -115,15 +115,16 @@ def _understood(said: bytes, code: int, limits: Limits) -> dict[str, Any]:
     raise ScorerError(f"the measuring process ended with {code}")
 
 
-def _flags(found: dict[str, Any], images: int, checksum: str) -> list[str]:
+def _flags(found: dict[str, Any], images: int, event: Event) -> list[str]:
     claimed, measured = found["claimed"], found["public"]
-    off = max(POINTS, 300 * math.sqrt(measured / 100 * (1 - measured / 100) / images))
+    tests = 1 / images + (1 / event.own_tests if event.own_tests else 0)  # a difference of two tests
+    off = max(POINTS, 300 * math.sqrt(measured / 100 * (1 - measured / 100) * tests))
     flags = []
     if claimed["accuracy"] > measured + off:
         flags.append(f"the record claims {claimed['accuracy']:.2f} %")
     # Fewer than claimed is what an exporter makes that folds norms away; more is what has to be seen.
     if found["parameters"] > (1 + SHARE) * claimed["parameters"]:
         flags.append(f"the record claims {claimed['parameters']:,} parameters")
-    if claimed["data"] != checksum:
+    if claimed["data"] != event.checksum:
         flags.append("the record is of other images")
     return flags

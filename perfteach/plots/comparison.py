@@ -59,7 +59,7 @@ def parameter_bars(
 
     Args:
         counts: name of a network → parameters by part, as `count_parameters(model).as_dict()` gives them.
-        limit: a line to stay under, such as 1_660_000.
+        limit: a line to stay under, such as 993_000.
         data: name of the data, for the title.
         unit: what is counted; "MACs" for `count_macs`.
 

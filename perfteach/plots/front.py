@@ -174,7 +174,7 @@ def _half_decades(design: int | None) -> list[float]:
 def _mark(axes: Axes, size: int, word: str, **look: Any) -> None:
     """A line across the axes at a number of parameters, with a word on the side where there is more room.
 
-    The design's stands at the foot and the limit's at the top, so that neither lies on the other.
+    The design's stands at the foot and the limit's at the top, and both interrupt the other's line.
     """
     axes.axvline(size, color=style.INK, **{"zorder": 1, **look})
     low, high = axes.get_xlim()
@@ -183,7 +183,7 @@ def _mark(axes: Axes, size: int, word: str, **look: Any) -> None:
     axes.annotate(
         word, (size, foot), (4 * side, 5 if foot == 0 else -12), xycoords=("data", "axes fraction"),
         textcoords="offset points", size=style.SMALL, color=style.INK, ha="left" if side > 0 else "right",
-        zorder=look.get("zorder", 2),
+        zorder=6, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
         weight="bold" if look["gid"] == "design" else "normal",
     )  # fmt: skip
 

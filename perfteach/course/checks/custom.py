@@ -220,11 +220,12 @@ def check_surgery(answer: Any) -> str:
     outputs = call(answer.eval(), torch.zeros(2, 3, 32, 32), hint="it takes images [B, 3, 32, 32].")
     hint = "return logits [B, 10], one for each class."
     require(getattr(outputs, "shape", None) == (2, 10), getattr(outputs, "shape", outputs), "(2, 10)", hint)
-    right = metrics.predictions(answer, images, "test") == images.test.labels
+    right = metrics.predictions(answer, images, "test", batch_size=64) == images.test.labels
     accuracy = 100 * float(right.double().mean())
     hint = (
         "let it learn on for some epochs on all 4,500 images, with a rate of about 0.002. Where that is not enough, "
-        "keep another block and cut inside it, or learn from the whole network's answers beside the labels."
+        "keep another block and cut inside it (a squeeze-and-excite costs much and brings little), or learn from the "
+        "whole network's answers beside the labels."
     )
     require(accuracy >= 74, f"{accuracy:.1f} % of the test images right", "at least 74 %", hint)
     return f"{accuracy:.0f} % of the test images right, with {total:,} parameters."
