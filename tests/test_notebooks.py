@@ -21,6 +21,7 @@ WIDEST = 92  # characters of a code line that JupyterLab shows beside its side b
 SCREEN = 45  # lines of text output
 DRY_RUN = json.loads((ROOT / "notebooks" / "dry-run.json").read_text(encoding="utf-8"))
 READING = 150  # words a minute
+PAUSE = "**A good place to pause.**"
 
 
 tool = load_tool("build_notebooks")
@@ -177,16 +178,23 @@ def texts_of(source):
     return [cell.source for cell in jupytext.read(source, fmt="py:percent").cells if cell.cell_type == "markdown"]
 
 
-def exercises_of(source):
+def exercises_of(text):
     """Of every exercise heading: its number, difficulty and minutes."""
-    found = re.findall(r"^### Exercise (\d+) · .+ · ([a-z ]+) · (\d+) minutes$", "\n".join(texts_of(source)), re.M)
+    found = re.findall(r"^### Exercise (\d+) · .+ · ([a-z ]+) · (\d+) minutes$", text, re.M)
     return [(int(number), level, int(minutes)) for number, level, minutes in found]
+
+
+def minutes_of(text):
+    """For its words and its exercises, without those that are very hard."""
+    words = re.findall(r"\S*\w\S*", re.sub(r"\]\([^)]*\)", "]", text))
+    exercises = sum(minutes for _, level, minutes in exercises_of(text) if level != "very hard")
+    return rounded(len(words) / READING + exercises, to=5)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_minutes_are_those_of_the_dry_run(source):
     measured = {row["exercise"]: rounded(row["minutes"]) for row in DRY_RUN if row["notebook"] == source.stem}
-    headings = exercises_of(source)
+    headings = exercises_of("\n".join(texts_of(source)))
     assert [number for number, _, _ in headings] == list(range(1, len(headings) + 1)), "in the order of their numbers"
     assert {number: minutes for number, _, minutes in headings} == measured
     assert len(headings) == "\n".join(texts_of(source)).count("### Exercise ")
@@ -194,18 +202,20 @@ def test_minutes_are_those_of_the_dry_run(source):
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_a_notebook_s_minutes_are_its_words_and_its_exercises(source):
-    words = re.findall(r"\S*\w\S*", re.sub(r"\]\([^)]*\)", "]", "\n".join(texts_of(source))))
-    last = [minutes for _, level, minutes in exercises_of(source) if level == "very hard"]
-    exercises = sum(minutes for _, level, minutes in exercises_of(source) if level != "very hard")
-    total = rounded(len(words) / READING + exercises, to=5)
-    more = "".join(f", and {minutes} more for the last exercise if you like" for minutes in last)
-    assert f"| **Minutes** | {total}{more} |" in "\n".join(texts_of(source))
+    text = "\n".join(texts_of(source))
+    last = [minutes for _, level, minutes in exercises_of(text) if level == "very hard"]
+    total, first = minutes_of(text), minutes_of(text.split(PAUSE)[0])
+    more = f", with a place to pause after {first}" if PAUSE in text else ""
+    more += "".join(f", and {minutes} more for the last exercise if you like" for minutes in last)
+    assert f"| **Minutes** | {total}{more} |" in text
     (row,) = re.findall(rf"^\| \[.*{source.stem}\.ipynb\) \|.*", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
     assert row.split(" | ")[2] == f"{total}" + "".join(f" + {minutes}" for minutes in last)
 
 
 def test_one_very_hard_exercise_stands_at_the_end_of_three_notebooks():
-    hardest = [(source.stem[:2], [level for _, level, _ in exercises_of(source)]) for source in SOURCES]
+    hardest = [
+        (source.stem[:2], [level for _, level, _ in exercises_of("\n".join(texts_of(source)))]) for source in SOURCES
+    ]
     assert [name for name, levels in hardest if "very hard" in levels] == ["03", "05", "07"]
     assert all("very hard" not in levels[:-1] for _, levels in hardest)
 

@@ -19,7 +19,7 @@
 # | | |
 # |---|---|
 # | **You will** | count honestly · trade width, head, dendrites · choose where dendrites grow · read a Pareto front |
-# | **Minutes** | 50, and 35 more for the last exercise if you like |
+# | **Minutes** | 50, with a place to pause after 30, and 35 more for the last exercise if you like |
 # | **You need** | [04 · Perforated fine-tuning](04_perforated_fine_tuning.ipynb) |
 #
 # ## Where the parameters are
@@ -399,6 +399,9 @@ Markdown(
 #
 # So what gained in the recorded runs was not found by the score: those dendrites learned from the loss, together with
 # their neurons. Why they paid most in the early layers, these runs do not say.
+#
+# > **A good place to pause.** You have counted, bet and measured where dendrites pay. The second part builds the
+# > network. (To go on another day, run the cells up to here again: *Run → Run All Above Selected Cell*.)
 
 # %% [markdown]
 # ## Is it all needed?
