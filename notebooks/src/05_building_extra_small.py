@@ -607,9 +607,9 @@ plots.pareto(recorded_points(mini), data=mini[0].header["data"]["name"])
 from torch.nn import functional as F
 
 sample = data.load("cifar10-sample", progress=False)
-lessons = sample.batches("train", 64, shuffle=True)  # the same each time they are read
-whole = mobilenet_small(weights="cifar10").eval()  # its answers teach
-answers = [(whole(x) / 4).softmax(dim=1).detach() for x, _ in lessons]
+lessons = sample.batches("train", 40, shuffle=True)  # the same each time they are read
+whole = mobilenet_small(weights="cifar10").eval().requires_grad_(False)  # the teacher
+answers = [(whole(x) / 4).softmax(dim=1) for x, _ in lessons]
 my_network = mobilenet_small(weights="cifar10")
 my_network.features = my_network.features[:9]
 for block in (5, 6, 8):
