@@ -21,8 +21,8 @@ class Arm:
     `wider` names what the plain network of an arm has as much of as the dendritic one: "parameters" or "MACs".
     `select`, `activation`, `net` and `settings` take the place of the study's own where they are given. `early` puts a
     wider network's width into the stem and the first blocks only. `dendrites` are grown before the first epoch,
-    and their weights w start from `weight`. `times` multiplies the
-    study's epochs: only for an arm that costs less an epoch.
+    and their weights w start from `weight`. Of so many random `candidates` a neuron keeps the one with the best score.
+    `times` multiplies the study's epochs: only for an arm that costs less an epoch.
     """
 
     rules_out: str
@@ -39,6 +39,7 @@ class Arm:
     activation: str | None = None
     dendrites: int = 0
     weight: float = 0.0
+    candidates: int = 1
     times: int = 1
     net: Settings = field(default_factory=dict)
     settings: Settings = field(default_factory=dict)
@@ -70,6 +71,14 @@ IDEAS = {
 }
 # Whether the error signal matters to dendrites that go on learning afterwards.
 SIGNAL = {
+    "thawed-best-of-8": Arm(
+        "a lucky start is as good: each neuron's best of eight random candidates",
+        "orange",
+        "v",
+        joint=True,
+        thaw=True,
+        candidates=8,
+    ),
     "thawed-identity": Arm(
         "the score means something: φ is the identity", "grey", "d", thaw=True, activation="identity"
     ),

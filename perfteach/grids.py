@@ -120,6 +120,7 @@ class Study:
         how = self.network(arm, classes)
         grown, weight = how.pop("grown", 0), how.pop("start_weight", 0.0)
         select, activation = how.pop("select"), how.pop("activation")
+        how.pop("candidates", None)  # drawn when dendrites grow
         model = models.mobilenet_small(classes, **how, seed=seed)
         model = perforate(model, select, EVERY_ARM[arm].rule, activation=activation)
         with seeded(seed):
@@ -138,6 +139,8 @@ class Study:
             net["grown"] = kind.dendrites
         if kind.weight:
             net["start_weight"] = kind.weight
+        if kind.candidates > 1:
+            net["candidates"] = kind.candidates
         return net | {"select": kind.select or self.select, "activation": kind.activation or self.activation}
 
     def wider_width(self, classes: int = 10, what: str = "parameters", name: str = "width") -> float:
@@ -314,7 +317,7 @@ STUDIES = {
     "error-signal": replace(
         EARLY_DENDRITES,
         about="Whether early dendrites are better for having learned from their neurons' errors first",
-        arms=("baseline", "same-epochs", "thawed", "thawed-random", "thawed-identity"),
+        arms=("baseline", "same-epochs", "thawed", "thawed-random", "thawed-best-of-8", "thawed-identity"),
         seeds=(0, 1, 2, 3, 4),
         dendrite=3,
         neuron=12,

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from perfteach import checkpoint, files
 from perfteach import settings as check
 from perfteach.arms import EVERY_ARM, RECIPE
+from perfteach.candidates import BestOfRandom
 from perfteach.cycle import Kept
 from perfteach.data import ImageData
 from perfteach.engine import ENGINES
@@ -278,6 +279,7 @@ def _train(name: str, study: Study, arm: str, seed: int, data: ImageData, folder
         replace(study.config(arm, seed), engine=engine),
         name=f"{name}/{arm}-seed{seed}",
         folder=folder,
+        callbacks=[BestOfRandom(kind.candidates)] if (kind := EVERY_ARM[arm]).candidates > 1 else (),
     )
     trainer.run.header |= {"study": name, "arm": arm, **study.network(arm, len(data.classes))}
     baseline = folder.with_name(f"baseline-seed{seed}")

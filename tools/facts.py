@@ -27,6 +27,8 @@ IN_WORDS = {  # the arms as the forest plot calls them
     "thawed": "perforated, then thawed",
     "random": "random, frozen",
     "thawed-random": "random start, thawed",
+    "thawed-best-of-8": "best of eight random starts, thawed",
+    "thawed-identity": "perforated, then thawed, identity",
     "shuffled": "errors of other images, frozen",
     "gradient": "backpropagated",
     "relu": "random start, thawed, ReLU",
