@@ -175,7 +175,11 @@ def test_the_committed_pages_and_figures_say_what_the_records_say(tmp_path):
     for path, text in made_again.items():
         tool.compare_page(path, text)
     figures = tool.figures(facts)
-    assert set(figures) == {ROOT / "docs/images/forest.png", *(ROOT / "data" / "runs").glob("*/arms.png")}
+    assert set(figures) == {
+        ROOT / "docs/images/forest.png",
+        ROOT / "docs/images/extra-small.png",
+        *(ROOT / "data" / "runs").glob("*/arms.png"),
+    }
     for path, (picture, scores) in figures.items():
         tool.compare_figure(path, picture, scores)
     picture, scores = figures[tool.FOREST]
@@ -241,6 +245,19 @@ def test_every_committed_table_is_what_a_second_computation_gives(name):
     both = [(arm, control) for arm, control, _ in compare.QUESTIONS if arm in found and control in found]
     assert len(asked) == len(both)
     assert all(line in whole for line in text.splitlines() if line[:1] == "|"), "both pages have the same tables"
+
+
+def test_the_picture_of_extra_small_has_its_networks_with_intervals_and_the_published_one():
+    facts = tool.Facts()
+    picture = facts.front()
+    for arm in ("original", "early-start", "same-epochs"):
+        assert (
+            f"{facts.parameters('extra-small', arm)} parameters, {facts.error('extra-small', arm)} % (" in picture.alt
+        )
+    assert "the published Extra-Small: 1,660,000 parameters, 17.75 %" in picture.alt
+    intervals = [line for line in picture.axes[0].collections if line.get_gid() == "interval"]
+    widths = [abs(path.vertices[0, 1] - path.vertices[1, 1]) for line in intervals for path in line.get_paths()]
+    assert sum(width > 0.2 for width in widths) == picture.alt.count("(") and min(widths) == 0, "one run has none"
 
 
 def test_the_forest_plot_has_every_arm_with_dendrites_and_every_wider_network():

@@ -12,10 +12,21 @@ from perfteach import compare, plots, runs
 from perfteach.arms import EARLY, EVERY_ARM
 from perfteach.compare import Gain, Results, Row
 from perfteach.errors import DataError
+from perfteach.metrics import paired_interval
 from perfteach.runs import Run
 from perfteach.study import STUDIES, Study, find
 
 LIMIT = 1_660_000  # parameters of the published Extra-Small
+PUBLISHED = "the published Extra-Small"
+AIM = 82.25  # and its test accuracy in percent
+# The networks of the study `extra-small` as its picture names them.
+NETWORKS = {
+    "original": "MobileNet-Small",
+    "original-fine": "MobileNet-Small, larger maps",
+    "early-start": "Extra-Small",
+    "same-epochs": "Extra-Small without dendrites",
+    "wider": "a plain network as large",
+}
 MARGIN = 0.5  # points of test error; one test of 10,000 images is about as uncertain
 PEER = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "peer.json"
 COUNTED: dict[str, int] = {}  # multiply-accumulates by network
@@ -279,6 +290,25 @@ class Facts:
             for name, gains in self.compared().items()
         }
         return plots.forest(groups, [arm for arm, kind in EVERY_ARM.items() if kind.wider])
+
+    def front(self) -> plots.Picture:
+        """Error against parameters: the networks of `extra-small`, and the one that was published."""
+        points, said = [], []
+        for arm, name in NETWORKS.items():
+            runs = list(self.arms("extra-small").get(arm, {}).values())
+            points += [
+                {"name": name, "arm": name, "parameters": run.ended.parameters["total"], "accuracy": 100 - run.error}
+                for run in runs
+            ]
+            if len(runs) > 1:
+                mean = paired_interval([0.0] * len(runs), [run.error for run in runs])
+                size = self.parameters("extra-small", arm)
+                said.append(f"{name}: {size} parameters, {mean.estimate:.2f} % ({mean.low:.2f} to {mean.high:.2f})")
+        points.append({"name": PUBLISHED, "arm": PUBLISHED, "parameters": LIMIT, "accuracy": AIM})
+        said.append(f"{PUBLISHED}: {LIMIT:,} parameters, {100 - AIM:.2f} %, one figure without an interval")
+        picture = plots.pareto(points, data=self.data("extra-small")["name"])
+        picture.alt = "Test error against parameters, means over seeds with 95 % intervals. " + "; ".join(said) + "."
+        return picture
 
     def _heading(self, name: str, gains: list[Gain]) -> str:
         study, seeds = find(name), max(len(gain.points) for gain in gains)
