@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from perfteach.declared import find
 from perfteach.dendrites import add_dendrites, dendritic, dendritic_layers, follow_errors, set_phase, trainable
 from perfteach.engine import engine
-from perfteach.grids import find
 from perfteach.phases import Phase
 
 BATCH = 128

@@ -22,7 +22,8 @@ from unittest.mock import patch
 import torch
 
 from perfteach import data, study
-from perfteach.grids import STUDIES, Study
+from perfteach.declared import STUDIES
+from perfteach.grids import Study
 from perfteach.provenance import provenance
 from perfteach.runs import Run
 

@@ -52,9 +52,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="command")
     _add_train(_command(commands, "train", _train, "train a MobileNet in phases, resumably", TRAIN_EXAMPLE))
     demo = _command(commands, "demo", _demo, "the whole story in about two minutes", "perfteach demo --out figures")
-    demo.add_argument(
-        "--out", type=folder, default=Path("figures"), help="folder for figures and records (%(default)s)"
-    )
+    demo.add_argument("--out", type=folder, default=Path("figures"), help="folder for figures, records (%(default)s)")
     demo.add_argument("--quiet", action="store_true", help="no progress bars")
     _add_data(commands)
     _add_runs(commands)

@@ -25,9 +25,10 @@ from perfteach.arms import EVERY_ARM, RECIPE
 from perfteach.candidates import BestOfRandom
 from perfteach.cycle import Kept
 from perfteach.data import ImageData
+from perfteach.declared import STUDIES, find
 from perfteach.engine import ENGINES
 from perfteach.errors import ConfigError, DataError, PerfteachError
-from perfteach.grids import STUDIES, Study, find
+from perfteach.grids import Study
 from perfteach.parallel import Pool, images_of, workers
 from perfteach.phases import Phase
 from perfteach.runs import RECORDS, Run

@@ -23,8 +23,9 @@ from perfteach import data as images
 from perfteach import metrics, parallel, predict, runs, shipped, study
 from perfteach.correlation import Correlator
 from perfteach.data import cache_folder, cifar10, load, pack, points
+from perfteach.declared import find
 from perfteach.errors import PerfteachError
-from perfteach.grids import Study, find
+from perfteach.grids import Study
 from perfteach.hackathon import client
 from perfteach.hackathon.event import Event, create
 from perfteach.hackathon.submission import Limits

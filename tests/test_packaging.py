@@ -368,6 +368,11 @@ def test_a_run_without_the_real_images_says_so_above_its_closing_line(tmp_path: 
     assert closing.startswith("1 passed, 1 skipped in ")
 
 
+def test_no_module_has_more_than_350_lines() -> None:
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in (ROOT / "perfteach").rglob("*.py")}
+    assert not {str(path): length for path, length in lengths.items() if length > 350}
+
+
 def test_importing_perfteach_leaves_the_heavy_packages_alone() -> None:
     heavy = ("matplotlib", "ipywidgets", "pandas", "scipy")
     loaded = fresh(f"import sys, perfteach; print([name for name in {heavy} if name in sys.modules])")

@@ -11,7 +11,7 @@ import torch
 from conftest import load_tool
 from PIL import Image
 
-from perfteach import cli, count_parameters, data, grids, metrics, mobilenet_extra_small, mobilenet_small, shipped
+from perfteach import cli, count_parameters, data, declared, metrics, mobilenet_extra_small, mobilenet_small, shipped
 from perfteach.dendrites import dendrite_counts
 from perfteach.errors import CheckpointError, ConfigError, DataError
 from perfteach.predict import NETWORKS, _load, classify
@@ -31,14 +31,14 @@ def toy(tmp_path_factory):  # type: ignore[no-untyped-def]
         patch.setattr(weights, "FOLDERS", shipped.FOLDERS)
         patch.setattr("perfteach.study.RECORDS", (folder / "none", folder / "records"))
         (folder / "records").mkdir()
-        declared = replace(grids.STUDIES[TOY], baseline=1, fresh=100, arms=tuple(weights.SHIPPED))
-        patch.setitem(grids.STUDIES, TOY, declared)
+        study = replace(declared.STUDIES[TOY], baseline=1, fresh=100, arms=tuple(weights.SHIPPED))
+        patch.setitem(declared.STUDIES, TOY, study)
         runs = {run.arm: run for run in run_study(TOY, images, folder / "work", seeds=[0], progress=False)}
         held = images.hold_out(100)
-        cards = {arm: weights.ship(declared, arm, runs[arm], held, folder / "work" / TOY) for arm in weights.SHIPPED}
+        cards = {arm: weights.ship(study, arm, runs[arm], held, folder / "work" / TOY) for arm in weights.SHIPPED}
         other = replace(runs["original"], result=replace(runs["original"].ended, test_accuracy=99.99))
         with pytest.raises(SystemExit, match="another run than the record"):
-            weights.ship(declared, "original", other, held, folder / "work" / TOY)
+            weights.ship(study, "original", other, held, folder / "work" / TOY)
     return folder / "weights", cards, held
 
 

@@ -20,7 +20,8 @@ from typing import Any
 from tortured import images, outcome, trainer
 
 from perfteach import checkpoint, study
-from perfteach.grids import STUDIES, Study
+from perfteach.declared import STUDIES
+from perfteach.grids import Study
 from perfteach.runs import Run
 from perfteach.trainer import Callback, PerforatedTrainer
 
