@@ -115,7 +115,7 @@ RECIPE = {
 # plain networks that cost as much.
 START = Arm("one early ReLU dendrite a neuron, thawed, from the first epoch", "sky", "o", thaw=True, dendrites=1)
 PLAIN = Arm("", "brown", "D", grow=False)
-FROM_THE_START = {
+SIZES = {  # of the networks beside Extra-Small
     "original": replace(
         PLAIN,
         rules_out="the original, with all its blocks and its hidden layer; maps as large as with its 64×64 images",
@@ -130,6 +130,10 @@ FROM_THE_START = {
         marker="s",
         net={"width": 1.0, "hidden": None, "blocks": None},
     ),
+    "full-width": replace(PLAIN, rules_out="no dendrites, full width", color="green", marker="s", net={"width": 1.0}),
+    "full-width-early": replace(START, rules_out="full width", color="green", net={"width": 1.0}),
+}
+FROM_THE_START = {
     "wider": ARMS["wider"],
     "wider-macs": IDEAS["wider-macs"],
     "wider-early": replace(
@@ -152,4 +156,4 @@ FROM_THE_START = {
         START, rules_out="errors flow through the dendrites", rule="gradient", thaw=False, color="blue", marker="*"
     ),
 }
-EVERY_ARM = ARMS | IDEAS | SIGNAL | RECIPE | {"early-start": START} | FROM_THE_START
+EVERY_ARM = ARMS | IDEAS | SIGNAL | RECIPE | {"early-start": START} | SIZES | FROM_THE_START

@@ -41,6 +41,8 @@ QUESTIONS = (
     ("early-start", "same-epochs", "Do early dendrites from the first epoch beat the network without them?"),
     ("early-start", "original", "Does Extra-Small beat the original?"),
     ("same-epochs", "original", "Does Extra-Small's network beat the original without dendrites, too?"),
+    ("full-width-early", "original", "Does Extra-Small beat the original at full width?"),
+    ("full-width-early", "full-width", "Do its early dendrites have a part in that?"),
     ("early-start", "wider", "Do early dendrites beat a wider network of the same size?"),
     ("early-start", "wider-macs", "Do early dendrites beat a wider network of the same MACs?"),
     ("early-start", "wider-early", "Do early dendrites beat width in the same layers, at equal parameters?"),

@@ -35,7 +35,7 @@ PUBLISHED = Study(
 SGD: Settings = {"optimizer": "sgd", "lr": 0.2, "batch_size": 128, "weight_decay": 5e-4, "decay_norms": False}
 EARLY_DENDRITES = Study(
     about="What early dendrites bring from the first epoch on, and what else would bring as much",
-    arms=("same-epochs", "early-start", *(arm for arm in FROM_THE_START if not arm.startswith("original"))),
+    arms=("same-epochs", "early-start", *FROM_THE_START),
     seeds=(0, 1, 2),
     width=0.15,
     baseline=20,
@@ -52,7 +52,7 @@ EARLY_DENDRITES = Study(
 EXTRA_SMALL = replace(
     EARLY_DENDRITES,
     about="Extra-Small, which has nine blocks, no hidden layer and early dendrites, against the original",
-    arms=("original", "early-start", "same-epochs", "wider", "original-fine"),
+    arms=("original", "early-start", "same-epochs", "wider", "full-width-early", "full-width", "original-fine"),
     width=0.75,
     baseline=60,
     net={"output_stride": 8, "hidden": 0, "blocks": 9},

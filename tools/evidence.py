@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from facts import AIM, IN_WORDS, LIMIT, MARGIN, Facts
+from facts import AIM, IN_WORDS, LIMIT, MARGIN, NETWORKS, Facts
 
 from perfteach import compare, plots
 from perfteach.arms import EVERY_ARM, IDEAS
@@ -46,6 +46,7 @@ def environment(facts: Facts) -> Environment:
     )  # fmt: skip
     made.globals |= facts.functions() | {
         "every_arm": EVERY_ARM, "ideas": IDEAS, "in_words": IN_WORDS, "AIM": AIM, "LIMIT": LIMIT, "MARGIN": MARGIN,
+        "networks": NETWORKS,
     }  # fmt: skip
     return made
 

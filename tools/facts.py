@@ -26,6 +26,8 @@ NETWORKS = {
     "early-start": "Extra-Small",
     "same-epochs": "Extra-Small without dendrites",
     "wider": "a plain network as large",
+    "full-width-early": "Extra-Small at full width",
+    "full-width": "full width without dendrites",
 }
 MARGIN = 0.5  # points of test error; one test of 10,000 images is about as uncertain
 PEER = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "peer.json"
@@ -46,6 +48,10 @@ IN_WORDS = {  # the arms as the forest plot calls them
     "early": "early layers only, thawed",
     "early-relu": "early layers only, thawed, ReLU",
     "early-start": "from the first epoch, ReLU",
+    "full-width-early": "from the first epoch, ReLU, width 1",
+    "full-width": "plain, width 1",
+    "original": "the original",
+    "original-fine": "the original with larger maps",
     "early-two": "two dendrites a neuron",
     "early-three": "three dendrites a neuron",
     "early-more": "blocks 5 and 6 too",
