@@ -93,8 +93,8 @@ class Gain:
 
     @property
     def verdict(self) -> str:
-        """What the interval says: "yes", "no, it is worse" or "cannot tell"."""
-        if not self.interval.excludes_zero:
+        """What the interval says: "yes", "no, it is worse" or "cannot tell", which it is below three seeds."""
+        if not self.interval.excludes_zero or len(self.points) < 3:
             return "cannot tell"
         return "yes" if self.interval.estimate > 0 else "no, it is worse"
 

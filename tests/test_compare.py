@@ -37,6 +37,13 @@ def test_a_gain_is_fewer_errors_over_the_seeds_that_both_have():
     assert other.interval.estimate == -2.0 and other.verdict == "no, it is worse"
 
 
+def test_two_seeds_that_agree_have_an_interval_and_no_verdict():
+    two = compare.gain({"a": {0: 60.0, 1: 60.0}, "b": {0: 62.0, 1: 62.1}}, "b", "a")
+    assert two.interval.low > 0 and two.verdict == "cannot tell"
+    three = compare.gain({"a": dict.fromkeys(range(3), 60.0), "b": {0: 62.0, 1: 62.1, 2: 62.0}}, "b", "a")
+    assert three.interval.low > 0 and three.verdict == "yes"
+
+
 def test_one_seed_has_an_infinite_interval_and_none_has_nothing():
     one = compare.gain({"a": {0: 60.0}, "b": {0: 61.0}}, "b", "a")
     assert one.interval[:3] == (1.0, -math.inf, math.inf) and one.verdict == "cannot tell"

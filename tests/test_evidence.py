@@ -241,6 +241,8 @@ def test_every_committed_table_is_what_a_second_computation_gives(name):
         arm, control = pair.split(" against ")
         assert (gain, relative) == recomputed(found, arm, control)
         low, high = (float(bound) for bound in re.findall(r"[-+][\d.]+", gain)[1:] or (-1, 1))
+        if len(found[arm].keys() & found[control].keys()) < 3:
+            low, high = -1, 1  # too few seeds for an answer
         assert answer == ("yes" if low > 0 else "no, it is worse" if high < 0 else "cannot tell")
     both = [(arm, control) for arm, control, _ in compare.QUESTIONS if arm in found and control in found]
     assert len(asked) == len(both)
