@@ -174,7 +174,12 @@ class _Runs:
             work = self.work if self.pool.shared else None
             files = {} if self.pool.shared else baseline
             task = (self.name, self.study, *cell, self.pool.images, work, files, self.engine)
-            self.under_way[self.pool.executor.submit(_run, *task)] = cell
+            try:
+                future = self.pool.executor.submit(_run, *task)
+            except BrokenProcessPool:  # a worker died since the last look
+                self._restart()
+                future = self.pool.executor.submit(_run, *task)
+            self.under_way[future] = cell
 
     def _waits(self, cell: Cell) -> bool:
         baseline = ("baseline", cell[1])
@@ -191,11 +196,7 @@ class _Runs:
         try:
             trained = future.result()
         except BrokenProcessPool:
-            lost = [cell, *self.under_way.values()]
-            self.under_way.clear()
-            self.pool.restart()
-            for each in lost:
-                self._again(each)
+            self._restart(cell)
         except Exception as error:
             self.failed[cell] = error
             self.bar.write(f"{self.name}/{cell[0]}-seed{cell[1]} failed: {error}")
@@ -203,6 +204,19 @@ class _Runs:
             checkpoint.write_files(self._folder(cell), trained.files)
             trained.run.save(record_path(self.name, *cell))
             self._report(cell)
+
+    def _restart(self, *lost: Cell) -> None:
+        """New workers in place of a broken pool's; what they had not finished is tried again."""
+        broken = {
+            future: cell
+            for future, cell in self.under_way.items()
+            if not future.done() or isinstance(future.exception(), BrokenProcessPool)
+        }
+        for future in broken:
+            del self.under_way[future]
+        self.pool.restart()
+        for cell in (*lost, *broken.values()):
+            self._again(cell)
 
     def _again(self, cell: Cell) -> None:
         if self.tries[cell] < TRIES:

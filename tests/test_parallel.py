@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 from test_study import TINY, figures, records  # noqa: F401  (a fixture)
@@ -54,6 +55,23 @@ def test_the_run_of_a_process_that_was_killed_is_tried_again(records, tiny_data,
     # A run that had begun says that it was resumed; everything else is the same.
     lines = [[line for line in figures(run) if line.get("event") != "resume"] for run in done]
     assert lines == expected
+
+
+def test_a_worker_that_dies_between_two_runs_is_replaced(records, tiny_data, expected, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    submitted: list[str] = []
+
+    class Dies(parallel.InTurn):
+        def submit(self, fn, /, *task):  # type: ignore[no-untyped-def]
+            submitted.append(task[2])
+            if len(submitted) == 2:
+                raise BrokenProcessPool("a child process terminated abruptly")
+            return super().submit(fn, *task)
+
+    monkeypatch.setattr(parallel.LocalPool, "_start", lambda self: Dies())
+    done = run_study("tiny", tiny_data, records / "work", jobs=2, **SEED)
+    assert [figures(run) for run in done] == expected
+    assert submitted[1] == submitted[2] and sorted(set(submitted)) == sorted(TINY.arms)
+    assert len(submitted) == len(TINY.arms) + 1, "what the first workers had finished is not trained again"
 
 
 def test_a_run_that_fails_is_named_and_the_others_go_on(records, tiny_data, expected, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
