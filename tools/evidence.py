@@ -103,8 +103,10 @@ def write() -> None:
     for path, (picture, scores) in figures(facts).items():
         note = PngInfo()
         note.add_text("records", fingerprint(picture, scores))
-        if path in (FOREST, FRONT):  # sharp, and in 64 colours a quarter of the size
-            image = Image.open(io.BytesIO(plots.png(picture, SHARP))).convert("RGB").quantize(64)
+        if path in (FOREST, FRONT):  # sharp, and in few colours a quarter of the size; 64 make two of FRONT's one
+            image = (
+                Image.open(io.BytesIO(plots.png(picture, SHARP))).convert("RGB").quantize(64 if path == FOREST else 256)
+            )
         else:
             image = Image.open(io.BytesIO(plots.png(picture)))
         image.save(path, optimize=True, pnginfo=note)
