@@ -790,6 +790,24 @@ def test_without_recorded_runs_the_designer_says_so():
 # ---------------------------------------------------------------------------------------------- RunCompare
 
 
+def test_the_last_choice_is_shown_where_two_are_answered_in_two_threads(monkeypatch):
+    """ipykernel may answer a menu in one subshell while a button comes in another."""
+    compare, drawing, slow = RunCompare(study()), threading.Event(), plots.paired_differences
+
+    def late(*args, **kwargs):
+        drawing.set()
+        time.sleep(0.5)  # long enough for the other answer to overtake it
+        return slow(*args, **kwargs)
+
+    monkeypatch.setattr(plots, "paired_differences", late)
+    menu = threading.Thread(target=setattr, args=(compare.control, "value", "perforated"))
+    menu.start()
+    assert drawing.wait(30)
+    compare.view.value = "curves"
+    menu.join(30)
+    assert "Validation error by arm" in alt_text(compare.picture)
+
+
 def test_comparison_is_paired_by_seed():
     compare = RunCompare(study())
     assert compare.control.value == "same-epochs"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import functools
 import html
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import anywidget
 import ipywidgets
@@ -17,6 +19,25 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 IMPORT = re.compile(r'^import .*? from "\./(\w+)\.mjs";\n', re.M)
+ANSWERING = threading.RLock()
+T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def one_at_a_time(handler: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P], R]:
+    """A widget's answer to a change, which waits until the answer to another change is finished.
+
+    ipykernel from 7 on answers the controls of one page in several threads. Two answers at once would draw with
+    matplotlib at once, which it does not bear, and the older answer could be the last to be shown.
+    """
+
+    @functools.wraps(handler)
+    def alone(self: T, *args: P.args, **kwargs: P.kwargs) -> R:
+        with ANSWERING:
+            return handler(self, *args, **kwargs)
+
+    return alone
 
 
 def module(name: str) -> str:

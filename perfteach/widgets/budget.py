@@ -13,7 +13,7 @@ import ipywidgets
 from perfteach.errors import ConfigError
 from perfteach.metrics import paired_interval
 from perfteach.runs import Run
-from perfteach.widgets.base import Number, Panel, PictureBox, folded, paragraphs, row, table
+from perfteach.widgets.base import Number, Panel, PictureBox, folded, one_at_a_time, paragraphs, row, table
 from perfteach.widgets.design import BYTES, LAYERS, Design, design
 
 if TYPE_CHECKING:
@@ -154,6 +154,7 @@ class BudgetDesigner(Panel):
         hidden = None if self.hidden.value == PUBLISHED else self.hidden.value
         return design(round(self.width.value, 3), self.head.value, self.layers.value, self.dendrites.value, hidden)
 
+    @one_at_a_time
     def on_recorded(self, change: Any) -> None:
         """Take the settings of a network that was trained."""
         if not change["new"] or self._filling:
@@ -164,6 +165,7 @@ class BudgetDesigner(Panel):
         self._filling = False
         self._show()
 
+    @one_at_a_time
     def on_change(self, _change: Any) -> None:
         """A control moved: count again; the design is no longer the recorded one."""
         if self._filling:

@@ -11,7 +11,7 @@ import ipywidgets
 from perfteach.compare import CONTROLS, Results, accuracies, gains, results, rows
 from perfteach.metrics import Interval
 from perfteach.runs import Run
-from perfteach.widgets.base import Choices, Panel, PictureBox, paragraphs, row, table
+from perfteach.widgets.base import Choices, Panel, PictureBox, one_at_a_time, paragraphs, row, table
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
@@ -102,6 +102,7 @@ class RunCompare(Panel):
             self.words.value = paragraphs(*self.sentences())
             self.fill(self.words)
 
+    @one_at_a_time
     def on_study(self, _change: Any) -> None:
         """Another study: all its arms and seeds, and its usual control."""
         arms = self.groups[self.study.value]
@@ -116,6 +117,7 @@ class RunCompare(Panel):
             self._filling = False
         self.on_change(None)
 
+    @one_at_a_time
     def on_change(self, _change: Any) -> None:
         """Other arms, seeds or control, or another view of them."""
         if self._filling:

@@ -8,7 +8,7 @@ import traitlets
 
 from perfteach.data.points import PointData, xor
 from perfteach.runs import marked
-from perfteach.widgets.base import Panel, View, module
+from perfteach.widgets.base import Panel, View, module, one_at_a_time
 from perfteach.widgets.neuron import LIMIT, OneNeuron
 from perfteach.widgets.watch import CELLS, distances, extent, margins, square, within
 
@@ -54,6 +54,7 @@ class CorrelationLab(Panel):
         self.model = OneNeuron(self.data, self.seed)
         self.steps, self.switched = 0, False
 
+    @one_at_a_time
     def on_message(self, _widget: Any, content: dict[str, Any], _buffers: Any = None) -> None:
         """What the page asks for: a move by hand, steps up the hill, the switch, another objective or step size."""
         match content.get("do"), self.switched:

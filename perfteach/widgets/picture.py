@@ -11,7 +11,7 @@ import ipywidgets
 
 from perfteach import predict, shipped
 from perfteach.errors import DataError
-from perfteach.widgets.base import Panel, paragraphs, row, text
+from perfteach.widgets.base import Panel, one_at_a_time, paragraphs, row, text
 
 SHOWN = 160  # pixels along the edge of the picture as it is shown
 
@@ -38,6 +38,7 @@ class PictureReader(Panel):
         self.fill(self.upload, row(self.picture, self.words))
         self.look(picture)
 
+    @one_at_a_time
     def on_upload(self, change: Any) -> None:
         if change["new"]:
             chosen = change["new"][0]
