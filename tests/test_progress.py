@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,16 @@ def test_a_damaged_file_is_put_aside(kept: Path, text: str) -> None:
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "nowhere").write_text("a file, no folder")
     monkeypatch.setenv(progress.VARIABLE, str(tmp_path / "nowhere" / "mine.json"))
     assert checks.check_sign_of_w("negative").passed is True
+
+
+def test_what_is_answered_in_several_threads_at_once_is_all_kept(kept: Path) -> None:
+    """A quiz is answered in another thread than a cell's check, and two notebooks may be open."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(progress.answered, progress.questions()))
+    assert progress.load().questions.keys() == progress.questions().keys() and len(progress.questions()) > 8
 
 
 def test_the_map_shows_every_notebook_and_what_is_done(kept: Path) -> None:

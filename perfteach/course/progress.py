@@ -18,6 +18,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perfteach.files import replacing
+
 if TYPE_CHECKING:
     from perfteach.runs import Run
 
@@ -86,15 +88,23 @@ def answered(number: str) -> None:
 
 
 def _record(what: str, number: str) -> None:
-    path, kept = file(), load()
-    if path is None or number in getattr(kept, what):
+    from filelock import FileLock
+
+    path = file()
+    if path is None:
         return
-    getattr(kept, what)[number] = date.today().isoformat()
-    text = json.dumps({"schema": 1, "exercises": kept.exercises, "questions": kept.questions}, indent=1, sort_keys=True)
-    with contextlib.suppress(OSError):  # a folder that cannot be written must not stop an exercise
-        beside = path.with_suffix(".partial")
-        beside.write_text(text + "\n", encoding="utf-8")
-        beside.replace(path)
+    with (
+        contextlib.suppress(OSError),  # a folder that cannot be written must not stop an exercise
+        # Two notebooks may be open, and the kernel answers a quiz in another thread than a cell.
+        FileLock(path.with_name(f".{path.name}.lock"), timeout=10),
+    ):
+        kept = load()
+        if number in getattr(kept, what):
+            return
+        getattr(kept, what)[number] = date.today().isoformat()
+        found = {"schema": 1, "exercises": kept.exercises, "questions": kept.questions}
+        with replacing(path) as part:
+            part.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 # --- the map ----------------------------------------------------------------------------------------------------------
