@@ -141,6 +141,26 @@ def _owner(folder: Path) -> str:
         return "another process"
 
 
+@contextlib.contextmanager
+def kept(name: str) -> Iterator[Path]:
+    """A folder among this machine's temporary ones that a later process finds again by its name.
+
+    It is removed when the block ends well; after a crash or an interrupt it stays. Where another process has it, or it
+    cannot be had, it is a new one.
+    """
+    folder = Path(tempfile.gettempdir(), f"perfteach-{os.getuid()}" if hasattr(os, "getuid") else "perfteach", name)
+    with contextlib.ExitStack() as held:
+        try:
+            folder.parent.mkdir(mode=0o700, exist_ok=True)
+            if hasattr(os, "getuid") and folder.parent.lstat().st_uid != os.getuid():
+                raise OSError(errno.EPERM, "it belongs to somebody else", str(folder.parent))
+            held.enter_context(alone(folder))
+        except (OSError, CheckpointError):
+            folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)  # while nobody else may have it
+
+
 def cannot_write(folder: Path, error: Exception) -> CheckpointError:
     """What to say where a run's folder cannot be written: the reason, that nothing earlier is lost, and what to do."""
     reason = getattr(error, "strerror", None) or str(error)

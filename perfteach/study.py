@@ -8,12 +8,13 @@ start.
 
 from __future__ import annotations
 
+import hashlib
 import math
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -151,9 +152,9 @@ class _Runs:
             self._submit()
             if not self.under_way:  # the time is over, or a baseline failed
                 break
-            for future in wait(self.under_way, timeout=1, return_when=FIRST_COMPLETED).done:
-                if future in self.under_way:  # a restart empties it
-                    self._collect(future)
+            done = wait(self.under_way, timeout=1, return_when=FIRST_COMPLETED).done
+            while done:  # whatever is still held here, Dask computes again when the worker that computed it dies
+                self._collect(done.pop())
             self._show()
         if len(self.failed) == 1:
             raise next(iter(self.failed.values()))
@@ -164,7 +165,7 @@ class _Runs:
     def _submit(self) -> None:
         """Start runs until every worker has one. A run waits for its baseline."""
         ready = [cell for cell in self.waiting if not self._waits(cell)]
-        for cell in ready[: self.pool.slots - len(self.under_way)]:
+        for cell in ready[: max(0, self.pool.slots - len(self.under_way))]:  # fewer slots: a worker of a cluster died
             if time.monotonic() > self.deadline:
                 return
             self.waiting.remove(cell)
@@ -192,6 +193,8 @@ class _Runs:
         return self.work / self.name / f"{cell[0]}-seed{cell[1]}"
 
     def _collect(self, future: Future[Trained]) -> None:
+        if future not in self.under_way:  # a restart emptied it
+            return
         cell = self.under_way.pop(future)
         try:
             trained = future.result()
@@ -278,12 +281,18 @@ def _run(
     baseline: dict[str, bytes],
     engine: str,
 ) -> Trained:
-    """In a worker: train one run, or go on with it. Without `work` it has a folder of its own, and returns it."""
-    with tempfile.TemporaryDirectory() as own:
-        root = (work or Path(own)) / name
+    """In a worker: train one run, or go on with it. Without `work` it has a folder of its own, and returns it.
+
+    On a worker's machine that folder has the same name next time, so that a worker in place of a dead one goes on.
+    """
+    found = images_of(images)
+    what = f"{study} {engine} {found.checksum}"
+    named = f"{name}-{arm}-seed{seed}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
+    with nullcontext(work) if work else files.kept(named) as own:
+        root = own / name
         checkpoint.write_files(root / f"baseline-seed{seed}", baseline)
         folder = root / f"{arm}-seed{seed}"
-        run = _train(name, study, arm, seed, study.images(images_of(images)), folder, engine)
+        run = _train(name, study, arm, seed, study.images(found), folder, engine)
         return Trained(run, {} if work else checkpoint.files(folder))
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import multiprocessing
 import os
+import signal
+import tempfile
 import threading
 import time
+import weakref
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from test_study import TINY, figures, records  # noqa: F401  (a fixture)
+from tqdm.auto import tqdm
 
-from perfteach import cli, extras, parallel, study
+from perfteach import cli, extras, files, parallel, study
 from perfteach.errors import ConfigError, MissingExtraError, PerfteachError
 from perfteach.study import record_path, run_study
 
@@ -74,6 +82,32 @@ def test_a_worker_that_dies_between_two_runs_is_replaced(records, tiny_data, exp
     assert len(submitted) == len(TINY.arms) + 1, "what the first workers had finished is not trained again"
 
 
+def test_where_a_worker_is_gone_no_run_begins_before_others_have_ended(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    pool = SimpleNamespace(slots=2, images=None, shared=True, executor=SimpleNamespace(submit=lambda *task: Future()))
+    cells = [("baseline", seed) for seed in range(5)]
+    under_way = study._Runs("tiny", TINY, tmp_path, pool, tqdm(disable=True), cells, math.inf, "eager")  # type: ignore[arg-type]
+    under_way._submit()
+    pool.slots = 1  # the cluster is one worker smaller, for a while at least
+    under_way._submit()
+    assert len(under_way.under_way) == 2 and len(under_way.waiting) == 3
+
+
+def test_a_result_that_is_written_is_let_go(records, tiny_data, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    """Dask computes again whatever somebody still holds when the worker that computed it dies."""
+    given: list[weakref.ref[Future[study.Trained]]] = []
+
+    class Watches(parallel.InTurn):
+        def submit(self, fn, /, *task):  # type: ignore[no-untyped-def]
+            assert all(before() is None for before in given)
+            future = super().submit(fn, *task)
+            given.append(weakref.ref(future))
+            return future
+
+    monkeypatch.setattr(parallel, "InTurn", Watches)
+    run_study("tiny", tiny_data, records / "work", arms=("baseline", "same-epochs"), **SEED)
+    assert len(given) == 2
+
+
 def test_a_run_that_fails_is_named_and_the_others_go_on(records, tiny_data, expected, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
     train = study._train
 
@@ -128,24 +162,62 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_line(records, tiny_data, 
         run_study("tiny", tiny_data, records / "work", scheduler="tcp://127.0.0.1:1", progress=False)
 
 
+def test_a_kept_folder_is_found_again_after_a_crash_and_gone_at_the_end(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with suppress(RuntimeError), files.kept("mine") as folder:
+        (folder / "half").touch()
+        raise RuntimeError("a crash")
+    with files.kept("mine") as again:
+        assert again == folder and (again / "half").exists()
+        with files.kept("mine") as other:  # somebody is at work there
+            assert other != folder and not list(other.iterdir())
+        with files.kept("yours") as other:
+            assert other.parent == folder.parent
+        assert again.is_dir() and not other.exists()
+    assert not folder.exists()
+    if hasattr(os, "getuid"):
+        assert folder.parent.stat().st_mode & 0o077 == 0, "nobody else may read or write there"
+        somebody = os.getuid() + 1
+        monkeypatch.setattr(os, "getuid", lambda: somebody)
+        folder.parent.rename(tmp_path / f"perfteach-{somebody}")
+        with files.kept("mine") as other:
+            assert other.parent == tmp_path, "a folder of somebody else's is not used"
+        assert not other.exists()
+
+
 @pytest.mark.timeout(400)
-def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(records, tiny_data, expected) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(  # type: ignore[no-untyped-def]
+    records,  # noqa: F811
+    tiny_data,
+    expected,
+    tmp_path,
+    monkeypatch,
+) -> None:
     distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        first = next(iter(client.nthreads()))
+    (scratch := tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    killed: list[int] = []
 
-        def kill_one() -> None:
-            deadline = time.monotonic() + 120
-            while time.monotonic() < deadline and not list((records / "records").glob("tiny/*.jsonl")):
-                time.sleep(0.05)
-            client.run(os._exit, 1, workers=[first], on_error="ignore")
+    def kill_one() -> None:
+        """Kill a worker that has finished an epoch."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not killed:
+            for path in scratch.glob(f"perfteach-*/*/{files.OWNER}"):
+                with suppress(OSError, IndexError, ValueError):
+                    owner = int(path.read_text().split()[1])
+                    if list(path.parent.glob("tiny/thawed-seed0/checkpoint-??????")):
+                        killed.append(owner)
+                        os.kill(owner, signal.SIGKILL)
+            time.sleep(0.01)
 
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         thread = threading.Thread(target=kill_one, daemon=True)
         thread.start()
         done = run_study("tiny", tiny_data, records / "work", scheduler=cluster.scheduler_address, **SEED)
-        thread.join(60)
-    assert [figures(run) for run in done] == expected
+        thread.join(150)
+    lines = [[line for line in figures(run) if line.get("event") != "resume"] for run in done]
+    assert lines == expected
+    resumed = [run.name for run in done if any(line.get("event") == "resume" for line in figures(run))]
+    assert killed and resumed == ["tiny/thawed-seed0"], "it goes on from the dead worker's last epoch"
+    assert not list(scratch.glob("perfteach-*/*")), "nothing is left behind"
     assert (records / "work" / "tiny" / "baseline-seed0").is_dir(), "the driver has the weights too"
