@@ -155,5 +155,15 @@ FROM_THE_START = {
     "early-gradient": replace(
         START, rules_out="errors flow through the dendrites", rule="gradient", thaw=False, color="blue", marker="*"
     ),
+    "early-together": replace(  # declared when the three had been seen to gain, each alone
+        START,
+        rules_out="the three that gained most: w from 0.1, errors flow through the dendrites, φ is GELU",
+        rule="gradient",
+        thaw=False,
+        weight=0.1,
+        activation="gelu",
+        color="blue",
+        marker="p",
+    ),
 }
 EVERY_ARM = ARMS | IDEAS | SIGNAL | RECIPE | {"early-start": START} | SIZES | FROM_THE_START

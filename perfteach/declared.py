@@ -122,6 +122,12 @@ STUDIES = {
         settings=SGD,
     ),
     "early": EARLY_DENDRITES,
+    "early-confirmed": replace(
+        EARLY_DENDRITES,
+        about="The best form in `early`, by its validation error, with seeds that had no part in that choice",
+        arms=("same-epochs", "early-weight", "wider", "wider-early"),
+        seeds=(3, 4, 5, 6, 7),
+    ),
     "early-control": replace(
         EARLY_DENDRITES,
         about="Early dendrites against plain networks that spend as much, everywhere or in the same place",
