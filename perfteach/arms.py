@@ -114,6 +114,17 @@ RECIPE = {
 # Early dendrites that grow before the first epoch and learn beside their neurons, one thing changed at a time, and the
 # plain networks that cost as much.
 START = Arm("one early ReLU dendrite a neuron, thawed, from the first epoch", "sky", "o", thaw=True, dendrites=1)
+# Declared when these three had been seen to gain, each alone.
+TOGETHER = replace(
+    START,
+    rules_out="the three that gained most: w from 0.1, errors flow through the dendrites, φ is GELU",
+    rule="gradient",
+    thaw=False,
+    weight=0.1,
+    activation="gelu",
+    color="blue",
+    marker="p",
+)
 PLAIN = Arm("", "brown", "D", grow=False)
 SIZES = {  # of the networks beside Extra-Small
     "original": replace(
@@ -131,7 +142,9 @@ SIZES = {  # of the networks beside Extra-Small
         net={"width": 1.0, "hidden": None, "blocks": None},
     ),
     "full-width": replace(PLAIN, rules_out="no dendrites, full width", color="green", marker="s", net={"width": 1.0}),
-    "full-width-early": replace(START, rules_out="full width", color="green", net={"width": 1.0}),
+    "full-width-early": replace(
+        TOGETHER, rules_out="full width, dendrites as in early-together", color="green", net={"width": 1.0}
+    ),
 }
 FROM_THE_START = {
     "wider": ARMS["wider"],
@@ -155,15 +168,6 @@ FROM_THE_START = {
     "early-gradient": replace(
         START, rules_out="errors flow through the dendrites", rule="gradient", thaw=False, color="blue", marker="*"
     ),
-    "early-together": replace(  # declared when the three had been seen to gain, each alone
-        START,
-        rules_out="the three that gained most: w from 0.1, errors flow through the dendrites, φ is GELU",
-        rule="gradient",
-        thaw=False,
-        weight=0.1,
-        activation="gelu",
-        color="blue",
-        marker="p",
-    ),
+    "early-together": TOGETHER,
 }
 EVERY_ARM = ARMS | IDEAS | SIGNAL | RECIPE | {"early-start": START} | SIZES | FROM_THE_START

@@ -124,8 +124,8 @@ STUDIES = {
     "early": EARLY_DENDRITES,
     "early-confirmed": replace(
         EARLY_DENDRITES,
-        about="The best form in `early`, by its validation error, with seeds that had no part in that choice",
-        arms=("same-epochs", "early-weight", "wider", "wider-early"),
+        about="The form that did best in `early` on the validation images, with seeds that had no part in that choice",
+        arms=("same-epochs", "early-together", "wider", "wider-early"),
         seeds=(3, 4, 5, 6, 7),
     ),
     "early-control": replace(

@@ -48,7 +48,7 @@ IN_WORDS = {  # the arms as the forest plot calls them
     "early": "early layers only, thawed",
     "early-relu": "early layers only, thawed, ReLU",
     "early-start": "from the first epoch, ReLU",
-    "full-width-early": "from the first epoch, ReLU, width 1",
+    "full-width-early": "from the first epoch, three changes, width 1",
     "full-width": "plain, width 1",
     "original": "the original",
     "original-fine": "the original with larger maps",
@@ -61,6 +61,7 @@ IN_WORDS = {  # the arms as the forest plot calls them
     "early-slow": "learn at a third of the rate",
     "early-weight": "w starts from 0.1",
     "early-gradient": "errors flow through them",
+    "early-together": "from the first epoch, three changes",
     "wider-early": "plain, early layers wider, equal parameters",
     "wider-early-macs": "plain, early layers wider, equal MACs",
 }
