@@ -167,7 +167,8 @@ def _refuse_ignored(arguments: argparse.Namespace) -> None:
     }
     for why in (f"--rule {arguments.rule}", f"--switch {arguments.switch}"):
         for name in useless.get(why, ()):
-            if getattr(arguments, name) not in (None, False):
+            given = getattr(arguments, name)
+            if given is not None and given is not False:  # 0 is given
                 raise ConfigError(f"--{name.replace('_', '-')} has no effect with {why}; leave it out")
     if arguments.rule == "none" and len(arguments.neuron or ()) > 1:
         raise ConfigError("without dendrites there is one neuron phase: give --neuron one number, or choose a --rule")

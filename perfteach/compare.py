@@ -78,9 +78,10 @@ def results(runs: Iterable[Run]) -> Results:
     return {arm: of_arm for arm, of_arm in by_arm.items() if of_arm}
 
 
-def accuracies(by_arm: Results) -> dict[str, dict[int, float]]:
-    """Test accuracy in percent by arm and seed."""
-    return {arm: {seed: run.ended.test_accuracy for seed, run in runs.items()} for arm, runs in by_arm.items()}
+def accuracies(by_arm: Results, split: str = "test") -> dict[str, dict[int, float]]:
+    """Accuracy in percent by arm and seed, on the images "test", "validation", or "fresh" where runs held some out."""
+    name = f"{split}_accuracy"
+    return {arm: {seed: getattr(run.ended, name) for seed, run in runs.items()} for arm, runs in by_arm.items()}
 
 
 @dataclass(frozen=True)

@@ -187,8 +187,8 @@ def find_device(name: str) -> torch.device:
     if name == "meta":
         raise ConfigError("device 'meta' holds shapes without numbers, which cannot be trained; use 'cpu' or 'auto'")
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(0, device=name, dtype=torch.float64)  # scores are added up in it, and Apple's GPUs do not have it
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).strip().split("\n")[0]
         raise ConfigError(f"device {name!r} cannot be used here ({reason}); use 'cpu' or 'auto'") from error
     return torch.device(name)

@@ -18,6 +18,7 @@ from perfteach.errors import CheckpointError
 
 LOCK, OWNER = ".lock", ".owner"
 PARTIAL = ".partial"
+ASKED = 20  # times, a tenth of a second apart
 DAY = 86_400.0  # seconds after which a partial file of another machine counts as left behind
 
 
@@ -26,7 +27,7 @@ def flush(path: Path) -> None:
     if os.name == "nt" and path.is_dir():  # Windows flushes folders itself, and cannot open them
         return
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)  # Windows flushes what it may write
         try:
             os.fsync(handle)
         finally:
@@ -60,11 +61,22 @@ def replacing(path: Path) -> Iterator[Path]:
         yield part
         part.chmod(0o644)
         flush(part)
-        os.replace(part, path)
+        _replace(part, path)
         flush(path.parent)
     finally:
         with contextlib.suppress(OSError):
             part.unlink()
+
+
+def _replace(part: Path, path: Path) -> None:
+    """Windows refuses while another process has the old file open, such as a virus scanner, so it is asked again."""
+    for left in reversed(range(ASKED)):
+        try:
+            return os.replace(part, path)
+        except PermissionError:
+            if os.name != "nt" or not left:
+                raise
+            time.sleep(0.1)
 
 
 def _refuse_devices(path: Path) -> None:

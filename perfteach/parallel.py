@@ -1,6 +1,7 @@
 """Many trainings at once, through the standard library's interface for executors: here, or on a Dask cluster.
 
-A worker is one process with one thread. Training seeds the process's random generators, so two runs never share one.
+A worker is one process, which trains one run after the other: training seeds the process's random generators, so two
+runs never share one at the same time.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class LocalPool(Pool):
     def close(self, *, now: bool) -> None:
         if now:
             for process in set(multiprocessing.active_children()) - self.others:
-                process.terminate()
+                process.kill()  # one that ends at its leisure can hold a lock that the others wait for
         self.executor.shutdown(cancel_futures=True)
 
 

@@ -22,6 +22,7 @@ def report(run: Run) -> str:
         while events and events[0].epoch <= epoch.epoch:
             event = events.pop(0)
             lines.append(f"       {event.event}: {event.reason}")
+    lines += [f"       {event.event}: {event.reason}" for event in events]  # such as a first epoch that was not finite
     if run.result is None:
         return "\n".join([*lines, "not finished"])
     parts = run.result.parameters

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from perfteach import checkpoint, files, ranks
 from perfteach.cycle import DendriteCycle, snapshot
-from perfteach.errors import NonFiniteLossError
+from perfteach.errors import CheckpointError, NonFiniteLossError
 from perfteach.interrupts import Interrupts
 from perfteach.runs import Event, Run
 
@@ -74,13 +74,16 @@ class Resumable:
         """Undo what is half done, and go on from the folder where that is further than memory."""
         with self.interrupts.shield():
             self._undo()
-            saved = self._further()
-            if not saved:
-                return
-            saved.restore(self.model)
-            self._load({"model": saved.weights, **saved.state})
-            self.run = saved.run  # last, so that a resume that breaks off is done again
-            if not self.run.finished:
+            if saved := self._further():
+                saved.restore(self.model)
+                self._load({"model": saved.weights, **saved.state})
+                self.run = saved.run  # last, so that a resume that breaks off is done again
+            if len(self.run.epochs) != ranks.agreed(len(self.run.epochs)):
+                raise CheckpointError(
+                    f"the processes do not see the same checkpoint in {str(self.folder)!r}; "
+                    "put the folder on a disk that all machines share"
+                )
+            if saved and not self.run.finished:
                 reason = "continued from the checkpoint"
                 self._event(Event(len(self.run.epochs), "resume", reason, self.cycle.phase.value))
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -126,6 +127,7 @@ def run_study(
 
 
 Cell = tuple[str, int]  # arm and seed
+ONE_RUN = threading.Lock()  # at a time in a process: a worker of Dask may have more threads
 
 
 @dataclass
@@ -163,9 +165,8 @@ class _Runs:
             raise PerfteachError(f"{len(lines)} runs failed, the others are recorded. " + "; ".join(lines))
 
     def _submit(self) -> None:
-        """Start runs until every worker has one. A run waits for its baseline."""
-        ready = [cell for cell in self.waiting if not self._waits(cell)]
-        for cell in ready[: max(0, self.pool.slots - len(self.under_way))]:  # fewer slots: a worker of a cluster died
+        """Start runs until every worker has one."""
+        for cell in self._ready():
             if time.monotonic() > self.deadline:
                 return
             self.waiting.remove(cell)
@@ -181,6 +182,18 @@ class _Runs:
                 self._restart()
                 future = self.pool.executor.submit(_run, *task)
             self.under_way[future] = cell
+
+    def _ready(self) -> list[Cell]:
+        """The runs to start now. A run waits for its baseline, and one on its last try has the workers for itself.
+
+        When a worker dies, all runs under way are tried again, because nothing says which of them was too large.
+        """
+        last = [cell for cell in self.waiting if self.tries.get(cell) == TRIES - 1]
+        ready = [cell for cell in self.waiting if not self._waits(cell) and cell not in last]
+        free = self.pool.slots - len(self.under_way)  # below zero when a worker of a cluster died
+        if any(self.tries[cell] == TRIES for cell in self.under_way.values()):
+            return []
+        return ready[: max(0, free)] or (last[:1] if not self.under_way else [])
 
     def _waits(self, cell: Cell) -> bool:
         baseline = ("baseline", cell[1])
@@ -236,9 +249,10 @@ class _Runs:
     def _show(self) -> None:
         """How far the runs are that this machine's workers have: their records lie in the folder of checkpoints."""
         paths = {cell: self._folder(cell) / "run.jsonl" for cell in self.under_way.values()}
-        epochs = [
-            f"{cell[0]} {cell[1]}: {len(Run.load(path).epochs)}" for cell, path in paths.items() if path.is_file()
-        ]
+        epochs = []
+        for cell, path in paths.items():
+            with suppress(DataError):  # Windows: it is being replaced at this moment
+                epochs += [f"{cell[0]} {cell[1]}: {len(Run.load(path).epochs)}"] if path.is_file() else []
         self.bar.set_postfix_str("epochs " + ", ".join(epochs) if epochs else "")
 
 
@@ -288,7 +302,7 @@ def _run(
     found = images_of(images)
     what = f"{study} {engine} {found.checksum}"
     named = f"{name}-{arm}-seed{seed}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
-    with nullcontext(work) if work else files.kept(named) as own:
+    with ONE_RUN, nullcontext(work) if work else files.kept(named) as own:
         root = own / name
         checkpoint.write_files(root / f"baseline-seed{seed}", baseline)
         folder = root / f"{arm}-seed{seed}"
@@ -307,7 +321,8 @@ def _train(name: str, study: Study, arm: str, seed: int, data: ImageData, folder
     )
     trainer.run.header |= {"study": name, "arm": arm, **study.network(arm, len(data.classes))}
     baseline = folder.with_name(f"baseline-seed{seed}")
-    if shares_baseline(study, arm) and checkpoint.record(baseline) and not checkpoint.record(folder):
+    trained = checkpoint.record(baseline) if shares_baseline(study, arm) else None
+    if trained and trained.finished and not checkpoint.record(folder):
         continue_from(trainer, baseline)  # without it the arm trains from the start, to the same numbers
     return trainer.fit(progress=False)
 

@@ -20,6 +20,7 @@ from perfteach.config import TrainConfig, find_device
 from perfteach.counting import count_parameters
 from perfteach.cycle import DendriteCycle, Kept, Step, epoch_seed, seeded
 from perfteach.data import Data, LabelledBatches
+from perfteach.data.loaders import LoaderData
 from perfteach.dendrites import dendrite_counts, dendritic, dendritic_layers
 from perfteach.engine import engine
 from perfteach.errors import ConfigError, NonFiniteLossError
@@ -95,7 +96,8 @@ class PerforatedTrainer(Resumable):
         self.callbacks = [callbacks] if isinstance(callbacks, Callback) else settings.items("callbacks", callbacks, use)
         for callback in self.callbacks:
             settings.a(Callback, "a callback", callback, use)
-        if self.config.batch_size > len(self.data.train):
+        own_batches = isinstance(self.data, LoaderData)  # whose size is theirs
+        if self.config.batch_size > len(self.data.train) and not own_batches:
             raise ConfigError(
                 f"batch_size {self.config.batch_size} is larger than the {len(self.data.train)} training images"
             )

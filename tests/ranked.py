@@ -33,11 +33,14 @@ class Dies(Callback):
 def train(folder: Path, rule: str, dies: int) -> dict[str, torch.Tensor]:
     """With the trainer: neuron, dendrite and neuron phase."""
     data = two_spirals(200, seed=0)
-    model = perforate(small_network(5, seed=0), rule=rule)
+    model = perforate(small_network(5, seed=0), rule="perforated" if rule == "apart" else rule)
     optimizer = sgd if rule == "covariance" else None
     config = TrainConfig(SWITCH, batch_size=64, roll_back=False, optimizer=optimizer)
     callbacks = [Dies(dies, folder / "died")] if dies else []
-    run = PerforatedTrainer(model, data, config, folder=folder / "run", callbacks=callbacks).fit(progress=False)
+    place = folder / (
+        "elsewhere" if rule == "apart" and ranks.rank() else "run"
+    )  # as on machines with disks of their own
+    run = PerforatedTrainer(model, data, config, folder=place, callbacks=callbacks).fit(progress=False)
     losses = torch.tensor(run["train_loss"] + run["validation_loss"] + run["train_accuracy"])
     scores = torch.tensor([value for epoch in run.epochs for value in epoch.scores.values()])
     return {"losses": losses, "scores": scores, **model.state_dict()}

@@ -102,6 +102,7 @@ def test_train_options(folder, tmp_path, more):
         (["train", "--rule", "none", "--dendrite-lr", "0.1"], "--dendrite-lr has no effect with --rule none"),
         (["train", "--rule", "gradient", "--dendrite", "4"], "--dendrite has no effect with --rule gradient"),
         (["train", "--switch", "plateau", "--neuron", "4"], "--neuron has no effect with --switch plateau"),
+        (["train", "--switch", "plateau", "--dendrite", "0"], "--dendrite has no effect with --switch plateau"),
         (["train", "--patience", "3"], "--patience has no effect with --switch fixed"),
         (["runs", "show", "nothing.jsonl"], "no run record"),
         (["runs", "list", "."], "no run records"),

@@ -401,6 +401,31 @@ def test_eight_weights_in_one_number_count_as_eight():
     assert 4 * 81 <= examine(model.SerializeToString(), IMAGE, 3).parameters <= 4 * 81 + 4
 
 
+def test_numbers_that_are_taken_apart_by_the_image_count_with_every_byte():
+    """As above, but the shift depends on the image, if only in form, so that what it makes is no constant."""
+    unpack = [
+        node("ReduceMax", ["image"], ["top"], keepdims=0),
+        node("Mul", ["top", "zero"], ["nothing"]),
+        node("Cast", ["nothing"], ["shift"], to=TensorProto.UINT64),
+        node("BitShift", ["packed", "shift"], ["bits"], direction="RIGHT"),
+        node("Cast", ["bits"], ["weight"], to=TensorProto.FLOAT),
+        node("Conv", ["image", "weight"], ["c"]),
+        node("GlobalAveragePool", ["c"], ["g"]),
+        node("Flatten", ["g"], ["logits"]),
+    ]
+    model = graph(unpack, {"packed": np.zeros((3, 3, 3, 3), np.uint64), "zero": np.float32(0)})
+    assert examine(model.SerializeToString(), IMAGE, 3).parameters >= 8 * 81
+
+
+def test_whole_numbers_that_are_indices_count_once():
+    picked = graph(
+        [node("Gather", ["image", "places"], ["p"], axis=3), node("Conv", ["p", "weight"], ["c"]),
+         node("GlobalAveragePool", ["c"], ["g"]), node("Flatten", ["g"], ["logits"])],
+        {"places": np.arange(18, dtype=np.int64) % 6, "weight": np.zeros((3, 3, 3, 3), np.float32)},
+    )  # fmt: skip
+    assert examine(picked.SerializeToString(), IMAGE, 3).parameters == 18 + 81
+
+
 def test_macs_of_groups_strides_and_products():
     model = graph(
         [node("Conv", ["image", "d"], ["c"], group=3, strides=[2, 2], pads=[1, 1, 1, 1]),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -383,3 +384,42 @@ def test_help_needs_nothing_of_the_extra():
     code = "import sys, perfteach.cli as c; c.parser(); print([m for m in ('torch', 'starlette', 'sqlalchemy', 'onnx') "
     command = [sys.executable, "-c", f"{code}if m in sys.modules])"]
     assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip() == "[]"
+
+
+# --- what an attacker sends -------------------------------------------------------------------------------------------
+
+
+def test_a_body_in_pieces_is_refused_before_it_is_read(web):
+    """h11 lets it win over a length that is given beside it, so the length would say nothing."""
+    for path in ("/api/submissions", "/submit"):
+        answer = web.post(path, headers={"transfer-encoding": "chunked", "content-length": "10"}, content=b"0123456789")
+        assert answer.status_code == 400 and "does not say how long it is" in answer.text
+
+
+def test_without_a_token_nothing_is_read(web, monkeypatch):
+    async def never(request):
+        raise AssertionError("the body was read")
+
+    monkeypatch.setattr("starlette.requests.Request.body", never)
+    assert web.post("/api/submissions", content=b"x" * 1000).status_code == 401
+
+
+def test_a_form_with_a_charset_is_refused(web):
+    form = b'--x\r\nContent-Disposition: form-data; name="token"\r\n\r\nbbb-aaa\r\n--x--\r\n'
+    kind = {"content-type": "multipart/form-data; boundary=x; charset=punycode"}
+    answer = web.post("/submit", content=form, headers=kind)
+    assert answer.status_code == 400 and "charset" in answer.text
+
+
+def test_a_record_with_half_a_character_is_refused_and_the_scorer_goes_on(store, event):
+    token = store.add_team("odd")
+    broken = b'{"kind": "epoch", "\\ud800\\u0000": 1}\n'
+    model = submission(event)
+    with zipfile.ZipFile(io.BytesIO(model)) as archive:
+        packed = pack(archive.read("model.onnx"), broken, About("odd"))
+    store.submit(token, packed, About("odd"), 10)
+    store.submit(token, model, About("whole"), 10)
+    assert work(store, event, until_empty=True) == 2
+    states = {entry.name: entry for entry in boards.queue(store)}
+    assert states["whole"].state == "done" and states["odd"].state == "refused"
+    assert "is not the record of a finished run" in states["odd"].reason

@@ -92,6 +92,31 @@ def test_where_a_worker_is_gone_no_run_begins_before_others_have_ended(tmp_path)
     assert len(under_way.under_way) == 2 and len(under_way.waiting) == 3
 
 
+def test_a_run_on_its_last_try_takes_no_other_run_with_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    pool = SimpleNamespace(slots=2, images=None, shared=True, executor=SimpleNamespace(submit=lambda *task: Future()))
+    heavy, *others = cells = [("baseline", seed) for seed in range(3)]
+    runs = study._Runs("tiny", TINY, tmp_path, pool, tqdm(disable=True), cells, math.inf, "eager")  # type: ignore[arg-type]
+    runs.tries[heavy] = study.TRIES - 1
+    runs._submit()
+    assert list(runs.under_way.values()) == others
+    runs.under_way.clear()
+    runs._submit()
+    assert list(runs.under_way.values()) == [heavy]
+    runs.waiting = [("baseline", 3)]
+    runs._submit()
+    assert list(runs.under_way.values()) == [heavy]
+
+
+def test_workers_that_do_not_end_when_asked_are_ended(tiny_data, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    pool = parallel.LocalPool(2, tiny_data, tmp_path)
+    pool.executor.submit(signal.signal, signal.SIGTERM, signal.SIG_IGN).result()
+    busy, start = pool.executor.submit(time.sleep, 300), time.monotonic()
+    while not busy.running() and time.monotonic() < start + 60:
+        time.sleep(0.01)
+    pool.close(now=True)
+    assert time.monotonic() < start + 60 and not multiprocessing.active_children()
+
+
 def test_a_result_that_is_written_is_let_go(records, tiny_data, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
     """Dask computes again whatever somebody still holds when the worker that computed it dies."""
     given: list[weakref.ref[Future[study.Trained]]] = []

@@ -60,3 +60,9 @@ def test_after_a_killed_process_training_goes_on_from_the_last_epoch(epoch: int,
     assert killed.returncode and (tmp_path / "killed" / "died").exists()
     assert len(checkpoint.record(tmp_path / "killed" / "run").epochs) == epoch - 1, killed.stderr[-3000:]
     same(run(tmp_path / "killed", 2, "perforated"), whole)
+
+
+def test_processes_that_do_not_see_the_same_checkpoint_do_not_go_on(tmp_path: Path) -> None:
+    assert start(tmp_path, 2, "apart", dies=2).returncode
+    again = start(tmp_path, 2, "apart")
+    assert again.returncode and "put the folder on a disk that all machines share" in again.stderr

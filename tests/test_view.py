@@ -443,8 +443,21 @@ def test_monitor_asks_and_says_when_nobody_answers(show):
     for name, what in (("Switch phase now", "switch"), ("Pause", "pause"), ("Stop and keep the best", "stop")):
         page.get_by_role("button", name=name).press("Enter")
         assert page.evaluate("window.model.sent.at(-1)") == {"do": what}
+    # Progress comes all the time, also from a kernel that does not hear buttons.
+    page.evaluate(
+        "window.ticks = setInterval(() => {"
+        "  const now = window.model.get('progress');"
+        "  window.model.set('progress', {...now, batch: (now.batch || 0) + 1});"
+        "}, 200)"
+    )
     page.get_by_text("interrupt the kernel").wait_for(timeout=10_000)
-    page.evaluate("window.model.set('progress', {...window.model.get('progress'), paused: true, said: 'Paused.'})")
+    page.wait_for_timeout(600)
+    assert page.get_by_text("interrupt the kernel").is_visible()
+    page.evaluate("clearInterval(window.ticks)")
+    page.evaluate("""() => {
+        const now = window.model.get('progress');
+        window.model.set('progress', {...now, heard: now.heard + 1, paused: true, said: 'Paused.'});
+    }""")
     page.get_by_role("button", name="Continue").wait_for()
     assert page.get_by_text("Paused.").is_visible() and not page.get_by_text("interrupt the kernel").is_visible()
 

@@ -345,6 +345,7 @@ def test_monitors_buttons_from_another_thread():
         wait_for(lambda: trainer.machine.phase is Phase.DENDRITE)
         monitor.on_message(None, {"do": "pause"})
         assert monitor.widget.progress["paused"] and "Paused" in monitor.widget.progress["said"]
+        assert monitor.widget.progress["heard"] == 2
         time.sleep(0.3)
         held = len(trainer.run.epochs)
         time.sleep(0.3)
@@ -635,6 +636,15 @@ def test_switching_phase_bends_the_boundary():
         ask(lab, what)
     assert ask(lab, "move", dendrite=[0, 0, 0])["dendrite"] == list(climbed), "until it starts over"
     assert not ask(lab, "again")["switched"] and lab.model.wrong() == alone
+
+
+def test_the_lab_answers_a_move_that_changes_nothing():
+    """The page waits for an answer to each move, and sends what the hand did meanwhile after it."""
+    lab, told = CorrelationLab(), []
+    lab.widget.observe(lambda change: told.append(change["new"]), "state")
+    for _ in range(3):
+        ask(lab, "move", dendrite=[0.5, 0.5, 0.0])
+    assert len(told) == 3
 
 
 def test_every_control_of_the_lab_moves_it():

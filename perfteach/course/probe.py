@@ -18,7 +18,7 @@ a = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
 answer["product"] = (a @ a).tolist()
 answer["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
 if not answer["gpu"] and torch.backends.mps.is_available():
-    answer["gpu"] = "Apple GPU"
+    answer["gpu"] = "none that perfteach can use (Apple's have no double precision)"
 try:
     import torchvision
     answer["torchvision"] = torchvision.__version__

@@ -183,15 +183,19 @@ def _fetch(address: str, part: Path, patience: float, progress: bool) -> None:
         name = f"CIFAR-10 from {urlsplit(address).hostname}"
         bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=name, disable=not progress)
         with bar, part.open("ab" if have else "wb") as file:
-            try:
-                while chunk := answer.read(1 << 16):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-            except (TimeoutError, http.client.HTTPException, ConnectionError) as error:
-                raise DataError(f"the connection to {address} was lost ({error})") from error
+            while chunk := _read(answer, address):
+                file.write(chunk)
+                bar.update(len(chunk))
             got = file.tell()
     if total is not None and got < total:
         raise DataError(f"only {got:,} of {total:,} bytes arrived from {address}")
+
+
+def _read(answer: Any, address: str) -> bytes:
+    try:
+        return bytes(answer.read(1 << 16))
+    except (OSError, http.client.HTTPException) as error:  # OSError: a time-out, a lost connection, a broken encryption
+        raise DataError(f"the connection to {address} was lost ({error})") from error
 
 
 def _connect(address: str, start: int, patience: float) -> Any:

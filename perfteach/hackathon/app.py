@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -26,6 +27,7 @@ from perfteach.hackathon.submission import SubmissionError, read_about
 FRESH = 1.0  # seconds for which a page is kept, so that a full hall costs no more than one reader
 PATIENCE = 120  # seconds that an upload may take
 FORM = 100_000  # bytes of an upload beside the zip
+TOKEN = 1_000  # bytes of the form's field for the token, at most
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'"
@@ -85,6 +87,8 @@ class Pages:
     def __init__(self, store: Store, event: Event) -> None:
         self.store, self.event = store, event
         self.kept: dict[str, tuple[float, str]] = {}
+        self.shown: tuple[float, boards.Board] | None = None
+        self.lock = Lock()
         templates = PackageLoader("perfteach.hackathon", "templates")
         self.templates = Environment(loader=templates, autoescape=True, undefined=StrictUndefined)
         self.templates.filters["short"] = short
@@ -108,7 +112,7 @@ class Pages:
         """One submission, with the reason where it was refused."""
         number = request.path_params["number"]
         entry, row = self._find(number)
-        return self._page("submission.html", entry=entry, row=row, board=boards.board(self.store))
+        return self._page("submission.html", entry=entry, row=row, board=self._board())
 
     def form(self, request: Request) -> Response:
         """The form to upload with."""
@@ -121,7 +125,7 @@ class Pages:
 
     def csv(self, request: Request) -> Response:
         """Every measured submission as a table."""
-        return Response(boards.as_csv(boards.board(self.store)), media_type="text/csv; charset=utf-8")
+        return Response(boards.as_csv(self._board()), media_type="text/csv; charset=utf-8")
 
     def pack(self, request: Request) -> Response:
         """The participants' pack."""
@@ -142,7 +146,10 @@ class Pages:
         """Take in the form."""
         try:
             self._refuse_large(request)
-            async with asyncio.timeout(PATIENCE), request.form(max_files=1, max_fields=2) as form:
+            if "charset" in request.headers.get("content-type", ""):  # some of Python's take minutes for a megabyte
+                raise SubmissionError("send the form as the page does, which names no charset")
+            form_of = request.form(max_files=1, max_fields=2, max_part_size=TOKEN)
+            async with asyncio.timeout(PATIENCE), form_of as form:
                 token, file = form.get("token"), form.get("file")
                 if not isinstance(token, str) or not isinstance(file, UploadFile):
                     raise SubmissionError("choose a file and give your team's token")
@@ -158,6 +165,7 @@ class Pages:
         try:
             self._refuse_large(request)
             token = request.headers.get("authorization", "").removeprefix("Bearer ")
+            await run_in_threadpool(self.store.require_team, token)  # or anybody could fill the memory
             async with asyncio.timeout(PATIENCE):
                 packed = await request.body()
             number, new = await run_in_threadpool(self._take, token, packed)
@@ -175,10 +183,10 @@ class Pages:
         return JSONResponse(said)
 
     def _refuse_large(self, request: Request) -> None:
-        """Before a byte is read. uvicorn reads no more than the length that was announced."""
+        """Before a byte is read. uvicorn reads no more than the length that was announced, but for a body in pieces."""
         length = request.headers.get("content-length", "")
         most = self.event.limits.upload + FORM
-        if not length.isdigit():
+        if not length.isdigit() or "transfer-encoding" in request.headers:
             raise SubmissionError("the upload does not say how long it is")
         if int(length) > most:
             raise SubmissionError(f"the upload has {int(length) / 1e6:,.1f} MB; {most / 1e6:,.1f} MB are allowed")
@@ -193,13 +201,24 @@ class Pages:
         entries = boards.queue(self.store, [number])
         if not entries:
             raise HTTPException(404, f"there is no submission {number}")
-        return entries[0], next((row for row in boards.board(self.store).every if row.number == number), None)
+        row = self._row(number, FRESH) or self._row(number, 0) if entries[0].state == "done" else None
+        return entries[0], row
+
+    def _row(self, number: int, age: float) -> boards.Row | None:
+        return next((row for row in self._board(age).every if row.number == number), None)
+
+    def _board(self, age: float = FRESH) -> boards.Board:
+        """The board, computed once for everybody who asks within `age` seconds."""
+        with self.lock:
+            if self.shown is None or time.monotonic() - self.shown[0] > age:
+                self.shown = time.monotonic(), boards.board(self.store)
+            return self.shown[1]
 
     def _live(self, name: str, more: Callable[[], dict[str, Any]] = dict) -> Response:
         """A page that everybody looks at, kept for a second."""
         made, text = self.kept.get(name, (0.0, ""))
         if time.monotonic() - made > FRESH:
-            shown = boards.board(self.store)
+            shown = self._board()
             values = {"board": shown, "figure": boards.figure(shown), "counts": boards.counts(self.store), **more()}
             text = self._render(name, values)
             self.kept[name] = time.monotonic(), text

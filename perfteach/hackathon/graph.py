@@ -19,7 +19,9 @@ RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "Rando
 # Arithmetic that would need a rule of its own to be counted; each can be written with Conv, Gemm or MatMul.
 UNCOUNTED = {"Attention", "DFT", "DeformConv", "Einsum", "GRU", "LSTM", "RNN", "STFT", "TfIdfVectorizer"}
 CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}  # where the weights stand
-_SETTINGS = 16  # whole numbers in one attribute that are settings, such as kernel_shape, and no weights
+_SETTINGS = 16  # whole numbers in one place that are settings, such as kernel_shape, and no weights
+# Where indices stand.
+_INDICES = {"Gather": 1, "GatherElements": 1, "GatherND": 1, "ScatterElements": 1, "ScatterND": 1}
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def examine(model: bytes, image: Shape, classes: int) -> Cost:
     if shapes.get(output.name) != (1, classes):
         got = list(shapes.get(output.name, ())) or "an unknown shape"
         raise SubmissionError(f"the output has {got}; it has to be [1, {classes}] for one image")
-    return Cost(_parameters(proto.graph, shapes), _macs(proto.graph, shapes), name)
+    return Cost(_parameters(proto.graph, shapes, _kinds(inferred.graph)), _macs(proto.graph, shapes), name)
 
 
 # --- what is allowed --------------------------------------------------------------------------------------------------
@@ -131,6 +133,12 @@ def _shapes(graph: onnx.GraphProto) -> dict[str, Shape]:
     return shapes
 
 
+def _kinds(graph: onnx.GraphProto) -> dict[str, int]:
+    """The number type of every tensor."""
+    kinds = {tensor.name: int(tensor.data_type) for tensor in graph.initializer}
+    return kinds | {value.name: int(value.type.tensor_type.elem_type) for value in graph.value_info}
+
+
 def _shape(shapes: dict[str, Shape], node: onnx.NodeProto, name: str) -> Shape:
     if name not in shapes:
         raise SubmissionError(f"the size of {name[:60]!r} at operator {node.op_type} is not fixed")
@@ -140,11 +148,13 @@ def _shape(shapes: dict[str, Shape], node: onnx.NodeProto, name: str) -> Shape:
 # --- parameters -------------------------------------------------------------------------------------------------------
 
 
-def _parameters(graph: onnx.GraphProto, shapes: dict[str, Shape]) -> int:
+def _parameters(graph: onnx.GraphProto, shapes: dict[str, Shape], kinds: dict[str, int]) -> int:
     """Every stored number, whatever its type and however often it is stored, and every one made from constants.
 
     Constants that are computed before they meet the data count with their own size or with what was stored for them,
     whichever is more: rounded weights count once, and weights drawn by formula, tiled, or unpacked count in full.
+    Where many whole numbers meet the data and are neither weights of a product nor indices, each counts once for each
+    of its bytes, because the graph may take them apart.
     """
     stored = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
     constant = set(stored)
@@ -159,11 +169,27 @@ def _parameters(graph: onnx.GraphProto, shapes: dict[str, Shape]) -> int:
             continue
         weight = CONVOLUTIONS.get(node.op_type)
         meeting |= {name: node for name in inputs if name in constant or inputs.index(name) == weight}
+    for name, node in meeting.items():
+        if name in stored and stored[name] > _SETTINGS:
+            stored[name] *= _apart(name, node, kinds)
     computed = [name for name in meeting if name not in stored]
     behind = _stored_behind(computed, maker, set(stored)) - set(meeting)
-    made = sum(math.prod(_shape(shapes, meeting[name], name)) for name in computed)
+    made = 0
+    for name in computed:
+        count = math.prod(_shape(shapes, meeting[name], name))
+        made += count * (_apart(name, meeting[name], kinds) if count > _SETTINGS else 1)
     others = sum(_in_attributes(node) for node in graph.node if node.op_type != "Constant")
     return sum(stored.values()) + others + max(0, made - sum(stored[name] for name in behind))
+
+
+def _apart(name: str, node: onnx.NodeProto, kinds: dict[str, int]) -> int:
+    """How many weights a number of a constant can hold for a node to take apart."""
+    if node.op_type in _OPERATORS or list(node.input).index(name) == _INDICES.get(node.op_type):
+        return 1
+    if node.op_type.startswith(("QLinear", "Quantize", "Dequantize")) or name not in kinds:
+        return 1
+    kind = onnx.helper.tensor_dtype_to_np_dtype(kinds[name])
+    return kind.itemsize if kind.kind in "iu" else max(1, kind.itemsize // 4)
 
 
 def _stored_behind(names: list[str], maker: dict[str, onnx.NodeProto], stored: set[str]) -> set[str]:
@@ -187,6 +213,7 @@ def _in_attributes(node: onnx.NodeProto) -> int:
         count += len(attribute.floats)
         if node.op_type == "Constant" or len(attribute.ints) > _SETTINGS:
             count += len(attribute.ints)
+        count += node.op_type == "Constant" and attribute.name in ("value_float", "value_int")
     return count
 
 

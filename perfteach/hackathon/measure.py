@@ -96,7 +96,7 @@ def _claims(record: bytes) -> dict[str, Any]:
         accuracy, parameters = float(result.test_accuracy), int(result.total)
         if not 0 <= accuracy <= 100 or not 0 <= parameters < 2**53:
             raise ValueError("a result out of range")
-        data = str(run.data.get("checksum", ""))[:64]
+        data = str(run.data.get("checksum", ""))[:64].encode("ascii", "replace").decode()
     except Exception as error:  # anything may be in there
         reason = str(error).strip().split("\n")[0][:100]
         raise SubmissionError(f"run.jsonl is not the record of a finished run ({reason})") from error

@@ -124,6 +124,11 @@ class Store:
                 team.token = _hash(token)
         return token
 
+    def require_team(self, token: str) -> None:
+        """Raise UnknownToken unless a team has this token."""
+        with self.read() as session:
+            _team(session, choose(Team).where(Team.token == _hash(token)))
+
     def submit(self, token: str, packed: bytes, about: About, per_hour: int) -> tuple[int, bool]:
         """Take in a team's submission; the same zip again is the same submission, so an upload can be repeated.
 
@@ -134,9 +139,7 @@ class Store:
             UnknownToken, Closed, TooMany, SubmissionError: it is not taken in.
         """
         with self._write() as session:
-            team = session.scalar(choose(Team).where(Team.token == _hash(token)).with_for_update())
-            if team is None:
-                raise UnknownToken("no team has this token; ask the organisers")
+            team = _team(session, choose(Team).where(Team.token == _hash(token)).with_for_update())
             if about.team and about.team != team.name:
                 raise SubmissionError(f"the token is that of {team.name!r}, and the zip says {about.team!r}")
             known = session.scalar(_by_digest(team.id, packed))
@@ -187,7 +190,9 @@ class Store:
             entry = session.get_one(Entry, number)
             if (entry.state, entry.worker) != ("running", worker):
                 return False
-            entry.state, entry.reason, entry.result = state, reason[:1000], result
+            # What a submission makes an error say may hold what no database takes: half a character, or a zero.
+            said = reason[:1000].encode("utf-8", "replace").decode().replace("\0", "?")
+            entry.state, entry.reason, entry.result = state, said, result
             return True
 
     def give_back(self, number: int, worker: str) -> None:
@@ -208,6 +213,13 @@ class Store:
         """Whether the event has ended."""
         with self.read() as session:
             return session.get(Note, "finished") is not None
+
+
+def _team(session: Session, query: Any) -> Team:
+    team: Team | None = session.scalar(query)
+    if team is None:
+        raise UnknownToken("no team has this token; ask the organisers")
+    return team
 
 
 def _again(entry: Entry) -> None:

@@ -1,5 +1,5 @@
 // CorrelationLab: the error map, the hill with a dot to drag, and the border. Python does the arithmetic.
-import { button, clamp, css, floats, label, make, number, ofError, panel, picture, mount, put, scale, set, size, tips, viridis, whenResized } from "./shared.mjs";
+import { button, clamp, css, floats, freshId, label, make, number, ofError, panel, picture, mount, put, scale, set, size, tips, viridis, whenResized } from "./shared.mjs";
 import { plane } from "./plane.mjs";
 
 const NAMES = ["Dendrite weight 1", "Dendrite weight 2", "Dendrite bias"];
@@ -101,7 +101,7 @@ function render({ model, el }) {
     side = make("path", { class: "pt-side" });
     zero = make("line", { class: "pt-zero" });
     dots = problem.x.map((px, k) => mark(x(px), y(problem.y[k]), problem.labels[k]));
-    const clip = `pt-lab-${model.get("problem").id}`;
+    const clip = freshId("clip");
     const cut = make("defs", {}, make("clipPath", { id: clip }, frame()));
     const clipped = make("g", { "clip-path": `url(#${clip})` }, side, zero);
     seen.drawing.append(cut, frame(), clipped, ...dots, ...axes(edge, x, y, "first input", "second input"));

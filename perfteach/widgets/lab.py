@@ -42,6 +42,7 @@ class CorrelationLab(Panel):
 
     def __init__(self, data: PointData | None = None, seed: int = 0) -> None:
         self.data, self.seed = data or xor(200), seed
+        self.answered = 0
         self.objective, self.rate = "correlation", 1.0
         self._grid = square(*extent(self.data), CELLS)
         self.restart()
@@ -74,6 +75,7 @@ class CorrelationLab(Panel):
                 self.objective = content["value"]
             case "rate", _:
                 self.rate = max(RATES[0], min(RATES[1], float(content["value"])))
+        self.answered += 1  # the page waits for an answer to each move, and an equal state would not be sent
         self.widget.state = self.state()
 
     def problem(self, title: str) -> dict[str, Any]:
@@ -85,7 +87,6 @@ class CorrelationLab(Panel):
         unit = {**within(self.data, points.inputs), "labels": labels}
         return {
             "title": title,
-            "id": id(self),
             "x": x,
             "y": y,
             "labels": labels,
@@ -111,6 +112,7 @@ class CorrelationLab(Panel):
             "dendrite": list(model.dendrite),
             "gradient": model.gradient(self.objective)[:2],
             "height": model.objective(self.objective),
+            "answered": self.answered,
             "objective": self.objective,
             "rate": self.rate,
             "switched": self.switched,

@@ -19,7 +19,7 @@ function render({ model, el }) {
   const said = make("div", { class: "pt-said", role: "status" });
   const [says, frozen] = [make("span", { class: "pt-says" }), make("span", { class: "pt-also" })];
   const panels = make("div", { class: "pt-panels" });
-  let waiting = 0;
+  let [waiting, heard] = [0, 0];
   const ask = (what) => () => {
     clearTimeout(waiting);
     waiting = setTimeout(() => put(said, LATE), PATIENCE);
@@ -42,10 +42,12 @@ function render({ model, el }) {
 
   function progress() {
     const now = model.get("progress");
-    clearTimeout(waiting);
+    const answered = now.heard !== heard || !now.running; // progress comes without being asked for, too
+    heard = now.heard;
+    if (answered) clearTimeout(waiting);
     set(bar, { max: Math.max(now.planned || now.epoch, 1), value: now.done });
     put(words, now.running ? progressWords(now) : now.words);
-    put(said, now.said);
+    if (answered || said.textContent !== LATE) put(said, now.said);
     put(says, now.says);
     put(frozen, now.frozen);
     set(root, { "data-phase": now.phase });

@@ -8,6 +8,7 @@ batches. Where messages wait until the cell has ended, the page says so after a 
 from __future__ import annotations
 
 import time
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import traitlets
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 PROGRESS = 0.2  # seconds between two updates of the progress line at least
 SHARE = 0.2  # of the training time, at most, goes into sending the curves,
 ALWAYS = 40  # but for so many epochs, each of which is sent
+TELLING = Lock()  # buttons are answered in another thread than the one that trains
 EVENTS = {"switch": "Phase switched", "restore": "Restored", "rollback": "Rolled back", "stop": "Training ended"}
 
 
@@ -56,8 +58,9 @@ class PhaseMonitor(Panel, Callback):
     def __init__(self) -> None:
         self.trainer: PerforatedTrainer | None = None
         self.run: Run | None = None
+        self.heard = 0  # buttons, by which the page tells an answer from the progress that comes anyway
         waits = {"running": False, "paused": False, "done": 0, "epoch": 0, "planned": 0, "phase": "neuron", "said": ""}
-        waits |= {"says": "not yet", "frozen": "", "words": "Training has not begun."}
+        waits |= {"says": "not yet", "frozen": "", "words": "Training has not begun.", "heard": 0}
         super().__init__("Phase monitor", MonitorView(run={"opens": 0}, progress=waits))
         self._shown = False
         self._handle: Any = None
@@ -71,6 +74,7 @@ class PhaseMonitor(Panel, Callback):
     def on_message(self, _widget: Any, content: dict[str, Any], _buffers: Any = None) -> None:
         """A button: end the phase, hold or go on, or end training, after the batch that is being trained."""
         trainer, what = self.trainer, content.get("do")
+        self.heard += 1
         if trainer is None:
             self._tell(said="No training is running.")
         elif what == "switch":
@@ -128,7 +132,8 @@ class PhaseMonitor(Panel, Callback):
     # ------------------------------------------------------------------ what is sent
 
     def _tell(self, **changes: Any) -> None:
-        self.widget.progress = self.widget.progress | changes
+        with TELLING:
+            self.widget.progress = self.widget.progress | {"heard": self.heard} | changes
 
     def _progress(self, trainer: PerforatedTrainer, batch: int, batches: int, **more: Any) -> None:
         done, machine = len(trainer.run.epochs), trainer.machine

@@ -201,10 +201,16 @@ export function label(x, y, text, look = {}) {
   return make("text", { x, y, text, ...look });
 }
 
-// Stripes, so that frozen and learning, neuron and dendrite are told apart without colour. Ids are per page.
-let hatches = 0;
+// An id that no other part of the document has. Each widget runs a copy of this module, so a count alone would not do.
+const COPY = Math.random().toString(36).slice(2);
+let ids = 0;
+export function freshId(kind) {
+  return `pt-${kind}-${COPY}-${(ids += 1)}`;
+}
+
+// Stripes, so that frozen and learning, neuron and dendrite are told apart without colour.
 export function hatch(drawing, kind, slope = 1) {
-  const id = `pt-hatch-${(hatches += 1)}`;
+  const id = freshId("hatch");
   const stripe = make("path", { d: slope > 0 ? "M-1 7L7 -1" : "M-1 -1L7 7", class: `pt-stripe pt-stripe-${kind}` });
   const ground = make("rect", { width: 6, height: 6, class: `pt-ground-${kind}` });
   const pattern = make("pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse" }, ground, stripe);

@@ -168,6 +168,7 @@ def _trainers_epochs() -> list[tuple[float, float]]:
         cycles=1,
         roll_back=False,
         batch_size=250,
+        device="cpu",  # where the learner's loop runs: a GPU would draw other dendrites
         optimizer=lambda parameters, phase: torch.optim.Adam(parameters, lr=0.05),
         schedule=lambda optimizer, phase, steps: None,
     )
@@ -217,7 +218,8 @@ def check_surgery(answer: Any) -> str:
     )
     require(total <= 40_000, f"{total:,} parameters", "at most 40,000", hint)
     images = data.load("cifar10-sample", progress=False)
-    outputs = call(answer.eval(), torch.zeros(2, 3, 32, 32), hint="it takes images [B, 3, 32, 32].")
+    place = next(answer.parameters()).device if total else None
+    outputs = call(answer.eval(), torch.zeros(2, 3, 32, 32, device=place), hint="it takes images [B, 3, 32, 32].")
     hint = "return logits [B, 10], one for each class."
     require(getattr(outputs, "shape", None) == (2, 10), getattr(outputs, "shape", outputs), "(2, 10)", hint)
     right = metrics.predictions(answer, images, "test", batch_size=64) == images.test.labels
