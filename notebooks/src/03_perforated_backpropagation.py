@@ -458,8 +458,9 @@ print(f"{sizes['dendrites']:,} of {sizes['total']:,} parameters are dendrites'")
 # %% [markdown]
 # One epoch of a dendrite phase: the loss, its error, and the dendrites that follow it.
 #
-# **Predict first:** the network has been trained to the end, and these photographs were among those that it learned
-# from. How well can a dendrite still follow its neuron's error, compared with those of the spirals?
+# **Predict first:** the network has been trained to the end, and about nine in ten of these photographs were among
+# those that it learned from. How well can a dendrite still follow its neuron's error, compared with those of the
+# spirals?
 
 # %%
 set_phase(network, "dendrite")

@@ -202,9 +202,9 @@ baselines[0]
 # Now the arms. `continue_from` hands the baseline's weights and its epochs to an arm's trainer, so the expensive part
 # is trained once.
 #
-# **Predict first.** These photographs were among those that the network was trained on, until it had learned what it
-# could. Will more training on a part of them help at all? And which arm will be ahead: the control, whose neurons learn
-# in every epoch, or the one that freezes them for a dendrite phase?
+# **Predict first.** About nine in ten of these photographs were among those that the network was trained on, until it
+# had learned what it could. Will more training on a part of them help at all? And which arm will be ahead: the control,
+# whose neurons learn in every epoch, or the one that freezes them for a dendrite phase?
 
 # %%
 from perfteach.study import continue_from
@@ -224,9 +224,9 @@ plots.training_curves(runs["perforated", 0])
 # %% [markdown]
 # *How to read it:* error by epoch, lower is better. In the hatched dendrite phase the validation error stands still,
 # because the function does. Then the neurons learn again, now with the dendrites' help. The training error lies far
-# below the validation error: these images are known. (The picture shows the *validation* images, which are looked at
-# after every epoch. The table below gives the error on the *test* images, read once, at the best validation epoch; so
-# its numbers are others.)
+# below the validation error: most of these images are known. (The picture shows the *validation* images, which are
+# looked at after every epoch. The table below gives the error on the *test* images, read once, at the best validation
+# epoch; so its numbers are others.)
 
 # %%
 # NBVAL_CHECK_OUTPUT

@@ -246,7 +246,7 @@ plots.confusion(mine.test.labels, predicted, mine.classes, data=mine.title())
 # 2. Same data (equal checksums), seed, network and settings but for the dendrites; the same number of epochs in all;
 #    both trained until validation stops improving.
 # 3. At most 993,000 parameters, every dendrite counted.
-# 4. Teams are compared by **[error reduction](../docs/glossary.md#error-reduction)** against *their own control*, the
+# 4. Claims are compared by **[error reduction](../docs/glossary.md#error-reduction)** against *their own control*, the
 #    mean over their seeds. Equal ones by fewer parameters.
 # 5. Accuracy and parameters are those that the scorer measured. The record only says what was trained, and for how
 #    long.
@@ -383,6 +383,9 @@ shown[columns].dropna().astype({"rank": int}).sort_values("rank")
 # %% [markdown]
 # ### Exercise 3 · Rank the scoreboard · medium · 5 minutes
 #
+# The board ranks networks, by their accuracy. Claims about dendrites are ranked by rule 4, and the hall does that
+# itself: the board does not know which submission is the control of which.
+#
 # `entries` is a list of (team, control accuracy, accuracy, parameters), accuracies in percent. Return the teams, best
 # first, by rule 4: error reduction $100\,(a - a_0)\,/\,(100 - a_0)$, highest first; equal ones by fewer parameters.
 
@@ -479,16 +482,16 @@ Markdown(
 )
 
 # %% [markdown]
-# So the recipe to begin with, on a network of your own, is this one. It is short, because it has no dendrite phase: the
-# dendrites grow before the first epoch, in the first few layers, and learn beside their neurons.
+# So the recipe to begin with, on a network of your own, is the one that gained there. It is short, because it has no
+# dendrite phase: the dendrites grow after 20 epochs, in the first few layers, and learn beside their neurons.
 #
 #     perforate(model, ["stem.*", "body.*"], activation="relu")
-#     add_dendrites(model)
-#     config = TrainConfig(FixedSwitch((60,)), cycles=0, thaw=True)
+#     config = TrainConfig(FixedSwitch((20, 33), dendrite=0), thaw=True, roll_back=False)
 #
-# In the very small networks of these studies it gained. In Extra-Small, which notebook 05 built by it, it brought
-# nothing. So compare it with the same network without dendrites, and with a wider one. The perforated rule with its two
-# phases is what this course is about, and what the records show no gain for; your network may be another case.
+# It gained in very small networks. In Extra-Small, which notebook 05 built, early dendrites grew before the first epoch
+# and brought nothing. So compare it with the same network without dendrites, and with a wider one. The perforated rule
+# with its two phases is what this course is about, and what the records show no gain for; your network may be another
+# case.
 
 # %% [markdown]
 # ### Exercise 4 · An experiment of your own · very hard · 30 minutes
