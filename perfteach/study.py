@@ -321,8 +321,7 @@ def _train(name: str, study: Study, arm: str, seed: int, data: ImageData, folder
     )
     trainer.run.header |= {"study": name, "arm": arm, **study.network(arm, len(data.classes))}
     baseline = folder.with_name(f"baseline-seed{seed}")
-    trained = checkpoint.record(baseline) if shares_baseline(study, arm) else None
-    if trained and trained.finished and not checkpoint.record(folder):
+    if shares_baseline(study, arm) and checkpoint.record(baseline) and not checkpoint.record(folder):
         continue_from(trainer, baseline)  # without it the arm trains from the start, to the same numbers
     return trainer.fit(progress=False)
 
