@@ -21,7 +21,11 @@ IMAGENET_CLASSES = 1000
 EXTRA_SMALL = {"width": 0.75, "hidden": 0, "blocks": 9, "output_stride": 8}
 # What `weights` may name of the networks in data/weights.
 TRAINED = {"cifar10": "mobilenet-small"}
-TRAINED_EXTRA_SMALL = {"cifar10": "mobilenet-extra-small", "cifar10-plain": "mobilenet-extra-small-plain"}
+TRAINED_EXTRA_SMALL = {
+    "cifar10": "mobilenet-extra-small",
+    "cifar10-plain": "mobilenet-extra-small-plain",
+    "cifar10-full-width": "mobilenet-extra-small-full-width",
+}
 
 
 # MobileNetV3-Small by block (Howard et al. 2019, table 2): kernel, expanded channels, output channels, whether it has
@@ -135,8 +139,9 @@ def mobilenet_extra_small(
     Args:
         num_classes, width, hidden, blocks, output_stride, settings: as in `mobilenet_small`, with other defaults.
         weights: "cifar10" gives the trained network that comes along, its dendrites included. "cifar10-plain" gives the
-            one without dendrites, which was trained by the same recipe for as long. For other than their ten classes
-            the last layer keeps its random start.
+            one without dendrites, which was trained by the same recipe for as long. "cifar10-full-width" gives the most
+            accurate one: width 1.0, with early dendrites that learned by the gradient rule. For other than their ten
+            classes the last layer keeps its random start.
 
     Raises:
         ConfigError: as `mobilenet_small`.
@@ -147,7 +152,7 @@ def mobilenet_extra_small(
         own = {key: value for key, value in asked.items() if value != EXTRA_SMALL[key]}
         return _trained(TRAINED_EXTRA_SMALL[weights], num_classes, own, **settings)
     if weights is not None:
-        known = " or ".join(map(repr, TRAINED_EXTRA_SMALL))
+        known = ", ".join(map(repr, TRAINED_EXTRA_SMALL))
         raise ConfigError(f"weights is {weights!r}; use {known} or None. ImageNet weights exist for the original only.")
     return mobilenet_small(num_classes, width, hidden=hidden, blocks=blocks, output_stride=output_stride, **settings)
 

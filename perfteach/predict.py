@@ -32,7 +32,7 @@ def classify(picture: str | Path | IO[bytes], network: str = "mobilenet-extra-sm
     Args:
         picture: a file in any format that Pillow reads, or an open one. The largest square in its middle is used,
             turned upright as the camera noted, and shrunk to the size of the training images.
-        network: "mobilenet-extra-small", "mobilenet-extra-small-plain" or "mobilenet-small".
+        network: one of `NETWORKS`: "mobilenet-small", or "mobilenet-extra-small" in one of its three forms.
         top: how many classes to name, 1 to 10.
 
     Raises:

@@ -182,9 +182,7 @@ def test_a_shipped_network_reaches_its_cards_accuracy_to_the_last_digit(name, re
     images = data.load(real_images, label=card.data["name"])
     images = images.hold_out(5_000) if "fresh" in card.accuracy else images
     assert images.checksum == card.data["checksum"]
-    small = name == "mobilenet-small"
-    model = mobilenet_small(weights="cifar10") if small else mobilenet_extra_small(
-        weights="cifar10-plain" if name.endswith("plain") else "cifar10"
-    )  # fmt: skip
+    build = mobilenet_small if name == "mobilenet-small" else mobilenet_extra_small
+    model = build(weights=weights.LOADED_BY[name])
     assert metrics.accuracy(model.eval(), images, "test") == card.accuracy["test"]
     assert json.loads((shipped.FOLDERS[1] / f"{name}.json").read_text())["parameters"] == asdict(card)["parameters"]

@@ -27,13 +27,14 @@ from torch import nn
 from perfteach import checkpoint, data, metrics, study
 from perfteach.counting import count_macs, count_parameters
 from perfteach.dendrites import dendrite_counts
-from perfteach.models import mobilenet_small
+from perfteach.models import TRAINED, TRAINED_EXTRA_SMALL, mobilenet_small
 from perfteach.provenance import provenance
 from perfteach.runs import Run
 from perfteach.shipped import FOLDERS, Card
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLERATED = 0.1  # points of validation accuracy, a fifth of its standard error, for half the file
+LOADED_BY = {name: weights for known in (TRAINED, TRAINED_EXTRA_SMALL) for weights, name in known.items()}
 # By arm: the file's name, and what it is.
 SHIPPED = {
     "original": ("mobilenet-small", "MobileNetV3-Small with ten outputs: the original."),
@@ -45,6 +46,11 @@ SHIPPED = {
     "same-epochs": (
         "mobilenet-extra-small-plain",
         "The network of Extra-Small without dendrites, trained by the same recipe for as long.",
+    ),
+    "full-width-early": (
+        "mobilenet-extra-small-full-width",
+        "Extra-Small with all the channels of MobileNet-Small in its nine blocks, and one GELU dendrite for each "
+        "neuron of the stem and the first four, trained jointly with the neurons by ordinary backpropagation.",
     ),
 }
 
@@ -92,7 +98,9 @@ def ship(declared: study.Study, arm: str, record: Run, images: data.ImageData, w
     pages = Environment(
         loader=FileSystemLoader(ROOT / "tools" / "templates"), undefined=StrictUndefined, trim_blocks=False
     )
-    page = pages.get_template("model-card.md.jinja").render(card=card, megabytes=len(content) / 1e6)
+    page = pages.get_template("model-card.md.jinja").render(
+        card=card, megabytes=len(content) / 1e6, loaded_by=LOADED_BY[card.name]
+    )
     (folder / f"{card.name}.md").write_text(page + "\n", encoding="utf-8")
     return card
 
