@@ -243,6 +243,8 @@ def _sha256(content: bytes) -> str:
 
 def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors as safetensors wants them: each with memory of its own, without gaps."""
+    if odd := [name for name, value in tensors.items() if not isinstance(value, Tensor)]:
+        raise CheckpointError(f"a checkpoint holds tensors alone, and the model's state has more: {', '.join(odd)}")
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 
 

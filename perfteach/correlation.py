@@ -77,14 +77,16 @@ class Moments:
 
     def __init__(self, count: float, sums: Tensor) -> None:
         self.count, self.sums = count, sums
-        self.mean_v, self.mean_e, square_v, square_e, product = sums / count
+        self.mean_v, self.mean_e, square_v, square_e, product = sums / (count or 1)
         self.var_v = (square_v - self.mean_v.square()).clamp_min(0)
         self.var_e = (square_e - self.mean_e.square()).clamp_min(0)
         self.cov = product - self.mean_v * self.mean_e
 
     @classmethod
     def of(cls, v: Tensor, e: Tensor) -> Moments:
-        """Moments of one batch. Shapes: v and e are [P, C]."""
+        """Moments of one batch. Shapes: v and e are [P, C]; a P of 0 is fine."""
+        if not len(v):
+            return cls(0.0, v.new_zeros(5, v.shape[1], dtype=torch.float64))
         mean_v, mean_e = v.mean(0), e.mean(0)
         dv, de = v - mean_v, e - mean_e  # centred first: in single precision the squares would cancel
         spread = torch.stack([mean_v, mean_e, (dv * dv).mean(0), (de * de).mean(0), (dv * de).mean(0)]).double()
@@ -104,9 +106,15 @@ class Moments:
         return Moments(float(places), self.sums)
 
     @property
+    def alive(self) -> Tensor:
+        """Where both V and E vary. A constant has the variance of its rounding errors, and dividing by that would
+        explode. Shape [C]."""
+        return (self.var_v > ROUNDING * self.mean_v.square()) & (self.var_e > ROUNDING * self.mean_e.square())
+
+    @property
     def r(self) -> Tensor:
-        """Correlation of V and E per neuron, −1 to 1. Shape [C]."""
-        return self.cov / ((self.var_v * self.var_e).sqrt() + TINY)
+        """Correlation of V and E per neuron, −1 to 1; 0 where one of them is constant. Shape [C]."""
+        return self.alive * self.cov / ((self.var_v * self.var_e).sqrt() + TINY)
 
 
 def covariance_gradient(v: Tensor, e: Tensor, m: Moments, places: float = 0) -> Tensor:
@@ -117,9 +125,7 @@ def covariance_gradient(v: Tensor, e: Tensor, m: Moments, places: float = 0) -> 
 def correlation_gradient(v: Tensor, e: Tensor, m: Moments, places: float = 0) -> Tensor:
     """∂|r|/∂V of the scale-free rule. Shapes: v, e and the result are [P, C]; these P can be part of more `places`."""
     sigma_v, sigma_e = m.var_v.sqrt() + TINY, m.var_e.sqrt() + TINY
-    # A constant column has the variance of its rounding errors, and dividing by that would explode.
-    alive = (m.var_v > ROUNDING * m.mean_v.square()) & (m.var_e > ROUNDING * m.mean_e.square())
-    pull = m.cov.sign() * alive / ((places or len(v)) * sigma_v)
+    pull = m.cov.sign() * m.alive / ((places or len(v)) * sigma_v)
     by_e, by_v = pull / sigma_e, -pull * m.r / sigma_v  # the formula, sorted by what stands before E_p and V_p
     rest = -by_e * m.mean_e - by_v * m.mean_v
     return torch.addcmul(rest.to(v.dtype), v, by_v.to(v.dtype)).addcmul_(e, by_e.to(v.dtype))
@@ -162,6 +168,8 @@ class Correlator:
         if self.shuffled:
             e = e[torch.randperm(len(e), device=e.device)]
         batch = Moments.of(v, e).of_all_ranks()
+        if not batch.count:  # the layer was called with no rows, as an expert is to which no example was sent
+            return torch.zeros_like(v)
         self.epoch = batch if self.epoch is None else self.epoch.pooled(batch)
         self.running = batch if self.running is None else self.running.pooled(batch, weight=self.decay)
         return GRADIENTS[self.objective](v, e, self.running, batch.count)

@@ -19,6 +19,8 @@ of the phase, and each layer's best dendrites; it grows, restores and rolls back
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from perfteach import dendrites, ranks, settings
 from perfteach.dendrites import add_dendrites, calibrate, dendritic_layers, follow_errors, set_training
@@ -71,7 +74,7 @@ class DendriteCycle:
         roll_back: undo a cycle that did not raise the best score, and end.
         seed: of the start of new dendrites.
         batches: returns pairs of inputs and labels; needed only where dendrites never learn, to calibrate their norms.
-        score_format: how a score reads in an event.
+        score_format: how a score reads in an event: one word and the number, or the number alone.
 
     Raises:
         ConfigError: when dendrites are asked for and the model has no layers for them, or a setting has another type
@@ -118,6 +121,7 @@ class DendriteCycle:
         self.best: Kept | None = None  # of the whole run
         self.phase_best: Kept | None = None  # of this neuron phase
         self.layer_best: dict[str, tuple[float, State]] = {}  # of this dendrite phase: best dendrites by layer
+        self._followed = False  # whether errors were followed in this epoch, so that its scores have begun
         self.train()
 
     @property
@@ -136,8 +140,11 @@ class DendriteCycle:
         return self.machine.finished
 
     def train(self) -> None:
-        """Put the model into training in the present phase, in place of `model.train()`."""
-        set_training(self.model, self.phase, self.thaw)
+        """Put the model into training in the present phase, as `model.train()` would, once an epoch or more often."""
+        if self._followed:
+            dendrites.set_modes(self.model, self.phase)
+        else:
+            set_training(self.model, self.phase, self.thaw)
 
     def parameters(self) -> list[nn.Parameter]:
         """The tensors that learn in the present phase: build a new optimiser over them after each switch."""
@@ -151,6 +158,7 @@ class DendriteCycle:
         """
         if self.phase is Phase.DENDRITE:
             follow_errors(self.model)
+            self._followed = True
 
     def step(self, score: float | None = None, weights: nn.Module | None = None) -> Step:
         """Say that an epoch is over, and how good the model is now.
@@ -159,13 +167,14 @@ class DendriteCycle:
             score: higher is better, such as validation accuracy in percent, or minus the validation loss. A dendrite
                 phase does not need one, because the model's function does not change: it is judged by its mean |r|.
             weights: the model whose weights are kept where that is another than the trained one, such as a running
-                average of it.
+                average of it, made anew after each switch.
 
         Raises:
-            ConfigError: without a score in a neuron phase, for one that is not finite, or after the end.
+            ConfigError: without a score in a neuron phase, for one that is not finite, after the end, in a dendrite
+                phase in which no error was followed, or for weights of another network.
         """
         ended = self.phase
-        decision = self.machine.observe(self._keep_best(score, weights or self.model))
+        decision = self.machine.observe(self._keep_best(score, self._same_network(weights)))
         if decision.action is Action.CONTINUE:
             return Step(False)
         events = []
@@ -180,7 +189,7 @@ class DendriteCycle:
     def stop(self, score: float | None = None, weights: nn.Module | None = None) -> Step:
         """End training with the epoch that is over, and give the model the best weights. Arguments as for `step`."""
         ended = self.phase
-        self._keep_best(score, weights or self.model)
+        self._keep_best(score, self._same_network(weights))
         self.machine.finished = True
         self.restore_best()
         return Step(True, (self._event("stop", "asked for by hand; the best weights are kept", ended),))
@@ -206,11 +215,21 @@ class DendriteCycle:
 
     # ------------------------------------------------------------------ inside
 
+    def _same_network(self, weights: nn.Module | None) -> nn.Module:
+        """What `weights` of a step stands for, checked before it is kept: the best are to be loaded into the model."""
+        model = weights.module if isinstance(weights, AveragedModel) else weights
+        if model is None or model is self.model:
+            return self.model
+        settings.a(nn.Module, "weights", model, "a torch.nn.Module")
+        if model.state_dict().keys() != self.model.state_dict().keys():
+            raise ConfigError("weights is not of the model's form; make a new average of it after each switch")
+        return model
+
     def _keep_best(self, score: float | None, model: nn.Module) -> float:
         """Count the epoch and keep its weights where they are the best; returns what the phase is judged by."""
         ranks.align(model)
+        self._followed = False
         if self.phase is Phase.DENDRITE:
-            self.epochs += 1
             return self._keep_best_dendrites()
         score = settings.number("score of a neuron phase, which needs a finite score such as its accuracy,", score)
         score = ranks.agreed(score)
@@ -223,11 +242,14 @@ class DendriteCycle:
 
     def _keep_best_dendrites(self) -> float:
         scores = dendrites.scores(self.model)
+        if not scores:
+            raise ConfigError("no dendrite followed an error in this epoch; call cycle.follow() after loss.backward()")
+        self.epochs += 1
         for name, layer in dendritic_layers(self.model):
             score = scores.get(name, 0.0)
             if name not in self.layer_best or score > self.layer_best[name][0]:
                 self.layer_best[name] = (score, snapshot(layer))
-        return sum(scores.values()) / len(scores) if scores else 0.0
+        return sum(scores.values()) / len(scores)
 
     def _restore(self, ended: Phase) -> str:
         """Bring back the best of the phase that ended, and grow where a new cycle begins; says what came back."""
@@ -244,6 +266,9 @@ class DendriteCycle:
             best_scores = [score for score, _ in self.layer_best.values()]
             mean = sum(best_scores) / len(best_scores) if best_scores else 0.0
             said = f"each layer's best dendrites, mean |r| {mean:.4f}"
+            if deaf := [name for name, (score, _) in self.layer_best.items() if not score]:
+                said += f"; no error reached {', '.join(deaf)}, so dendrites there stay as random as they were drawn"
+                warnings.warn(said, stacklevel=3)
         self.layer_best = {}
         if self.phase is Phase.NEURON:
             self.phase_best = None
@@ -277,6 +302,7 @@ class DendriteCycle:
         self.epochs = state["epochs"]
         self.best, self.phase_best = (Kept(**state[name]) if state[name] else None for name in ("best", "phase_best"))
         self.layer_best = {name: (score, kept) for name, (score, kept) in state["layer_best"].items()}
+        self._followed = False
         if self.finished:  # by hand in a dendrite phase, perhaps, and the best weights need not have its dendrites
             set_training(self.model, Phase.NEURON, self.thaw)
         else:
@@ -290,7 +316,8 @@ def epoch_seed(seed: int, epoch: int) -> int:
 
 def snapshot(module: nn.Module) -> State:
     """A deep copy of the state: `state_dict()` alone would go on changing with the module."""
-    return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    state = module.state_dict()  # which may hold more than tensors, in a module's own `get_extra_state`
+    return {n: v.detach().clone() if isinstance(v, Tensor) else copy.deepcopy(v) for n, v in state.items()}
 
 
 @contextmanager

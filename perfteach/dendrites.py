@@ -17,6 +17,7 @@ from perfteach.phases import Phase
 
 M = TypeVar("M", bound=nn.Module)
 
+FROZEN = "_frozen_before"  # where a model remembers what was frozen outside its perforated part
 ENOUGH_BATCHES = 40  # after which a norm of momentum 0.1 holds 1.5 % of its start values
 
 
@@ -94,8 +95,13 @@ def remove_dendrites(model: M) -> M:
 def set_phase(model: M, phase: Phase | str, *, thaw: bool = False) -> M:
     """Put the model into training in a phase: who is trainable, and whose norms are in training mode.
 
-    Call it where a training loop calls `model.train()`. In the neuron phase every parameter that was trainable
-    when the model was perforated learns, and the weights w; in the dendrite phase only the newest dendrites.
+    Call it once an epoch, where a training loop calls `model.train()`: each call begins the scores of a dendrite phase
+    anew. In the neuron phase every parameter that was trainable when the model was perforated learns, and the weights
+    w; in the dendrite phase only the newest dendrites. What lies outside the perforated part learns if it was trainable
+    at the first call.
+
+    In the dendrite phase the whole model is in eval mode but for the newest dendrites, so that its function stands
+    still. A network that answers otherwise in eval mode, without its auxiliary outputs for instance, does so then, too.
 
     Args:
         phase: `Phase.NEURON` or `Phase.DENDRITE`.
@@ -117,11 +123,16 @@ def set_phase(model: M, phase: Phase | str, *, thaw: bool = False) -> M:
         parameter.requires_grad_(phase is Phase.NEURON and name not in frozen)
     for _, layer in layers:
         layer.enter(phase, thaw)
+    set_modes(model, phase)
+    return model
+
+
+def set_modes(model: nn.Module, phase: Phase) -> None:
+    """The part of `set_phase` that may be repeated within an epoch: which modules are in training mode."""
     model.train(phase is Phase.NEURON)
     if phase is Phase.DENDRITE:
-        for _, layer in layers:
+        for _, layer in dendritic_layers(model):
             layer.train()  # only its newest dendrite, see DendriticLayer.train
-    return model
 
 
 def _require_dendrite_phase(model: nn.Module, layers: list[DendriticLayer]) -> None:
@@ -137,13 +148,20 @@ def _require_dendrite_phase(model: nn.Module, layers: list[DendriticLayer]) -> N
 
 
 def _frozen_before(model: nn.Module) -> set[str]:
-    """Names of the parameters that were frozen when the model was perforated, and stay so."""
-    return {
-        f"{path}.{name}".removeprefix(".")
-        for path, module in model.named_modules()  # the perforated model may stand inside a wrapper
-        if "perforation" in vars(module)
-        for name in vars(module)["perforation"].frozen
+    """Names of the parameters that were frozen when the model was perforated, and stay so.
+
+    The perforated model may stand inside a larger one, of which that is first asked here, and remembered.
+    """
+    known = {
+        path: vars(module)["perforation"].frozen if "perforation" in vars(module) else vars(module)[FROZEN]
+        for path, module in model.named_modules()
+        if "perforation" in vars(module) or FROZEN in vars(module)
     }
+    if "" not in known:
+        parts = tuple(f"{path}." for path in known)
+        outside = ((name, p) for name, p in model.named_parameters() if not name.startswith(parts))
+        vars(model)[FROZEN] = known[""] = frozenset(name for name, p in outside if not p.requires_grad)
+    return {f"{path}.{name}".removeprefix(".") for path, frozen in known.items() for name in frozen}
 
 
 def set_training(model: nn.Module, phase: Phase, thaw: bool) -> None:
@@ -209,7 +227,8 @@ def dendrite_counts(model: nn.Module) -> dict[str, int]:
 def fold(model: M) -> M:
     """A copy for inference, in eval mode: every BatchNorm of a dendritic layer folded into its convolution.
 
-    Norms without running statistics stay as they are. The copy computes the same function up to rounding, with fewer
+    Norms without running statistics stay as they are, and so do those behind a convolution of one's own making, which
+    need not multiply by its weights as they stand. The copy computes the same function up to rounding, with fewer
     operations, and is not meant to be trained.
     """
     settings.a(nn.Module, "model", model, "a torch.nn.Module")
@@ -222,8 +241,10 @@ def fold(model: M) -> M:
 
 def _fused(neuron: nn.Module) -> nn.Module:
     norm = neuron[1] if isinstance(neuron, nn.Sequential) else None
-    if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.running_mean is not None:
-        convolution: Any = neuron.get_submodule("0")
-        fused: nn.Module = nn.utils.fuse_conv_bn_eval(convolution, norm)
-        return fused
-    return neuron
+    if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
+        return neuron
+    convolution: Any = neuron.get_submodule("0")
+    if not type(convolution).__module__.startswith(("torch.nn.", "perfteach.")):
+        return neuron
+    fused: nn.Module = nn.utils.fuse_conv_bn_eval(convolution, norm)
+    return fused

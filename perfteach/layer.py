@@ -42,6 +42,23 @@ def known_activation(name: str) -> str:
     return name
 
 
+# Hooks that a dendrite does not take over from its neuron: whoever listens to the neuron means the neuron.
+OBSERVERS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+
+
+def _around(name: str) -> str:
+    return (
+        f"a layer with dendrites has no {name} of its own: the neurons' is neuron.{name}, or neuron[0].{name} where a "
+        "norm follows; or leave the layer out with perforate's select"
+    )
+
+
 class DendriticLayer(nn.Module):
     """A neuron module with K dendrites for each of its C neurons (output channels or features).
 
@@ -73,7 +90,7 @@ class DendriticLayer(nn.Module):
         self.phase, self.thawed = Phase.NEURON, False
         self.fresh = False  # whether the newest dendrite is not in use yet: only such a one learns in a dendrite phase
         self.correlator = self.rule.correlator()
-        self._heard: list[tuple[Tensor, Tensor]] = []  # V and E of each call of the layer, until `correlate`
+        self._heard: list[list[Tensor]] = []  # V and E of each call of the layer, until `correlate`
 
     def add_dendrite(self, weight: float = 0.0) -> None:
         """Grow one dendrite per neuron, freshly initialised.
@@ -87,6 +104,8 @@ class DendriticLayer(nn.Module):
         for module in dendrite.modules():  # module by module: a norm's γ has to restart at one, not at random
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
+            for hooks in (value for name, value in vars(module).items() if name in OBSERVERS):
+                hooks.clear()
         if len(self.dendrites):
             self.cascade.append(nn.Parameter(like.new_zeros(len(self.dendrites), self.neurons)))
         self.dendrites.append(dendrite.requires_grad_(False))
@@ -151,15 +170,24 @@ class DendriticLayer(nn.Module):
     def _listen(self, h: Tensor, v: Tensor) -> Tensor:
         if not h.requires_grad:  # everything below is frozen: give the error somewhere to flow
             h = h + torch.zeros(1, dtype=h.dtype, device=h.device, requires_grad=True)
+        heard: list[Tensor] = []
+
+        def hear(error: Tensor) -> None:
+            if any(pair is heard for pair in self._heard):  # a second loss, with a backward pass of its own
+                heard[1] = heard[1] + error.detach()
+            else:
+                heard[:] = [v, error.detach()]
+                self._heard.append(heard)
+
         # A hook, not a custom autograd function: the activation that follows may work in place.
-        h.register_hook(lambda error: self._heard.append((v, error.detach())))
+        h.register_hook(hear)
         return h
 
     def objective_gradient(self) -> list[tuple[Tensor, Tensor]]:
         """(V, ∂S/∂V) for each call of the layer since this was last asked, both of V's shape; empty without an error.
 
         A layer that is called twice, or gradients that are accumulated over several batches, give several pairs.
-        Their places are pooled.
+        Their places are pooled. The errors that several backward passes bring to one call are added up.
         """
         heard, self._heard = self._heard, []
         if not heard or self.correlator is None:
@@ -184,8 +212,36 @@ class DendriticLayer(nn.Module):
         if self.phase is Phase.DENDRITE:
             self.neuron.eval()
         for k, dendrite in enumerate(self.dendrites):
-            dendrite.train(mode and self.learns(k))
+            dendrite.train(mode and (self.learns(k) or self._wiped(k)))
         return self
+
+    def _wiped(self, k: int) -> bool:
+        """Whether dendrite k is in use and its norm has no statistics: `torch.optim.swa_utils.update_bn` resets all
+        norms, and counts on `train()` to have them filled again."""
+        norms = (m for m in self.dendrites[k].modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+        counted = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
+        return any(not count for count in counted) and bool(self.weights[k].any())
+
+    def __getattr__(self, name: str) -> Any:
+        """What the layer lacks is looked up in its neuron module, so that `layer.padding` still answers.
+
+        Its `weight` and `bias` are not: whoever reads them would go around the dendrites.
+        """
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            core = vars(self).get("_modules", {}).get("neuron")
+            core = core[0] if isinstance(core, nn.Sequential) else core
+            if core is None or name.startswith("_"):
+                raise
+            if name in core._parameters:
+                raise AttributeError(_around(name)) from None
+            return getattr(core, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("weight", "bias"):  # it would be nobody's
+            raise AttributeError(_around(name))
+        super().__setattr__(name, value)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -151,10 +151,10 @@ class PhaseMachine:
         roll_back: undo a cycle whose best validation score is not above the best before it, and finish.
         dendrite_phase: False skips the dendrite phases: a cycle is then a restart of the neuron phase, as the
             gradient rule and the control without dendrites need it.
-        score_format: how a neuron phase's score reads in a reason: one word, and the number.
+        score_format: how a neuron phase's score reads in a reason: one word and the number, or the number alone.
 
     Raises:
-        ConfigError: for a negative `cycles`.
+        ConfigError: for a negative `cycles`, or a `score_format` that takes no number.
     """
 
     rule: SwitchRule
@@ -171,6 +171,11 @@ class PhaseMachine:
 
     def __post_init__(self) -> None:
         self.cycles = settings.whole("cycles", self.cycles)
+        try:
+            self.score_format.format(0.5)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            use = "text with one place for a number, such as 'score {:.4g}'"
+            raise ConfigError(f"score_format is {settings.said(self.score_format)}; use {use}") from error
         if not callable(getattr(self.rule, "ended", None)) or not callable(getattr(self.rule, "length", None)):
             use = "FixedSwitch, PlateauSwitch, ManualSwitch, or an object with the methods ended and length"
             raise ConfigError(f"switch is {settings.said(self.rule)}; use {use}")
@@ -210,7 +215,8 @@ class PhaseMachine:
         if self.roll_back and self.cycle > 0 and self.best <= self.best_before:
             self.finished = True
             best, before = (self.score_format.format(score) for score in (self.best, self.best_before))
-            lost = f"best {best} is not above the {before.split(' ', 1)[1]} before it"
+            number = before if self.score_format.startswith("{") else before.partition(" ")[2] or before
+            lost = f"best {best} is not above the {number} before it"
             return Decision(Action.ROLL_BACK, f"cycle {self.cycle} did not help: {lost}")
         if self.cycle >= self.cycles:
             self.finished = True

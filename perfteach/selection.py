@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import fnmatch
 import html
-import itertools
+import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+import torch
 from torch import fx, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils.parametrize import is_parametrized
@@ -76,8 +78,9 @@ class Perforation:
 def perforate(model: M, select: Select = None, rule: str = "perforated", *, activation: str = "tanh") -> M:
     """Wrap the model's convolutions (with the norm that follows each) and Linear layers, in place.
 
-    The wrapped model computes exactly what it did before. `add_dendrites` then grows dendrites,
-    `set_phase` says who learns, and `print(model.perforation)` shows what was wrapped, what not, and why.
+    The wrapped model computes exactly what it did before. `add_dendrites` then grows dendrites, `set_phase` says who
+    learns, and `print(model.perforation)` shows what was wrapped, what not, and why. Where `torch.fx` cannot trace the
+    forward pass, it is taken on trust that a block of a convolution and its norm, an `nn.Sequential`, is called as one.
 
     Args:
         select: None for every layer that can carry dendrites; a module type or tuple of types; a name or pattern such
@@ -109,7 +112,8 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
             raise SelectionError(f"layer {name!r} cannot carry dendrites: {problem}")
         norm = graph.norm_of.get(name)
         picked = not problem and chosen(name, module)
-        why = problem or ("not selected" if not picked else f"with its norm {norm}" if norm else "")
+        joined = f"with its norm {norm}{'' if graph.traced else ', by its place in a block: forward cannot be traced'}"
+        why = problem or ("not selected" if not picked else joined if norm else "")
         rows.append(Row(name, type(module).__name__, size, picked, why))
     _require_matches(names, rows, graph.norm_owner)
     for row in rows:
@@ -162,15 +166,52 @@ def _wrap(model: nn.Module, name: str, norm: str | None, rule: str, activation: 
     training = neuron.training
     if norm is not None:
         neuron = nn.Sequential(neuron, model.get_submodule(norm))
-        model.set_submodule(norm, nn.Identity())
+        model.set_submodule(norm, MovedNorm(f"{name}.neuron[1]"))
     layer = DendriticLayer(neuron, rule, activation)
     layer.training = neuron.training = training  # not train(): a norm that was put into eval mode by hand stays there
     model.set_submodule(name, layer)
 
 
+class MovedNorm(nn.Identity):
+    """What stands in the place of a norm that has gone into the layer with its convolution."""
+
+    def __init__(self, home: str) -> None:
+        super().__init__()
+        self.home = home
+
+    def extra_repr(self) -> str:
+        return f"now {self.home}"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            return super().__getattr__(name)
+        raise AttributeError(f"this norm has moved, and its {name} with it: see {self.home}, behind its convolution")
+
+
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return super().is_leaf_module(m, module_qualified_name) or not any(True for _ in m.children())
+
+
+@contextlib.contextmanager
+def _as_it_was(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Afterwards modules and random numbers are as before: a forward that stores something, on the module or in a list
+    of its own, has stored the tracer's stand-ins."""
+    kept = [(module, dict(vars(module))) for module in modules]
+    holders = {id(value): value for _, own in kept for value in own.values() if isinstance(value, (dict, list, set))}
+    contents = [(value, copy.copy(value)) for value in holders.values()]
+    drawn = random.getstate()
+    try:
+        with torch.random.fork_rng([]):
+            yield
+    finally:
+        random.setstate(drawn)
+        for module, own in kept:
+            vars(module).clear()
+            vars(module).update(own)
+        for value, content in contents:
+            value.clear()
+            value.extend(content) if isinstance(value, list) else value.update(content)
 
 
 class _Graph:
@@ -181,44 +222,64 @@ class _Graph:
         self.modules = dict(model.named_modules(remove_duplicate=False))
         self.uses = Counter(id(module) for module in self.modules.values())
         self.calls: Counter[str] = Counter()
-        self.norm_of: dict[str, str] = {}
         self.read: set[str] = set()  # modules whose parameters the network uses without calling them
-        kept = [(module, dict(vars(module))) for module in self.modules.values()]
-        try:
-            graph = _Tracer().trace(model)
-        except Exception:  # forward has control flow that cannot be traced: trust only the order inside a Sequential
-            self._pairs_in_sequentials()
-        else:
-            self._pairs_in_graph(graph)
-            self.read = {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
-        for module, attributes in kept:  # a forward that stores something on self has stored the tracer's stand-ins
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
+        graphs = self._graphs()
+        self.traced = bool(graphs)
+        for graph in graphs:
+            self.calls |= Counter(str(node.target) for node in graph.nodes if node.op == "call_module")  # the most
+            self.read |= {str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
+        followers = [self._followers(graph) for graph in graphs] or [self._in_blocks()]
+        self.norm_of = {
+            conv: norm
+            for conv in set().union(*followers)
+            for norm in [self._norm({found[conv] for found in followers if conv in found}, conv)]
+            if norm
+        }
         self.norm_owner = {norm: conv for conv, norm in self.norm_of.items()}
 
-    def _pairs_in_graph(self, graph: fx.Graph) -> None:
-        nodes = [node for node in graph.nodes if node.op == "call_module"]
-        self.calls.update(str(node.target) for node in nodes)
-        for node in nodes:
+    def _graphs(self) -> list[fx.Graph]:
+        """The network as it computes in training mode, and in eval mode; empty where neither can be traced."""
+        traced = []
+        for training in (True, False):
+            with _as_it_was(self.modules.values()), contextlib.suppress(Exception):  # control flow by values
+                for module in self.modules.values():
+                    module.training = training
+                traced.append(_Tracer().trace(self.model))
+        return traced
+
+    def _followers(self, graph: fx.Graph) -> dict[str, str]:
+        """By module that is called, the one that alone takes its output; empty where it is not one module alone."""
+        found = {}
+        for node in (node for node in graph.nodes if node.op == "call_module"):
             users = list(node.users)
-            if len(users) == 1 and users[0].op == "call_module":
-                self._pair(str(node.target), str(users[0].target))
+            alone = len(users) == 1 and users[0].op == "call_module"
+            found[str(node.target)] = str(users[0].target) if alone else ""
+        return found
 
-    def _pairs_in_sequentials(self) -> None:
+    def _in_blocks(self) -> dict[str, str]:
+        """What follows each convolution in building blocks: a Sequential of it, a norm and at most an activation and a
+        dropout. Nobody takes such a block apart; a longer Sequential may be gone through child by child."""
+        found = {}
         for path, parent in self.modules.items():
-            if type(parent) is nn.Sequential or (isinstance(parent, nn.Sequential) and _plain_forward(parent)):
-                names = [f"{path}.{child}".lstrip(".") for child, _ in parent.named_children()]
-                for first, second in itertools.pairwise(names):
-                    self._pair(first, second)
+            children = [f"{path}.{child}".lstrip(".") for child, _ in parent.named_children()]
+            if isinstance(parent, nn.Sequential) and _plain_forward(parent) and 2 <= len(children) <= 4:
+                rest = [self.modules[child] for child in children[2:]]
+                if not any(True for module in rest for _ in module.parameters()):
+                    found[children[0]] = children[1]
+        return found
 
-    def _pair(self, conv: str, norm: str) -> None:
+    def _norm(self, followers: set[str], conv: str) -> str:
+        """The norm that belongs to a convolution which these were seen to follow; empty where there is none."""
+        norm = next(iter(followers))
+        if len(followers) > 1 or norm not in self.modules or {conv, norm} & self.read:
+            return ""
         first, second = self.modules[conv], self.modules[norm]
         once = self.uses[id(first)] == self.uses[id(second)] == 1 and max(self.calls[conv], self.calls[norm]) <= 1
         ours = type(second).__module__.startswith("torch.nn.")  # a subclass may do more, such as an activation
-        if isinstance(first, CONVOLUTIONS) and isinstance(second, NORMS) and ours and once:
-            channels = second.num_channels if isinstance(second, nn.GroupNorm) else second.num_features
-            if channels == first.out_channels:
-                self.norm_of[conv] = norm
+        if not (isinstance(first, CONVOLUTIONS) and isinstance(second, NORMS) and ours and once):
+            return ""
+        channels = second.num_channels if isinstance(second, nn.GroupNorm) else second.num_features
+        return norm if channels == first.out_channels else ""
 
     def problem(self, name: str, module: nn.Module) -> str:
         """Why the module cannot carry dendrites; empty when it can."""

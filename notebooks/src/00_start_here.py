@@ -229,8 +229,8 @@ for entry in (run.epochs[0], run.epochs[300]):
     print({key: entry[key] for key in ("epoch", "phase", "cycle")})
 
 # %% [markdown]
-# A *cycle* is a dendrite phase with the neuron phase after it; 0 stands before the first. Write a function that returns
-# the number of the first epoch in which dendrites learned.
+# A *cycle* is a dendrite phase with the neuron phase after it; the epochs before the first cycle have the number 0.
+# Write a function that returns the number of the first epoch in which dendrites learned.
 
 
 # %% tags=["exercise"]

@@ -20,7 +20,7 @@
 # | | |
 # |---|---|
 # | **You will** | write the error, the correlation and one step of ascent · compare with autograd · play in the lab |
-# | **Minutes** | 25 |
+# | **Minutes** | 30 |
 # | **You need** | [00 · Start here](00_start_here.ipynb); the chain rule |
 
 # %%
@@ -245,9 +245,9 @@ HTML(plots.html(figure, words) + f"<p>{words}</p>")
 # The luckiest of a thousand random dendrites was about as good. But luck needs a thousand tries, and more with more
 # inputs.
 #
-# The covariance has a drawback: it grows with the size of the error and with the size of V, so a step is large where
-# the error is large, and the weights are driven outwards. The course therefore climbs |r| by default. Its slope follows
-# from yours in two lines: $r = \text{cov}/(\sigma_V\sigma_E)$ is a quotient, with
+# The covariance has a drawback: it grows with the size of the error and with the size of V, so the same step is long
+# where the error is large, and short where little of it is left. The course therefore climbs |r| by default, which has
+# no scale. Its slope follows from yours in two lines: $r = \text{cov}/(\sigma_V\sigma_E)$ is a quotient, with
 # $\partial\,\text{cov}/\partial V_p = (E_p - \bar E)/P$ and
 # $\partial\sigma_V/\partial V_p = (V_p - \bar V)/(P\,\sigma_V)$, so
 #
@@ -395,8 +395,11 @@ CorrelationLab()
 # <details><summary>What you may have found</summary>
 #
 # The weights point along a diagonal of the square. With both weights 0, V is the same at every point, so the covariance
-# is zero and so is its slope. And no, not in general: the covariance also grows with the *size* of V, so it drives the
-# weights outwards; r does not.
+# is zero and r is not even defined. The covariance's slope there is $1 - V^2$ times the mean of $(E - \bar E)\,x$, and
+# that is zero because the neuron has been trained: otherwise it would still have something to learn itself. A small
+# step away the slope is no longer zero. And no, not quite: both drive the weights outwards until they meet the lab's
+# limit of 5, because a sharper bend follows these four clouds better, and the bias ends at another place. The
+# covariance also grows with the *size* of V; r does not.
 #
 # </details>
 #

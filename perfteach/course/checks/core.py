@@ -127,6 +127,12 @@ def require(condition: Any, got: Any, expected: str, hint: str) -> None:
         raise Wrong(got, expected, hint)
 
 
+# Hints for errors that any exercise can meet, after its own.
+COMMON = {
+    "^NameError": "that name is not known here: write torch.… or F.… before it, or import it first.",
+    "converted to Python scalars": "math's functions take one number; torch's, such as torch.sqrt, a whole tensor.",
+}
+
 # --- calling what the learner wrote -----------------------------------------------------------------------------------
 
 
@@ -148,8 +154,9 @@ def call(function: Any, *arguments: Any, hint: str | Mapping[str, str] = RAISED)
         if Ellipsis in _constants(function):
             raise NotAttempted from error
         said = f"{type(error).__name__}: {_message(error)}"
-        hints = {"": hint} if isinstance(hint, str) else hint
-        fitting = next((text for pattern, text in hints.items() if re.search(pattern, said)), RAISED)
+        hints = {"": hint} if isinstance(hint, str) else dict(hint)
+        last = hints.pop("", RAISED)
+        fitting = next((text for pattern, text in (hints | COMMON).items() if re.search(pattern, said)), last)
         raise Wrong(said, "a function that returns a value", fitting, _own_lines(error, function)) from error
     _require_attempt(returned, none=_is_blank(function))
     if returned is None:

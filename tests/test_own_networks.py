@@ -1,0 +1,342 @@
+"""Networks and loops as other people write them: nothing goes wrong without a word."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, l1_loss, linear, mse_loss
+from torch.optim.swa_utils import AveragedModel, update_bn
+from torch.utils.checkpoint import checkpoint as recompute
+
+from perfteach import DendriteCycle, FixedSwitch, PerforatedTrainer, TrainConfig, checkpoint, data, perforate
+from perfteach.dendrites import add_dendrites, correlate, dendritic_layers, fold, scores, set_phase
+from perfteach.errors import CheckpointError, ConfigError
+from perfteach.phases import Phase
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+def regression(rows: int = 256) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    x = torch.randn(rows, 3)
+    return perforate(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))), x, x.prod(1, keepdim=True)
+
+
+def in_dendrite_phase() -> tuple[DendriteCycle, torch.Tensor, torch.Tensor]:
+    model, x, y = regression()
+    cycle = DendriteCycle(model, FixedSwitch((1, 1), dendrite=2), roll_back=False)
+    cycle.step(0.1)
+    return cycle, x, y
+
+
+def test_train_once_a_batch_leaves_the_scores_as_train_once_an_epoch_does():
+    found = []
+    for often in (False, True):
+        torch.manual_seed(1)
+        cycle, x, y = in_dendrite_phase()
+        optimizer = torch.optim.SGD(cycle.parameters(), lr=0.05)
+        cycle.train()
+        for start in range(0, 256, 32):
+            if often:
+                cycle.model.eval()
+                cycle.train()
+            optimizer.zero_grad()
+            mse_loss(cycle.model(x[start : start + 32]), y[start : start + 32]).backward()
+            cycle.follow()
+            optimizer.step()
+        found.append((scores(cycle.model), [p.detach().clone() for p in cycle.parameters()]))
+        cycle.step()
+        cycle.train()
+        assert scores(cycle.model) == {}, "a new epoch begins its scores anew"
+    (one, learned), (other, as_well) = found
+    assert one == other and all(map(torch.equal, learned, as_well))
+
+
+def test_a_constant_error_or_output_has_no_correlation():
+    for seed in range(6):
+        torch.manual_seed(seed)
+        model = add_dendrites(perforate(nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 4))))
+        set_phase(model, Phase.DENDRITE)
+        x = torch.randn(500, 3)
+        far = 20 + x.sum(1, keepdim=True).expand(-1, 4)  # every answer is below its target, so the errors are equal
+        for start in range(0, 500, 100):
+            l1_loss(model(x[start : start + 100]), far[start : start + 100]).backward()
+            found = correlate(model)
+        assert found["2"] == 0 and 0 <= found["0"] <= 1
+
+
+class Experts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 2), nn.Linear(3, 2)
+
+    def forward(self, x: torch.Tensor, to_a: torch.Tensor) -> torch.Tensor:
+        y = x.new_zeros(len(x), 2)
+        y[to_a] = self.a(x[to_a])
+        y[~to_a] = self.b(x[~to_a])
+        return y
+
+
+def test_a_layer_called_without_rows_learns_nothing_from_that_batch():
+    model = perforate(Experts())
+    set_phase(add_dendrites(model), Phase.DENDRITE)
+    x, y, to_a = torch.randn(32, 3), torch.randn(32, 2), torch.rand(32) > 0.5
+    for chosen in (torch.zeros(32, dtype=torch.bool), to_a):
+        model.zero_grad()
+        mse_loss(model(x, chosen), y).backward()
+        correlate(model)
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert all(0 < score <= 1 for score in scores(model).values())
+
+
+class Standardised(nn.Conv2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        w = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, w / (w.std((1, 2, 3), keepdim=True) + 1e-5), self.bias)
+
+
+def test_fold_leaves_a_convolution_of_ones_own_as_it_is():
+    model = nn.Sequential(Standardised(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    x = torch.randn(8, 1, 8, 8)
+    for _ in range(30):
+        model(x * 3 + 1)
+    add_dendrites(perforate(model), weight=0.5)
+    folded = fold(model)
+    torch.testing.assert_close(folded(x), model.eval()(x), rtol=1e-4, atol=1e-5)
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules()) == 2, "the other pair is folded"
+
+
+def test_update_bn_fills_the_norms_of_frozen_dendrites_again():
+    model = perforate(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)))
+    set_phase(add_dendrites(model), Phase.DENDRITE)
+    x, y = 2 * torch.randn(32, 1, 8, 8) + 1, torch.randint(0, 2, (32,))
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(60):
+        optimizer.zero_grad()
+        cross_entropy(model(x), y).backward()
+        correlate(model)
+        optimizer.step()
+    for _, layer in dendritic_layers(model):
+        layer.weights[0].data.fill_(1.0)
+    set_phase(model, Phase.NEURON)
+    for _ in range(60):
+        model(x)  # the neurons' own norms have met the same images
+    before = model.eval()(x)
+    update_bn([x] * 20, model.train())
+    torch.testing.assert_close(model.eval()(x), before, rtol=0.05, atol=0.05)
+
+
+def test_what_is_frozen_outside_the_perforated_part_stays_frozen():
+    net = nn.ModuleDict({"backbone": nn.Linear(2, 2), "neck": nn.Linear(2, 2), "head": nn.Sequential(nn.Linear(2, 2))})
+    net["backbone"].requires_grad_(False)
+    perforate(net["head"])
+    cycle = DendriteCycle(net, FixedSwitch((1, 1), dendrite=1))
+    for phase, free in ((Phase.NEURON, True), (Phase.DENDRITE, False), (Phase.NEURON, True)):
+        if phase is Phase.DENDRITE:
+            add_dendrites(net)
+        set_phase(nn.Sequential(cycle.model) if phase is Phase.NEURON else net, phase)
+        assert not net["backbone"].weight.requires_grad
+        assert net["neck"].weight.requires_grad is free
+
+
+def test_geometry_is_answered_and_weights_are_not():
+    model = perforate(nn.Sequential(nn.Conv1d(2, 3, 3, padding=2), nn.BatchNorm1d(3), nn.Flatten(), nn.Linear(9, 4)))
+    layer, head = model[0], model[3]
+    assert layer.padding == (2,) and layer.out_channels == 3 and head.in_features == 9
+    assert not hasattr(head, "weight") and not hasattr(head, "no_such_thing")
+    with pytest.raises(AttributeError, match=r"is neuron\.weight"):
+        _ = head.weight
+    with pytest.raises(AttributeError, match="select"):
+        head.weight = nn.Parameter(torch.zeros(4, 9))
+    with pytest.raises(AttributeError, match=r"0\.neuron\[1\]"):
+        _ = model[1].running_mean
+
+
+class ReadsItsNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.c, self.bn = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.bn(self.c(x)) * self.bn.weight.mean()
+
+
+def test_a_norm_that_is_read_stays_where_it_is():
+    model = perforate(ReadsItsNorm())
+    assert model.perforation.rows[0].reason == "" and isinstance(model.bn, nn.BatchNorm2d)
+    assert model(torch.randn(2, 1, 5, 5)).shape == (2, 2, 3, 3)
+
+
+class Tapped(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)
+        )
+        self.block = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if x.shape[0] > 100:  # cannot be traced
+            raise ValueError("too many")
+        tap = self.features[0](x)
+        return tap, self.block(self.features[1:](tap))
+
+
+def test_only_blocks_are_joined_with_their_norm_where_tracing_fails():
+    model, x = Tapped().eval(), torch.randn(2, 1, 8, 8)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.uniform_(1, 2)
+    before = model(x)
+    after = perforate(model)(x)
+    assert all(map(torch.equal, before, after))
+    reasons = {row.name: row.reason for row in model.perforation.rows if row.wrapped}
+    assert reasons == {
+        "features.0": "",
+        "features.3": "",
+        "block.0": "with its norm block.1, by its place in a block: forward cannot be traced",
+    }
+
+
+class Keeps(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.out, self.aux, self.seen = nn.Linear(2, 3), nn.Linear(3, 1), [], {"first": 1}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.fc(x)
+        self.aux.append(h)
+        self.seen["last"] = h
+        return self.out(h)
+
+
+def test_tracing_leaves_nothing_behind():
+    model = Keeps()
+    aux, drawn, state = model.aux, random.getstate(), torch.get_rng_state()
+    perforate(model)
+    assert model.aux is aux and aux == [] and model.seen == {"first": 1}
+    assert random.getstate() == drawn and torch.equal(torch.get_rng_state(), state)
+
+
+class Skips(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.c, self.bn = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.training and random.random() < 0.5 else x + self.bn(self.c(x)).relu()
+
+
+def test_what_is_joined_does_not_depend_on_chance_or_mode():
+    for seed in range(4):
+        random.seed(seed)
+        model = perforate(nn.Sequential(*[Skips() for _ in range(4)]).train(seed % 2 == 0))
+        assert [row.reason for row in model.perforation.rows] == [f"with its norm {k}.bn" for k in range(4)]
+
+
+def test_several_losses_with_backward_passes_of_their_own_make_one_error():
+    found = []
+    for apart in (False, True):
+        torch.manual_seed(2)
+        model, x, y = regression()
+        set_phase(add_dendrites(model), Phase.DENDRITE)
+        out = model(x)
+        a, b = mse_loss(out, y), out.abs().mean()
+        if apart:
+            a.backward(retain_graph=True)
+            b.backward()
+        else:
+            (a + b).backward()
+        found.append((correlate(model), [p.grad for p in model.parameters() if p.requires_grad]))
+    (together, gradients), (apart, others) = found
+    assert together == pytest.approx(apart, rel=1e-6)
+    for one, other in zip(gradients, others, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_hook_on_a_neuron_does_not_hear_its_dendrites():
+    model, seen = nn.Sequential(nn.Linear(3, 4), nn.Tanh()), []
+    model[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    add_dendrites(perforate(model))
+    x = torch.randn(2, 3)
+    model(x)
+    neuron = model[0].neuron
+    assert len(seen) == 1 and torch.equal(seen[0], linear(x, neuron.weight, neuron.bias))
+
+
+def test_a_score_format_of_the_number_alone_reads_well_and_a_bad_one_is_refused():
+    model, _, _ = regression()
+    cycle = DendriteCycle(model, FixedSwitch((1, 1), 0), score_format="{:.1f}")
+    for score in (0.5, 0.4):
+        step = cycle.step(score)
+    assert "best 0.4 is not above the 0.5 before it" in step.events[-1].reason
+    with pytest.raises(ConfigError, match="score_format"):
+        DendriteCycle(model, score_format="{:.1f} of {}")
+
+
+def test_an_averaged_model_is_taken_for_what_it_averages():
+    stale = AveragedModel(nn.Linear(2, 2))
+    model, _, _ = regression()
+    other = DendriteCycle(model, FixedSwitch((2, 2), dendrite=1))
+    average = AveragedModel(model)
+    with torch.no_grad():
+        average.module[0].neuron.weight.fill_(7.0)
+    other.step(0.5, average)
+    assert other.best is not None and bool((other.best.state["0.neuron.weight"] == 7).all())
+    with pytest.raises(ConfigError, match="new average"):
+        other.step(0.6, stale)
+
+
+class Counts(nn.Linear):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"calls": 3}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.calls = state["calls"]
+
+
+def test_extra_state_is_kept_in_memory_and_refused_in_a_file(tmp_path):
+    model = perforate(nn.Sequential(Counts(2, 2), nn.Linear(2, 2)))
+    cycle = DendriteCycle(model, FixedSwitch((1,), 0), cycles=0)
+    cycle.step(0.5)
+    assert cycle.finished
+    images = data.load("synthetic10").subset(100, validation=50, test=50)
+    flat = nn.Sequential(nn.Flatten(), Counts(3 * 32 * 32, 10))
+    trainer = PerforatedTrainer(
+        flat, images, TrainConfig(switch=FixedSwitch((1,), 0), cycles=0, batch_size=50), folder=tmp_path / "run"
+    )
+    with pytest.raises(CheckpointError, match=r"more: 1\._extra_state"):
+        trainer.fit(progress=False)
+    assert checkpoint.load(tmp_path / "run") is None
+
+
+def test_an_epoch_without_follow_is_an_error_and_a_deaf_layer_is_named():
+    cycle, x, y = in_dendrite_phase()
+    cycle.train()
+    mse_loss(cycle.model(x), y).backward()
+    with pytest.raises(ConfigError, match=r"call cycle\.follow\(\)"):
+        cycle.step()
+
+    class Recomputed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.a, self.out = nn.Embedding(5, 3), nn.Linear(3, 4), nn.Linear(4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.out(recompute(self.a, self.first(x), use_reentrant=True).tanh())
+
+    model = perforate(Recomputed())
+    cycle = DendriteCycle(model, FixedSwitch((1, 1), dendrite=1))
+    cycle.step(0.1)
+    cycle.train()
+    with pytest.warns(UserWarning):  # torch's own: none of the inputs needs a gradient
+        mse_loss(model(torch.randint(0, 5, (32,))), torch.randn(32, 1)).backward()
+    cycle.follow()
+    with pytest.warns(UserWarning, match="no error reached a, so"):
+        step = cycle.step()
+    assert "no error reached a" in step.events[0].reason
