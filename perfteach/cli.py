@@ -113,7 +113,7 @@ def _train(arguments: argparse.Namespace) -> None:
     from perfteach import data, models, ranks
     from perfteach.config import TrainConfig
     from perfteach.phases import FixedSwitch, PlateauSwitch
-    from perfteach.report import report
+    from perfteach.runs import report
     from perfteach.selection import perforate
     from perfteach.trainer import PerforatedTrainer
 
@@ -266,8 +266,7 @@ def _printable(line: str) -> str:
 
 
 def _show_run(arguments: argparse.Namespace) -> None:
-    from perfteach.report import report
-    from perfteach.runs import Run
+    from perfteach.runs import Run, report
 
     path = arguments.path / "run.jsonl" if arguments.path.is_dir() else arguments.path
     print("\n".join(map(_printable, report(Run.load(path)).split("\n"))))

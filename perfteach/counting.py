@@ -27,14 +27,19 @@ PARTS = ("stem", "blocks", "head", "dendrites", "other")
 
 
 @dataclass(frozen=True, repr=False)
-class _PartCount:
-    """One whole number per part; shows itself as a table with each part's share."""
+class PartCount:
+    """Parameters, or multiply-accumulates for one input, by part; shows itself as a table with each part's share.
+
+    Parameters count trainable or frozen, each shared tensor once. Buffers are not parameters.
+    """
 
     stem: int = 0
     blocks: int = 0
     head: int = 0
     dendrites: int = 0
     other: int = 0
+    unit: str = "parameters"
+    caption: str = "Parameters by part, every dendrite counted"
 
     @property
     def total(self) -> int:
@@ -45,53 +50,28 @@ class _PartCount:
         """Every part and the total, ready for JSON."""
         return {part: getattr(self, part) for part in PARTS} | {"total": self.total}
 
-    def _title(self) -> tuple[str, str]:
-        """Column heading and caption."""
-        raise TypeError("use ParameterCount or MacCount")
-
     def _rows(self) -> list[tuple[str, str, str]]:
         # Dendrites are shown even at 0, so that nobody has to guess whether they were counted.
         shown = {k: v for k, v in self.as_dict().items() if v or k in ("dendrites", "total")}
         return [(k, f"{v:,}", f"{100 * v / max(self.total, 1):.1f} %") for k, v in shown.items()]
 
     def __repr__(self) -> str:
-        heading, caption = self._title()
-        rows = [("part", heading, "share"), *self._rows()]
+        rows = [("part", self.unit, "share"), *self._rows()]
         wide = [max(len(row[i]) for row in rows) for i in range(3)]
         lines = [f"{a:<{wide[0]}}  {b:>{wide[1]}}  {c:>{wide[2]}}" for a, b, c in rows]
-        return "\n".join([caption, *lines])
+        return "\n".join([self.caption, *lines])
 
     def _repr_html_(self) -> str:
-        heading, caption = self._title()
         cell = '<td style="text-align:right">{}</td>'
         body = "".join(
             f'<tr><th scope="row" style="text-align:left">{a}</th>{cell.format(b)}{cell.format(c)}</tr>'
             for a, b, c in self._rows()
         )
-        head = "".join(f'<th scope="col">{name}</th>' for name in ("part", heading, "share"))
-        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        head = "".join(f'<th scope="col">{name}</th>' for name in ("part", self.unit, "share"))
+        return f"<table><caption>{self.caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-@dataclass(frozen=True, repr=False)
-class ParameterCount(_PartCount):
-    """Parameters by part, trainable or frozen, each shared tensor once. Buffers are not parameters."""
-
-    def _title(self) -> tuple[str, str]:
-        return "parameters", "Parameters by part, every dendrite counted"
-
-
-@dataclass(frozen=True, repr=False)
-class MacCount(_PartCount):
-    """Multiply-accumulates for one image by part."""
-
-    input_size: tuple[int, ...] = (3, 32, 32)
-
-    def _title(self) -> tuple[str, str]:
-        size = " x ".join(str(n) for n in self.input_size)
-        return "MACs", f"Multiply-accumulates for one input of {size}, every dendrite counted"
-
-
-def count_parameters(model: nn.Module) -> ParameterCount:
+def count_parameters(model: nn.Module) -> PartCount:
     """Count the parameters of `model` by part (see the module's docstring for what belongs where).
 
     Raises:
@@ -99,14 +79,14 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     """
     settings.a(nn.Module, "model", model, "a torch.nn.Module")
     part_of = _part_finder(model)
-    counts = dict.fromkeys(PARTS, 0)
+    counts: dict[str, Any] = dict.fromkeys(PARTS, 0)
     for name, parameter in model.named_parameters():
         _refuse_lazy(name, parameter)
         counts[part_of(name)] += parameter.numel()
-    return ParameterCount(**counts)
+    return PartCount(**counts)
 
 
-def count_macs(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> MacCount:
+def count_macs(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> PartCount:
     """Count the multiply-accumulates `model` spends on one input of `input_size` (no batch axis), by part.
 
     Convolutions and matrix products (attention's too) are counted: half the floating-point operations that
@@ -136,7 +116,8 @@ def count_macs(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Mac
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         raise ConfigError(f"The model could not be run on one input of size {size}: {reason}") from error
-    return MacCount(**{part: flops // 2 for part, flops in spent().items()}, input_size=size)
+    caption = f"Multiply-accumulates for one input of {' x '.join(map(str, size))}, every dendrite counted"
+    return PartCount(**{part: flops // 2 for part, flops in spent().items()}, unit="MACs", caption=caption)
 
 
 def _part_finder(model: nn.Module) -> Callable[[str], str]:

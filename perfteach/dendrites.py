@@ -85,13 +85,6 @@ def calibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Non
     model.eval()
 
 
-def remove_dendrites(model: M) -> M:
-    """Take the newest dendrite of every layer away again."""
-    for _, layer in dendritic_layers(model):
-        layer.remove_dendrite()
-    return model
-
-
 def set_phase(model: M, phase: Phase | str, *, thaw: bool = False) -> M:
     """Put the model into training in a phase: who is trainable, and whose norms are in training mode.
 

@@ -21,7 +21,7 @@ from perfteach.record import HEADER, Band, Epoch, Event, Result, checked
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RECORDS", "Band", "Epoch", "Event", "Result", "Run", "marked", "recorded", "studies"]
+__all__ = ["RECORDS", "Band", "Epoch", "Event", "Result", "Run", "marked", "recorded", "report", "studies"]
 
 ROOT = Path(__file__).resolve().parent
 RECORDS = (ROOT / "recorded", ROOT.parent / "data" / "runs")  # inside an installed package, or in a checkout
@@ -146,24 +146,14 @@ class Run:
                 return record
         raise ConfigError(f"run {self.name!r} has no epoch {epoch}; it has {len(self.epochs)}")
 
-    def until(self, epoch: int | None = None) -> list[Epoch]:
-        """The epochs up to that number; all of them for None.
-
-        Raises:
-            ConfigError: when the number is negative.
-        """
-        if epoch is not None and settings.whole("until", epoch, -settings.MOST) < 0:
-            raise ConfigError(f"until is {epoch}; use the number of the last epoch to draw, or None for all")
-        return [record for record in self.epochs if epoch is None or record.epoch <= epoch]
-
-    def after(self, event: str, until: int | None = None) -> list[int]:
+    def after(self, event: str) -> list[int]:
         """The epochs after which an event came."""
-        return [e.epoch for e in self.events if e.event == event and (until is None or e.epoch <= until)]
+        return [e.epoch for e in self.events if e.event == event]
 
-    def bands(self, until: int | None = None) -> list[Band]:
+    def bands(self) -> list[Band]:
         """The phases in the order they came."""
         bands: list[Band] = []
-        for record in self.until(until):
+        for record in self.epochs:
             first = record.epoch
             if bands and (bands[-1].phase, bands[-1].cycle) == (record.phase, record.cycle):
                 first = bands.pop().first
@@ -313,3 +303,33 @@ def recorded(name: str, **wanted: Any) -> list[Run]:
 def studies() -> list[str]:
     """Names of the studies whose runs are recorded."""
     return sorted({path.parent.name for folder in RECORDS for path in folder.glob("*/*.jsonl")})
+
+
+def report(run: Run) -> str:
+    """A run as text: where it ran, a line per epoch, the events, and the result with every dendrite counted."""
+    sizes = [f"{run.data.get(split, 0):,}" for split in ("train", "validation", "test")]
+    lines = [
+        f"{run.name}: {run.data.get('name')}, {sizes[0]} training, {sizes[1]} validation and {sizes[2]} test images",
+        f"{'epoch':>5}  {'phase':<8} {'cycle':>5}  {'train error':>11}  {'valid. error':>12}  {'mean |r|':>8} {'s':>5}",
+    ]
+    events = list(run.events)
+    for epoch in run.epochs:
+        score = "" if epoch.score is None else f"{epoch.score:.4f}"
+        lines.append(
+            f"{epoch.epoch:>5}  {epoch.phase:<8} {epoch.cycle:>5}  {epoch.train_error:>9.2f} %  "
+            f"{epoch.validation_error:>10.2f} %  {score:>8} {epoch.seconds:>5.1f}"
+        )
+        while events and events[0].epoch <= epoch.epoch:
+            event = events.pop(0)
+            lines.append(f"       {event.event}: {event.reason}")
+    lines += [f"       {event.event}: {event.reason}" for event in events]  # such as a first epoch that was not finite
+    if run.result is None:
+        return "\n".join([*lines, "not finished"])
+    parts = run.result.parameters
+    shares = ", ".join(f"{part} {count:,}" for part, count in parts.items() if part != "total" and count)
+    lines.append(
+        f"test accuracy {run.result.test_accuracy:.2f} % (error {run.error:.2f} %) "
+        f"with the weights of epoch {run.result.best_epoch}, in {run.result.seconds:.0f} s"
+    )
+    lines.append(f"parameters, every dendrite counted: {run.result.total:,} ({shares})")
+    return "\n".join(lines)

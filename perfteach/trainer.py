@@ -15,8 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from perfteach import dendrites, ranks, settings
-from perfteach.arguments import check_arguments
-from perfteach.config import TrainConfig, find_device
+from perfteach.config import TrainConfig, check_arguments, find_device
 from perfteach.counting import count_parameters
 from perfteach.cycle import DendriteCycle, Kept, Step, epoch_seed, seeded
 from perfteach.data import Data, LabelledBatches

@@ -211,7 +211,6 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Run": (runs.Run, {"header": {"name": "r"}, "epochs": [], "events": [], "result": None}),
     "Run.save": (run_file().save, {"path": "run.jsonl"}),
     "Run.at": (runs.Run({"name": "r"}).at, {"epoch": 1}),
-    "Run.until": (runs.Run({"name": "r"}).until, {"epoch": 1}),
     "recorded": (runs.recorded, {"name": "nothing"}),
     "studies": (runs.studies, {}),
     "networks": (shipped.networks, {}),
@@ -334,8 +333,6 @@ def test_what_is_no_record_is_one_line(tmp_path: Path, text: bytes) -> None:
 @given(st.lists(lines() | st.text(max_size=20), max_size=4))
 @settings(max_examples=8 * CASES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 def test_records_of_anything_are_read_or_refused(tmp_path: Path, text: list[str]) -> None:
-    from perfteach.report import report
-
     (tmp_path / "run.jsonl").write_text("\n".join(text), encoding="utf-8", errors="surrogatepass")
     try:
         run = runs.Run.load(tmp_path / "run.jsonl")
@@ -343,7 +340,7 @@ def test_records_of_anything_are_read_or_refused(tmp_path: Path, text: list[str]
         assert "\n" not in str(error)
     else:
         assert isinstance(run.name, str) and isinstance(run.seed, int) and isinstance(repr(run), str)
-        report(run)
+        runs.report(run)
 
 
 def test_no_device_was_replaced() -> None:

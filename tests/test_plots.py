@@ -116,13 +116,13 @@ def words(figure: Figure, gid: str | None = None) -> list[str]:
 # ---------------------------------------------------------------------------------------------- curves
 
 
-@pytest.mark.parametrize("until", [None, 1, 7, 12])
-def test_curves_draw_the_records_errors(run, until):
-    figure = plots.training_curves(run, until)
-    shown = run.epochs[:until]
+@pytest.mark.parametrize("epochs", [1, 7, 12])
+def test_curves_draw_the_records_errors(run, epochs):
+    shown = run.epochs[:epochs]
+    figure = plots.training_curves(Run(run.header, shown, run.events))
     for gid in ("train", "validation"):
         x, y = artist(figure, gid).get_data()
-        assert list(x) == [epoch.epoch for epoch in shown], "exactly the epochs asked for"
+        assert list(x) == [epoch.epoch for epoch in shown]
         assert list(y) == [100 - epoch[f"{gid}_accuracy"] for epoch in shown]
     best = max(shown, key=lambda epoch: epoch.validation_accuracy)
     assert artist(figure, "best").get_data()[0] == [best.epoch]
@@ -141,16 +141,12 @@ def test_phase_bands_and_switches_are_where_the_record_says(run):
     assert not artist(figure, "neuron-ribbon").get_hatch()
     lines = [segment[0][0] for segment in artist(figure, "switches").get_segments()]
     assert lines == [4.5, 6.5, 8.5, 10.5]
-    part = plots.training_curves(run, 5)
-    assert box_places(artist(part, "dendrite-phases"))[0][2] == 1.0, "a phase ends where the drawing ends"
-    assert [segment[0][0] for segment in artist(part, "switches").get_segments()] == [4.5]
+    part = plots.training_curves(Run(run.header, run.epochs[:5], run.events[:1]))
+    assert box_places(artist(part, "dendrite-phases"))[0][2] == 1.0, "a phase ends where the record ends"
 
 
-def test_until_does_not_move_the_axes(long_run):
-    whole, part = plots.training_curves(long_run), plots.training_curves(long_run, 30)
-    assert whole.axes[0].get_xlim() == part.axes[0].get_xlim() and whole.axes[0].get_ylim() == part.axes[0].get_ylim()
-    assert list(whole.get_size_inches()) == list(part.get_size_inches())
-    assert words(whole, "rollback") and not words(part, "rollback")
+def test_a_cycle_that_was_taken_back_is_marked(run, long_run):
+    assert words(plots.training_curves(long_run), "rollback") and not words(plots.training_curves(run), "rollback")
 
 
 def test_titles_name_the_data_and_say_synthetic(run, long_run):
@@ -177,22 +173,19 @@ def test_descriptions_name_the_numbers(long_run):
         "epochs 1 to 200",
     ):
         assert part in text
-    assert "Test error" not in plots.describe_training_curves(long_run, 100)
-    assert "no dendrite phase" in plots.describe_training_curves(long_run, 60)
-    assert "No dendrite phase yet." in plots.describe_score_heatmap(long_run, 60)
+    early = Run(long_run.header, long_run.epochs[:60])
+    assert "no dendrite phase" in plots.describe_training_curves(early)
+    assert "Test error" not in plots.describe_training_curves(early)
     assert f"{long_run.at(190).score:.4f} in epoch 190" in plots.describe_score_heatmap(long_run)
-    assert "10 dendrite-phase epochs" in plots.describe_score_heatmap(long_run, 70)
 
 
 # ---------------------------------------------------------------------------------------------- scores
 
 
-@pytest.mark.parametrize(("until", "columns"), [(None, 50), (70, 10), (125, 25)])
-def test_heatmap_holds_the_scores(long_run, until, columns):
-    image = artist(plots.score_heatmap(long_run, until), "scores")
-    epochs = [e for e in long_run.until(until) if e.scores]
-    expected = np.array([list(epoch.scores.values()) for epoch in epochs]).T
-    assert image.get_array().shape == (50, columns) == expected.shape
+def test_heatmap_holds_the_scores(long_run):
+    image = artist(plots.score_heatmap(long_run), "scores")
+    expected = np.array([list(epoch.scores.values()) for epoch in long_run.epochs if epoch.scores]).T
+    assert image.get_array().shape == (50, 50) == expected.shape
     np.testing.assert_array_equal(image.get_array(), expected)
     assert image.norm.vmax == max(max(e.scores.values()) for e in long_run.epochs if e.scores)
 
@@ -220,20 +213,16 @@ def test_real_run_of_a_mobilenet(tiny_data):
 
 
 @pytest.mark.parametrize("draw", ["training_curves", "score_heatmap"])
-def test_an_empty_run_gives_a_message(draw, run):
-    for text in (plots.__dict__[draw](Run()), plots.__dict__[draw](run, 0) if draw != "score_heatmap" else None):
-        if text is not None:
-            assert "recorded" in words(text, "message")[0] and "recorded" in text.alt
+def test_an_empty_run_gives_a_message(draw):
+    figure = plots.__dict__[draw](Run())
+    assert "recorded" in words(figure, "message")[0] and "recorded" in figure.alt
     assert "recorded" in plots.__dict__[f"describe_{draw}"](Run())
-    with pytest.raises(ConfigError, match="until is -1"):
-        plots.__dict__[draw](run, -1)
 
 
 def test_an_unfinished_run_is_drawn_as_far_as_it_came(run):
     part = Run(run.header, run.epochs[:3], [], None)
     assert "3 epochs so far" in words(plots.training_curves(part), "note")[0]
     assert "yet" in words(plots.score_heatmap(part), "message")[0]
-    assert words(plots.score_heatmap(run, 2)), "no dendrite phase before epoch 5, and no crash"
 
 
 # ---------------------------------------------------------------------------------------------- comparison
@@ -408,7 +397,7 @@ def test_an_arm_looks_the_same_whichever_others_are_drawn():
 def test_decision_boundary_shows_the_networks_own_classes(spirals):
     model, data, _ = spirals
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    figure, bare = plots.decision_boundary(model, data), plots.decision_boundary(model, data, without_dendrites=True)
+    figure = plots.decision_boundary(model, data)
     image = artist(figure, "regions")
     left, right, low, high = image.get_extent()
     classes = image.get_array()
@@ -418,7 +407,6 @@ def test_decision_boundary_shows_the_networks_own_classes(spirals):
         assert classes[120, 17] == model(torch.tensor([[x, y]], dtype=torch.float32)).argmax(1).item()
         wrong = (model(data.validation.inputs).argmax(1) != data.validation.labels).float().mean().item() * 100
     assert words(figure, "error") == [f"{wrong:.1f} %"] and f"{wrong:.1f} %" in figure.alt
-    assert (classes != artist(bare, "regions").get_array()).any() and "taken away" in bare.alt
     assert set(dendrite_counts(model).values()) == {2}, "the model is left as it was"
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     drawn = artist(figure, "class:0").get_xydata()
@@ -496,7 +484,7 @@ def every_picture(long_run, run, spirals) -> list[plots.Picture]:
     real = recorded("first")[0]
     return [
         plots.training_curves(long_run),
-        plots.training_curves(long_run, 95),
+        plots.training_curves(Run(long_run.header, long_run.epochs[:95])),
         plots.training_curves(run),
         plots.score_heatmap(long_run),
         plots.score_heatmap(real),

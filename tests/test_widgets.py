@@ -54,7 +54,7 @@ from perfteach.widgets.bar import planned_epochs, time_left
 from perfteach.widgets.base import HERE, Number
 from perfteach.widgets.compare import signed
 from perfteach.widgets.explorer import ExplorerView
-from perfteach.widgets.game import GameView, LastPhaseStays, after, switched, verdict
+from perfteach.widgets.game import GameView, LastPhaseStays, after, verdict
 from perfteach.widgets.lab import LabView
 from perfteach.widgets.monitor import MonitorView, answer_while_running
 from perfteach.widgets.neuron import LIMIT, OneNeuron
@@ -479,7 +479,7 @@ def test_a_game_trains_nothing_before_start_and_says_what_it_is(played):
 def test_a_whole_game_switches_where_asked_and_scores_both_networks_on_the_test_points(played):
     game = played(3, 5, 8)
     yours, rules = game.played
-    assert switched(yours.run) == [3, 5, 8] and [len(band) for band in yours.run.bands()] == [3, 2, 3, 4]
+    assert yours.run.after("switch") == [3, 5, 8] and [len(band) for band in yours.run.bands()] == [3, 2, 3, 4]
     assert len(yours.run.epochs) == len(rules.run.epochs) == 12
     assert yours.run.header["seed"] == rules.run.header["seed"] == 0
     state = game.widget.state
@@ -508,7 +508,7 @@ def test_the_plateau_rule_with_the_same_seed_does_the_same_twice_and_uses_every_
     columns = [run["validation_accuracy"] for run in (first, second, other)]
     assert columns[0] == columns[1] != columns[2] and len(columns[0]) == 40
     assert first.result.test_accuracy == second.result.test_accuracy
-    assert switched(first) == switched(second) and len(switched(first)) >= 2
+    assert first.after("switch") == second.after("switch") and len(first.after("switch")) >= 2
     flat = [50.0] * 50
     assert LastPhaseStays().ended(Phase.NEURON, 2, flat) and LastPhaseStays().ended(Phase.DENDRITE, 3, flat)
     assert LastPhaseStays().ended(Phase.NEURON, 3, flat) is None
@@ -516,7 +516,7 @@ def test_the_plateau_rule_with_the_same_seed_does_the_same_twice_and_uses_every_
 
 def test_six_switches_are_all_and_without_any_there_are_no_dendrites(played, recwarn):
     game = played(1, 2, 3, 4, 5, 6, 7, 8)
-    assert switched(game.played[0].run) == [1, 2, 3, 4, 5, 6] and len(game.played[0].run.epochs) == 12
+    assert game.played[0].run.after("switch") == [1, 2, 3, 4, 5, 6] and len(game.played[0].run.epochs) == 12
     assert "It was the last one" in game.seen[6]["said"] and not game.seen[7]["switchable"]
     assert "never, so it has no dendrites" in played().widget.state["notes"][0]
     assert not recwarn, "nothing is printed below the game"

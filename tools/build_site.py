@@ -30,7 +30,6 @@ MODULES = {
     "data": "images: embedded, CIFAR-10, your own",
     "metrics": "accuracy and intervals",
     "runs": "the record of a training",
-    "report": "a run in words",
     "compare": "arms side by side, with intervals",
     "cycle": "dendrites in a training loop of your own",
     "checkpoint": "what a run leaves on disk",

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from perfteach.errors import ConfigError
-from perfteach.phases import FixedSwitch
 
 if TYPE_CHECKING:
     from perfteach.data import ImageData
@@ -28,31 +27,22 @@ class Tier:
     Attributes:
         name: "quick", "laptop" or "full".
         data: what `perfteach.data.load` loads.
-        images: training images; None takes all. The validation and test splits are cut to `held_out` each.
-        held_out: images to validate and to test with; None takes all.
+        images: training images; None takes all.
         neuron: epochs of the neuron phases: the first, after one cycle, …
         dendrite: epochs of a dendrite phase.
         seeds: of repeated runs.
         width: multiplier of the live MobileNets' channels.
         batch_size: images a step.
-        takes: the time a notebook takes, in words.
     """
 
     name: str
     data: str
     images: int | None
-    held_out: int | None
     neuron: tuple[int, ...]
     dendrite: int
     seeds: tuple[int, ...]
     width: float
     batch_size: int
-    takes: str
-
-    @property
-    def switch(self) -> FixedSwitch:
-        """The phases of the live runs."""
-        return FixedSwitch(self.neuron, self.dendrite)
 
     @property
     def epochs(self) -> int:
@@ -68,18 +58,13 @@ class Tier:
         from perfteach import data
 
         whole = data.load(self.data, progress=progress)
-        cut = self.images, self.held_out
-        sizes = [size if size is None else min(size, len(whole.train)) for size in cut]
-        if sizes == [None, None]:
-            return whole
-        images = len(whole.train) if sizes[0] is None else sizes[0]
-        return whole.subset(images, validation=sizes[1], test=sizes[1])
+        return whole if self.images is None else whole.subset(min(self.images, len(whole.train)))
 
 
 TIERS = {
-    "quick": Tier("quick", "cifar10-sample", 2000, None, (5, 3), 2, (0,), 0.35, 64, "under a minute on one CPU"),
-    "laptop": Tier("laptop", "cifar10-sample", None, None, (15, 10), 4, (0, 1, 2), 0.35, 64, "about ten minutes"),
-    "full": Tier("full", "cifar10", None, None, (60, 40), 10, (0, 1, 2, 3, 4), 1.0, 128, "hours on one GPU"),
+    "quick": Tier("quick", "cifar10-sample", 2000, (5, 3), 2, (0,), 0.35, 64),
+    "laptop": Tier("laptop", "cifar10-sample", None, (15, 10), 4, (0, 1, 2), 0.35, 64),
+    "full": Tier("full", "cifar10", None, (60, 40), 10, (0, 1, 2, 3, 4), 1.0, 128),
 }
 
 

@@ -65,10 +65,6 @@ def read_images(
         DataError: if the path is missing, damaged or unsafe (links, members outside), an image cannot be decoded, there
             is no train or test folder, or fewer than two classes.
     """
-    if not path.exists():
-        raise DataError(f"there is no file or folder {str(path)!r}; check the path")
-    if image_size is not None and image_size < 1:
-        raise DataError(f"image_size is {image_size}; it must be at least 1 pixel")
     folder = cache_folder(cache)
     kept = folder / f"images-{_identity(path, image_size)}.npz"
     with contextlib.suppress(DataError):  # not there yet, or damaged: decode (again)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -38,23 +38,10 @@ class LoaderData:
     name: str
     classes: tuple[str, ...]
     loaders: dict[str, DataLoader[Any]]
+    train: Any  # the data sets behind the loaders
+    validation: Any
+    test: Any
     synthetic: bool = False
-
-    @property
-    def train(self) -> Sized:
-        return self._samples("train")
-
-    @property
-    def validation(self) -> Sized:
-        return self._samples("validation")
-
-    @property
-    def test(self) -> Sized:
-        return self._samples("test")
-
-    def _samples(self, split: str) -> Sized:
-        dataset: Any = self.loaders[split].dataset
-        return dataset
 
     def batches(self, split: str, batch_size: int = 0, *, device: Any = "cpu", **ignored: Any) -> _Moved:
         """The loader's own batches of a split; batch size, order and augmentation are the loader's.
@@ -113,7 +100,7 @@ def from_loaders(
         if not hasattr(loader.dataset, "__len__"):
             raise DataError(f"the data set of {split} has no length; the trainer has to know how long an epoch is")
         _check_batch(split, next(iter(loader), None), len(names))
-    return LoaderData(name, tuple(names), loaders)
+    return LoaderData(name, tuple(names), loaders, train.dataset, validation.dataset, test.dataset)
 
 
 def _check_batch(split: str, batch: Any, classes: int) -> None:

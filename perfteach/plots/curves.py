@@ -16,35 +16,32 @@ HATCH = "////"  # of the dendrite phase, in every figure
 NOTHING = "No epoch has been recorded yet."
 
 
-def training_curves(run: Run, until: int | None = None) -> Picture:
+def training_curves(run: Run) -> Picture:
     """Training and validation error in percent by epoch, with the phases behind them and a mark at every switch.
 
-    Args:
-        run: finished or not. Its axes are those of the whole record whatever `until` is, so nothing jumps.
-        until: the last epoch to draw; None for all.
-
-    Raises:
-        ConfigError: when `until` is negative.
+    The run may be finished or not.
     """
-    title, shown = wording.with_data("Error by epoch", run.data_title), run.until(until)
-    if not shown:
+    title = wording.with_data("Error by epoch", run.data_title)
+    if not run.epochs:
         return style.message(title, NOTHING)
-    figure = style.frame(380, title, alt=describe_training_curves(run, until))
+    figure = style.frame(380, title, alt=describe_training_curves(run))
     axes = style.panel(figure, 62, 96, style.WIDTH - 62 - 140, 380 - 96 - 46)
-    _epoch_axis(axes, run, named=True)
+    axes.set_xlim(0.5, max(run.epochs[-1].epoch, 5) + 0.5)
+    style.light_ticks(axes, "x", style.round_numbers(axes.get_xlim(), 7, integer=True))
+    style.name_axes(axes, "epoch", pads=(19, 0))
     every = [*run["train_error"], *run["validation_error"]]
     pad = max(0.08 * (max(every) - min(every)), 0.5)
     axes.set_ylim(max(min(every) - pad, -1), min(max(every) + pad, 101))
     numbers = _value_axis(axes, "error (%)", 6)
-    style.add_note(figure, _run_note(run, shown))
+    style.add_note(figure, _run_note(run))
     style.grid_lines(axes, numbers)
-    _draw_phases(axes, run, until)
-    bands = run.bands(until)
+    _draw_phases(axes, run)
+    bands = run.bands()
     named = _draw_ribbon(axes, bands, [_band_words(run, band) for band in bands])
     if not named and style.text_width(title, style.TITLE) < 500:  # beside the title, where that leaves room
         style.key(figure, [(f"{phase} phase", _look(phase)) for phase in ("neuron", "dendrite")], 18)
-    _draw_rollbacks(axes, run, until)
-    _draw_errors(axes, shown)
+    _draw_rollbacks(axes, run)
+    _draw_errors(axes, run.epochs)
     return figure
 
 
@@ -63,16 +60,15 @@ def _draw_errors(axes: Axes, shown: Sequence[Epoch]) -> None:
     axes.plot([best.epoch], [best.validation_error], "o", gid="best", **ring)
 
 
-def describe_training_curves(run: Run, until: int | None = None) -> str:
+def describe_training_curves(run: Run) -> str:
     """The numbers of `training_curves` in words."""
-    shown = run.until(until)
-    if not shown:
+    if not run.epochs:
         return f"{wording.with_data('Error by epoch', run.data_title)}. {NOTHING}"
-    first, last = shown[0], shown[-1]
-    best = min(shown, key=lambda epoch: epoch.validation_error)
-    dendritic = [_epochs(band) for band in run.bands(until) if band.dendritic]
+    first, last = run.epochs[0], run.epochs[-1]
+    best = min(run.epochs, key=lambda epoch: epoch.validation_error)
+    dendritic = [_epochs(band) for band in run.bands() if band.dendritic]
     where = f"; dendrites learn in {wording.listed(dendritic)}" if dendritic else "; no dendrite phase"
-    tested = f" Test error {run.error:.2f} %." if _whole(run, shown) and run.finished else ""
+    tested = f" Test error {run.error:.2f} %." if run.finished else ""
     return (
         f"Error by epoch on {run.data_title}, epochs 1 to {last.epoch}: validation error starts at "
         f"{first.validation_error:.2f} %, is lowest in epoch {best.epoch} with {best.validation_error:.2f} % and ends "
@@ -81,13 +77,6 @@ def describe_training_curves(run: Run, until: int | None = None) -> str:
 
 
 # ---------------------------------------------------------------------------------------------- shared
-
-
-def _epoch_axis(axes: Axes, run: Run, named: bool) -> None:
-    axes.set_xlim(0.5, max(run.epochs[-1].epoch, 5) + 0.5)
-    numbers = style.round_numbers(axes.get_xlim(), 7, integer=True)
-    style.light_ticks(axes, "x", numbers if named else [])
-    style.name_axes(axes, "epoch" if named else "", pads=(19, 0))
 
 
 def _value_axis(axes: Axes, label: str, most: int) -> list[float]:
@@ -100,12 +89,12 @@ def _value_axis(axes: Axes, label: str, most: int) -> list[float]:
     return numbers
 
 
-def _draw_phases(axes: Axes, run: Run, until: int | None) -> None:
+def _draw_phases(axes: Axes, run: Run) -> None:
     """Tint the dendrite phases and mark the switches."""
     across = axes.get_xaxis_transform()
-    spans = [(b.first - 0.5, 0.0, len(b), 1.0) for b in run.bands(until) if b.dendritic]
+    spans = [(b.first - 0.5, 0.0, len(b), 1.0) for b in run.bands() if b.dendritic]
     style.boxes(axes, spans, transform=across, facecolor="#fdf5e6", zorder=0, gid="dendrite-phases")
-    switches = [epoch + 0.5 for epoch in run.after("switch", until)]
+    switches = [epoch + 0.5 for epoch in run.after("switch")]
     look: dict[str, Any] = {"color": style.SOFT, "lw": 0.9, "linestyles": (0, (2, 2)), "zorder": 1}
     axes.vlines(switches, 0, 1, transform=across, gid="switches", **look)
 
@@ -131,8 +120,8 @@ def _draw_ribbon(axes: Axes, bands: Sequence[Band], words: Sequence[Sequence[str
     return all(len(word) > 1 for word in chosen)
 
 
-def _draw_rollbacks(axes: Axes, run: Run, until: int | None) -> None:
-    for epoch in run.after("rollback", until):
+def _draw_rollbacks(axes: Axes, run: Run) -> None:
+    for epoch in run.after("rollback"):
         axes.annotate(
             "cycle undone ↶", (epoch + 0.5, 1), (-4, -12), xycoords=("data", "axes fraction"), gid="rollback",
             textcoords="offset points", ha="right", size=style.SMALL, color=style.SOFT,
@@ -186,14 +175,8 @@ def _label_ends(axes: Axes, epoch: int, ends: list[tuple[float, str, str]]) -> N
         )  # fmt: skip
 
 
-def _run_note(run: Run, shown: Sequence[Epoch]) -> str:
-    what = f"{len(shown)} epoch{'s' if len(shown) > 1 else ''} so far"
-    if not _whole(run, shown):
-        what = f"epoch {shown[-1].epoch} of {run.epochs[-1].epoch}"
-    elif run.result:
+def _run_note(run: Run) -> str:
+    what = f"{len(run.epochs)} epoch{'s' if len(run.epochs) > 1 else ''} so far"
+    if run.result:
         what = f"test error {run.error:.2f} % with the weights of epoch {run.result.best_epoch}"
     return f"{run.name}; {what}; ring: lowest validation"
-
-
-def _whole(run: Run, shown: Sequence[Epoch]) -> bool:
-    return len(shown) == len(run.epochs)

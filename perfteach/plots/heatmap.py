@@ -15,22 +15,19 @@ from perfteach.plots.style import Picture
 from perfteach.runs import Epoch, Run
 
 
-def score_heatmap(run: Run, until: int | None = None) -> Picture:
+def score_heatmap(run: Run) -> Picture:
     """Mean |r| of every layer in every dendrite-phase epoch; the network's input is at the top.
 
-    Columns are dendrite-phase epochs only, white gaps part the cycles. Colours mean the same whatever `until` is.
-
-    Raises:
-        ConfigError: when `until` is negative.
+    Columns are dendrite-phase epochs only, white gaps part the cycles.
     """
     title = wording.with_data("Correlation with the error, by layer", run.data_title)
-    every, shown = ([epoch for epoch in epochs if epoch.scores] for epochs in (run.epochs, run.until(until)))
+    every = [epoch for epoch in run.epochs if epoch.scores]
     layers = run.score_layers
     height = _heatmap_height(len(layers))
     if not every:
         return style.message(title, _no_scores(run), height)
     highest = max(max(epoch.scores.values()) for epoch in every)
-    figure = style.frame(height, title, alt=describe_score_heatmap(run, until))
+    figure = style.frame(height, title, alt=describe_score_heatmap(run))
     high = height - 66 - 46
     ticks = _layer_words(layers, high / len(layers))
     left = 44 + int(max(style.text_width(word, style.TINY) for _, word in ticks))
@@ -45,25 +42,19 @@ def score_heatmap(run: Run, until: int | None = None) -> Picture:
     style.light_ticks(axes, "y", [place for place, _ in ticks], [word for _, word in ticks], style.TINY)
     place, numbers = (style.WIDTH - 84, 66, 12, high), style.round_numbers(ends, 5)
     style.color_scale(figure, style.SCALE, place, ends, numbers, "mean |r| (0 to 1)")
-    if shown:
-        values = np.array([[epoch.scores.get(layer, np.nan) for epoch in shown] for layer in layers], dtype=float)
-        how: dict[str, Any] = {"norm": Normalize(*ends), "aspect": "auto", "interpolation": "nearest"}
-        how["cmap"] = colormaps[style.SCALE].with_extremes(bad="#b9c0c8")
-        axes.imshow(values, extent=(-0.5, len(shown) - 0.5, len(layers) - 0.5, -0.5), gid="scores", **how)
-        axes.set_xlim(-0.5, len(every) - 0.5)  # the image has set its own
-        axes.vlines(gaps, 0, 1, transform=axes.get_xaxis_transform(), color=style.PAPER, lw=3, gid="cycles")
-    else:
-        middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
-        axes.text(0.5, 0.5, "no dendrite phase yet", size=style.TEXT, color=style.SOFT, **middle)
+    values = np.array([[epoch.scores.get(layer, np.nan) for epoch in every] for layer in layers], dtype=float)
+    how: dict[str, Any] = {"norm": Normalize(*ends), "aspect": "auto", "interpolation": "nearest"}
+    how["cmap"] = colormaps[style.SCALE].with_extremes(bad="#b9c0c8")
+    axes.imshow(values, gid="scores", **how)
+    axes.vlines(gaps, 0, 1, transform=axes.get_xaxis_transform(), color=style.PAPER, lw=3, gid="cycles")
     return figure
 
 
-def describe_score_heatmap(run: Run, until: int | None = None) -> str:
+def describe_score_heatmap(run: Run) -> str:
     """The numbers of `score_heatmap` in words."""
-    shown = [epoch for epoch in run.until(until) if epoch.scores]
+    shown = [epoch for epoch in run.epochs if epoch.scores]
     if not shown:
-        why = "No dendrite phase yet." if run.score_layers else _no_scores(run)
-        return f"{wording.with_data('Correlation with the error, by layer', run.data_title)}. {why}"
+        return f"{wording.with_data('Correlation with the error, by layer', run.data_title)}. {_no_scores(run)}"
     first, last = shown[0], shown[-1]
     scores = last.scores
     top, low = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from perfteach.data.points import PointData, Points
-from perfteach.dendrites import dendrite_counts, remove_dendrites
+from perfteach.dendrites import dendrite_counts
 from perfteach.errors import ConfigError
 from perfteach.metrics import eval_mode
 from perfteach.plots import style
@@ -27,32 +26,26 @@ _GRID = 200  # points along each side of the map; each is a true output of the n
 
 
 def decision_boundary(
-    model: nn.Module,
-    data: PointData,
-    without_dendrites: bool = False,
-    ax: Axes | None = None,
-    *,
-    split: str = "validation",
+    model: nn.Module, data: PointData, ax: Axes | None = None, *, split: str = "validation"
 ) -> Figure:
     """Which class the network gives every point of the plane, with a split's points and their true classes on it.
 
     Args:
         model: from points [B, 2] to logits [B, classes]. It is not changed.
         data: the points.
-        without_dendrites: show the network with its dendrites taken away, as its neurons alone see it.
         ax: axes to draw into; None makes a figure.
         split: the points that are drawn and on which the error is measured.
 
     Raises:
         ConfigError: more classes than there are looks for, or an unknown split.
     """
-    points, model = _points(data, split), _seen(model, without_dendrites)
-    error, many = _error(model, points), max(dendrite_counts(model).values(), default=0)
+    points = _points(data, split)
+    error, state = _error(model, points), _state(model)
     alone = ax is None
     if ax is None:
-        alt = describe_decision_boundary(model, data, without_dendrites, split=split)
+        alt = describe_decision_boundary(model, data, split=split)
         title = f"Decision boundary: {_title(data)}"
-        figure: Figure = style.frame(500, title, _state(many, without_dendrites), alt=alt)
+        figure: Figure = style.frame(500, title, state, alt=alt)
         ax = style.panel(figure, 66, 72, 372, 372)
     style.quiet(ax)
     low, high = _extent(data)
@@ -72,28 +65,22 @@ def decision_boundary(
         _side_notes(cast(Figure, ax.figure), ax, data, points, split, error)
     else:  # axes of the reader's own keep ticks that follow when they are zoomed
         style.name_axes(ax, "first input (no unit)", "second input (no unit)")
-        words = f"{_state(many, without_dendrites)}: {split} error {error:.1f} %\n{_title(data)}"
+        words = f"{state}: {split} error {error:.1f} %\n{_title(data)}"
         ax.set_title(words, size=style.TEXT, color=style.INK, loc="left", linespacing=1.4)
     return cast(Figure, ax.figure)
 
 
 def describe_decision_boundary(
-    model: nn.Module,
-    data: PointData,
-    without_dendrites: bool = False,
-    ax: Axes | None = None,
-    *,
-    split: str = "validation",
+    model: nn.Module, data: PointData, ax: Axes | None = None, *, split: str = "validation"
 ) -> str:
     """The numbers of `decision_boundary` in words."""
-    points, model = _points(data, split), _seen(model, without_dendrites)
+    points = _points(data, split)
     low, high = _extent(data)
     classes = _classes(model, low, high)
     shares = [100 * float((classes == label).mean()) for label in range(len(data.classes))]
     regions = " and ".join(f"{name} {share:.0f} %" for name, share in zip(data.classes, shares, strict=True))
-    many = max(dendrite_counts(model).values(), default=0)
     return (
-        f"Decision boundary on {_title(data)}, {_state(many, without_dendrites)}: {_error(model, points):.1f} % of the "
+        f"Decision boundary on {_title(data)}, {_state(model)}: {_error(model, points):.1f} % of the "
         f"{len(points)} {split} points are on the wrong side; of the plane shown, {regions}."
     )
 
@@ -112,9 +99,8 @@ def _side_notes(figure: Figure, axes: Axes, data: PointData, points: Points, spl
     figure.text(0.6, 0.36, text, size=style.TEXT, color=style.SOFT, va="top", linespacing=1.5)
 
 
-def _state(many: int, without: bool) -> str:
-    if without:
-        return "dendrites taken away"
+def _state(model: nn.Module) -> str:
+    many = max(dendrite_counts(model).values(), default=0)
     return "no dendrites" if not many else f"{many} dendrite{'s' if many > 1 else ''} per neuron"
 
 
@@ -129,15 +115,6 @@ def _points(data: PointData, split: str) -> Points:
         raise ConfigError(f"the figure tells {len(CLASS_LOOKS)} classes apart, and {data.name} has {len(data.classes)}")
     points: Points = getattr(data, split)
     return points
-
-
-def _seen(model: nn.Module, without_dendrites: bool) -> nn.Module:
-    if not without_dendrites:
-        return model
-    model = copy.deepcopy(model)
-    while any(dendrite_counts(model).values()):
-        remove_dendrites(model)
-    return model
 
 
 def _extent(data: PointData) -> tuple[float, float]:

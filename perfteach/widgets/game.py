@@ -202,7 +202,7 @@ class SwitchGame(Panel):
 
     def show(self, trainer: PerforatedTrainer, record: Epoch) -> None:
         """Send what the page draws of an epoch."""
-        run, switches, left = trainer.run, len(switched(trainer.run)), self.epochs - record.epoch
+        run, switches, left = trainer.run, len(trainer.run.after("switch")), self.epochs - record.epoch
         says, frozen = banner(learners(run, record.dendritic, record.cycle))
         border = self._border(trainer.evaluated)
         self._before = border if record.dendritic else self._before
@@ -247,14 +247,9 @@ class SwitchGame(Panel):
         return " ".join(self.results()) if self.scored else ABOUT
 
 
-def switched(run: Run) -> list[int]:
-    """The epochs after which a phase ended in the other one."""
-    return [event.epoch for event in run.events if event.event == "switch"]
-
-
 def after(run: Run) -> str:
     """When a run switched, in words."""
-    epochs = [str(epoch) for epoch in switched(run)]
+    epochs = [str(epoch) for epoch in run.after("switch")]
     if len(epochs) < 2:
         return f"once, after epoch {epochs[0]}" if epochs else "never, so it has no dendrites"
     return f"{len(epochs)} times, after epochs {', '.join(epochs[:-1])} and {epochs[-1]}"
