@@ -219,8 +219,9 @@ class DendriticLayer(nn.Module):
         """Whether dendrite k is in use and its norm has no statistics: `torch.optim.swa_utils.update_bn` resets all
         norms, and counts on `train()` to have them filled again."""
         norms = (m for m in self.dendrites[k].modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
-        counted = [norm.num_batches_tracked for norm in norms if norm.num_batches_tracked is not None]
-        return any(not count for count in counted) and bool(self.weights[k].any())
+        counts = (norm.num_batches_tracked for norm in norms)
+        empty = any(count is not None and not count.is_meta and not count for count in counts)
+        return empty and bool(self.weights[k].any())
 
     def __getattr__(self, name: str) -> Any:
         """What the layer lacks is looked up in its neuron module, so that `layer.padding` still answers.

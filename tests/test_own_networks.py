@@ -131,6 +131,13 @@ def test_update_bn_fills_the_norms_of_frozen_dendrites_again():
     torch.testing.assert_close(model.eval()(x), before, rtol=0.05, atol=0.05)
 
 
+def test_a_network_without_numbers_grows_and_is_counted():
+    with torch.device("meta"):
+        model = perforate(nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)))
+        add_dendrites(add_dendrites(model)).train()
+    assert [len(layer.dendrites) for _, layer in dendritic_layers(model)] == [2]
+
+
 def test_what_is_frozen_outside_the_perforated_part_stays_frozen():
     net = nn.ModuleDict({"backbone": nn.Linear(2, 2), "neck": nn.Linear(2, 2), "head": nn.Sequential(nn.Linear(2, 2))})
     net["backbone"].requires_grad_(False)
