@@ -90,9 +90,10 @@ def count_macs(model: nn.Module, input_size: Sequence[int] = (3, 32, 32)) -> Par
     """Count the multiply-accumulates `model` spends on one input of `input_size` (no batch axis), by part.
 
     Convolutions and matrix products (attention's too) are counted: half the floating-point operations that
-    `torch.utils.flop_counter` reports. Norms, activations, pooling, additions and the per-neuron weights of
-    the dendrites are not. The count is made in eval mode on a copy without data, so nothing is computed and
-    the caller's model is left as it is.
+    `torch.utils.flop_counter` reports. Norms, activations, pooling, additions and the per-neuron weights of the
+    dendrites are not. A convolution of this package's MobileNets whose kernel can meet nothing but padding
+    (`perfteach.trimmed`) is counted without those places. The count is made in eval mode on a copy without data, so
+    nothing is computed and the caller's model is left as it is.
 
     Raises:
         ConfigError: lazy layers, no shape, or the model cannot run on an input of that size.

@@ -118,7 +118,7 @@ class PlateauSwitch:
         for score in scores:
             best, since = (score, 0) if score >= best + gain and score > best else (best, since + 1)
         if since >= patience:
-            what = f"validation gain above {gain:g} points" if neuron else f"correlation gain above {gain:g}"
+            what = f"validation gain of {gain:g} points" if neuron else f"correlation gain of {gain:g}"
             return f"no {what} for {patience} epoch{'s' if patience > 1 else ''}"
         if len(scores) >= self.max_epochs:
             return f"the limit of {self.max_epochs} epochs a phase is reached"

@@ -15,6 +15,7 @@ from perfteach import checkpoint, files, ranks
 from perfteach.cycle import DendriteCycle, snapshot
 from perfteach.errors import CheckpointError, NonFiniteLossError
 from perfteach.interrupts import Interrupts
+from perfteach.provenance import provenance
 from perfteach.runs import Event, Run
 
 
@@ -84,7 +85,7 @@ class Resumable:
                     "put the folder on a disk that all machines share"
                 )
             if saved and not self.run.finished:
-                reason = "continued from the checkpoint"
+                reason = "continued from the checkpoint" + _elsewhere(self.run.header)
                 self._event(Event(len(self.run.epochs), "resume", reason, self.cycle.phase.value))
 
     def _further(self) -> checkpoint.Checkpoint | None:
@@ -153,3 +154,12 @@ def _copied(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_copied(item) for item in value)
     return copy.deepcopy(value)
+
+
+def _elsewhere(header: dict[str, Any]) -> str:
+    """Where a run goes on, if that is not where it began: its header says that only."""
+    here = provenance()
+    if all(header.get(part) == here[part] for part in ("machine", "versions")):
+        return ""
+    machine = here["machine"]
+    return f", on {machine['gpu'] or machine['cpu']} with PyTorch {here['versions']['torch']}"

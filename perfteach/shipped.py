@@ -37,7 +37,7 @@ class Card:
         run: name of the recorded run that trained it, with its "epochs" and "seed".
         data: name and checksum of the images it was trained on.
         parameters, macs: by part, every dendrite counted, for one image of `size`.
-        latency: milliseconds for one image on one core, and the machine.
+        latency: milliseconds for one image on one core (median, "low" and "high" of the middle half), and the machine.
         precision: "float16" or "float32", as stored; it is always loaded as float32.
     """
 

@@ -122,6 +122,16 @@ def counts_by_library(model):
     return np.array([found.total - found.dendrites + links(model), found.total])
 
 
+def on_convolutions(model):
+    for name in ("stem.0", "first.0", "second.0"):
+        add_dendrites(model, only=name)
+    return model
+
+
+def frozen(neuron, x):
+    return F.linear(x, neuron.weight.detach(), neuron.bias.detach())
+
+
 def widest_up(dendrites, limit, widths=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)):
     fits = [width for width in widths if total_parameters(width, dendrites) <= limit]
     return fits[-1]
@@ -361,6 +371,7 @@ RIGHT: dict[str, list[Any]] = {
         lambda model: add_dendrites(perforate(model, nn.Conv2d)),
         convolutions,
         lambda model: add_dendrites(perforate(model, lambda name, module: name != "head")),
+        lambda model: on_convolutions(perforate(model)),  # room for them everywhere
     ],
     "problems": [problems, problems_by_ifs, lambda control, entry: set(problems(control, entry))],
     "rank": [
@@ -451,6 +462,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("perforated_forward", partial(layer, phi=lambda v: v), "tanh"),
     ("perforated_forward", lambda x, neuron, dendrite, w: layer(x, neuron, dendrite, w.detach()), "w learns"),
     ("perforated_forward", lambda x, neuron, dendrite, w: layer(x, neuron, dendrite, w).detach(), "detach x only"),
+    ("perforated_forward", lambda x, neuron, *rest: layer(x, partial(frozen, neuron), *rest), "detach x only"),
     ("plateau_ended", partial(plateau, beyond=1), "patience is 2"),
     ("plateau_ended", partial(plateau, last=True), "compare with the best"),
     ("plateau_ended", partial(plateau, any_gain=True), "below min_gain"),
@@ -465,6 +477,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("best_epochs", lambda records: {n: max(r["scores"][n] for r in records) for n in records[0]["scores"]}, "number"),
     ("rules_out", ARMS | {"it has more parameters": "same-epochs"}, "another question"),
     ("rules_out", ARMS | {"it trained for more epochs": "longer"}, "names in the table"),
+    ("rules_out", ARMS | {"it has more parameters": ["wider"]}, "names in the table"),
     ("rules_out", ARMS | {"it trained for more epochs": "baseline"}, "where all arms start"),
     ("rules_out", ARMS | {"it has more parameters": "perforated"}, "the claim itself"),
     ("rules_out", dict(list(ARMS.items())[:4]), "as they are"),
@@ -477,6 +490,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("same_epochs", lambda n, d: (n[0], *(e for later in n[1:] for e in (d, later))), "does not restart again"),
     ("standard_error", lambda p, n: (p / 100 * (1 - p / 100) / n) ** 0.5, "fraction"),
     ("standard_error", lambda p, n: p * (100 - p) / n, "variance"),
+    ("standard_error", lambda p, n: round((p * (100 - p) / n) ** 0.5, 2), "right, but rounded"),
     ("standard_error", lambda p, n: (p / n) ** 0.5, "p(1 − p)"),
     ("standard_error", lambda p, n: (p * (1 - p) / n) ** 0.5, "root of a negative number"),
     ("standard_error", lambda p, n: math.sqrt(p * (1 - p) / n), "root of a negative number"),
@@ -497,6 +511,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("two_counts", lambda m: total(m), "2 whole numbers"),
     ("widest", lambda d, limit: widest(0, limit), "they count"),
     ("widest", lambda d, limit: widest(d, limit) - 0.1, "wider one"),
+    ("widest", lambda d, limit: widest(d, limit) + 0.04, "one of the widths"),
+    ("widest", lambda d, limit: round(10 * widest(d, limit)), "one of the widths"),
     ("widest", lambda d, limit: widest(d, limit - 1), "limit itself"),
     ("widest", lambda d, limit: total_parameters(widest(d, limit), d), "wider one"),
     ("widest", lambda d, limit: 1.0, "they count"),
@@ -551,6 +567,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("perforate_convolutions", lambda model: model, "begin with"),
     ("perforate_convolutions", lambda model: grow_dendrites(perforate(model)), "import it first"),  # noqa: F821
     ("perforate_convolutions", lambda model: perforate(perforate(model)), "not been perforated yet"),
+    ("perforate_convolutions", lambda model: perforate(model, lambda module: True), "takes (name, module)"),
     ("perforate_convolutions", redrawn, "drawn again"),
     ("perforate_convolutions", lambda model: model.state_dict(), "the model itself"),
     ("problems", partial(problems, finished=lambda c, e: e["finished"]), "control too"),

@@ -84,6 +84,18 @@ def test_numbers_in_a_sentence(records):
     assert filled('{{ sure("mini", "same-epochs", "thawed") }}') == ""
     with pytest.raises(DataError, match=r"thawed against same-epochs, \+2.17 .*the sentence is no longer true"):
         filled('{{ unsure("mini", "same-epochs", "thawed") }}')
+    with pytest.raises(DataError, match="is no sure gain; the sentence is no longer true"):
+        filled('{{ sure("mini", "thawed", "same-epochs") }}')  # its interval leaves out zero on the wrong side
+    assert filled('{{ still("mini", "thawed", 3) }}') == ""
+    with pytest.raises(DataError, match="thawed has 3 seeds, and had 2"):
+        filled('{{ still("mini", "thawed", 2) }}')
+
+
+def test_claims_are_corrected_for_their_number(records):
+    alone = '{{ strength("mini", "thawed")[:0] }}{{ corrected() }}'
+    assert filled(alone) == "{'all': 1, 'zero': 1, 'stand': 1}", "p = 0.006"
+    two = alone.replace("{{ corrected", '{{ strength("mini", "thawed", "baseline")[:0] }}{{ corrected')
+    assert filled(two) == "{'all': 2, 'zero': 2, 'stand': 2}"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +105,7 @@ def test_numbers_in_a_sentence(records):
         ((58, 58.5, 60), "no, it is worse", ", three seeds: −2.17 [−2.88, −1.45], −5.6 %"),
         ((60.1, 60.9, 62), "no (at most +0.25)", ", three seeds: +0.00 [−0.25, +0.25], +0.0 %"),
         ((61, 60, 62), "cannot tell", ", three seeds: +0.00 [−2.48, +2.48], +0.0 %"),
+        ((60.1, 60.6), "cannot tell", ", two seeds: −0.15 [−3.33, +3.03], −0.4 %"),
         ((62,), "cannot tell", ": +2.00 (one seed, no interval), +5.0 %"),
     ],
 )
@@ -256,7 +269,7 @@ def test_the_picture_of_extra_small_has_its_networks_with_intervals_and_the_publ
         assert (
             f"{facts.parameters('extra-small', arm)} parameters, {facts.error('extra-small', arm)} % (" in picture.alt
         )
-    assert "the published Extra-Small: 1,660,000 parameters, 17.75 %" in picture.alt
+    assert "published, dendrites uncounted: 1,660,000 parameters, 17.75 %" in picture.alt
     intervals = [line for line in picture.axes[0].collections if line.get_gid() == "interval"]
     widths = [abs(path.vertices[0, 1] - path.vertices[1, 1]) for line in intervals for path in line.get_paths()]
     assert sum(width > 0.2 for width in widths) == picture.alt.count("(") and min(widths) == 0, "one run has none"

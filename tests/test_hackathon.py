@@ -22,7 +22,7 @@ from perfteach import data
 from perfteach.errors import ConfigError
 from perfteach.hackathon import event as events
 from perfteach.hackathon.graph import examine
-from perfteach.hackathon.scorer import _flags, score
+from perfteach.hackathon.scorer import ScorerError, _flags, score
 from perfteach.hackathon.submission import About, Limits, SubmissionError, pack, read
 
 IMAGE = (3, SIDE, SIDE)
@@ -251,6 +251,12 @@ def custom(domain: str) -> onnx.ModelProto:
     return model
 
 
+def tomorrow() -> onnx.ModelProto:
+    model = graph()
+    model.opset_import[0].version = 99
+    return model
+
+
 def ending(*nodes: onnx.NodeProto, **stored: np.ndarray) -> onnx.ModelProto:
     """The classifier with more behind it, which makes "logits" of "plain"."""
     base = graph()
@@ -274,6 +280,9 @@ GRAPHS = {
     "a fixed batch": (graph(shape=(7, 3, SIDE, SIDE), output=(7, 3)), "[7, 3, 8, 8]"),
     "one channel": (graph(shape=(1, 1, SIDE, SIDE)), "[1, 1, 8, 8]"),
     "an open size": (graph(shape=(1, 3, "h", "w")), "[1, 3, '?', '?']"),
+    "one size of output": (graph([node("ReduceMean", ["image", "axes"], ["logits"], keepdims=0)],
+                                 {"axes": np.array([0, 2, 3])}, output=(3,)), "the output has 1 sizes"),
+    "an opset of tomorrow": (tomorrow(), "a newer opset than"),
     "fewer classes": (ending(node("ReduceMax", ["plain"], ["logits"], keepdims=1)), "valid graph"),
     "text": (ending(node("Constant", [], ["t"], value_strings=[b"x"])), "text"),
     "a circle": (graph([node("Add", ["image", "b"], ["a"]), node("Add", ["a", "a"], ["b"])]), "valid graph"),
@@ -415,6 +424,65 @@ def test_numbers_that_are_taken_apart_by_the_image_count_with_every_byte():
     ]
     model = graph(unpack, {"packed": np.zeros((3, 3, 3, 3), np.uint64), "zero": np.float32(0)})
     assert examine(model.SerializeToString(), IMAGE, 3).parameters >= 8 * 81
+
+
+PACKED = np.zeros(81, np.uint64)
+BITS = [
+    node("Cast", ["mixed"], ["bits"], to=TensorProto.FLOAT),
+    node("Reshape", ["bits", "shape"], ["weight"]),
+    node("Conv", ["image", "weight"], ["c"]),
+    node("GlobalAveragePool", ["c"], ["g"]),
+    node("Flatten", ["g"], ["logits"]),
+]
+OF_IMAGE = [
+    node("ReduceMax", ["image"], ["top"], keepdims=0),
+    node("Cast", ["top"], ["whole"], to=TensorProto.UINT64),
+    node("Reshape", ["whole", "one"], ["x"]),
+]
+HIDING = {
+    "in small pieces": (
+        [node("Concat", ["x", *[f"p{n}" for n in range(9)]], ["all"], axis=0),
+         node("Slice", ["all", "one", "end"], ["mixed"])],
+        {f"p{n}": PACKED[:9] for n in range(9)} | {"end": np.array([82])},
+    ),
+    "in a product": (
+        [node("Reshape", ["x", "square"], ["x1"]), node("MatMul", ["x1", "p"], ["mixed"])],
+        {"p": PACKED[None], "square": np.array([1, 1])},
+    ),
+    "behind another use": (
+        [node("Add", ["x", "p"], ["mixed"]), node("Mul", ["x", "p"], ["idle"])], {"p": PACKED},
+    ),
+    "in doubles": (
+        [node("Cast", ["x"], ["xd"], to=TensorProto.DOUBLE), node("Mul", ["xd", "p"], ["mixed"])],
+        {"p": PACKED.astype(np.float64)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", HIDING)
+def test_numbers_with_room_for_eight_weights_count_eight_times(way):
+    nodes, stored = HIDING[way]
+    settings = {"one": np.array([1]), "shape": np.array([3, 3, 3, 3])}
+    model = graph([*OF_IMAGE, *nodes, *BITS], stored | settings)
+    assert examine(model.SerializeToString(), IMAGE, 3).parameters >= 8 * 81
+
+
+def test_numbers_in_attributes_count():
+    model = ending(node("Selu", ["plain"], ["logits"], alpha=0.0, gamma=2.0)).SerializeToString()
+    assert examine(model, IMAGE, 3).parameters == examine(brightness(), IMAGE, 3).parameters + 2
+
+
+def test_what_is_run_is_what_was_read():
+    """Bytes that one reader passes over may be the network of another one."""
+    hidden = b"\xa2\x06\x04ORTM"  # field 100, which ONNX does not have
+    assert onnx.load_model_from_string(hidden + brightness()).graph.node
+    assert b"ORTM" not in examine(hidden + brightness(), IMAGE, 3).graph
+
+
+def test_missing_images_are_no_fault_of_the_submission(event, tmp_path):
+    broken = events.Event(**{**vars(event), "folder": tmp_path})
+    with pytest.raises(ScorerError, match="ended with 1"):
+        score(submission(event), broken)
 
 
 def test_whole_numbers_that_are_indices_count_once():

@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 from perfteach import cli
 from perfteach.errors import ConfigError
 from perfteach.hackathon import board as boards
+from perfteach.hackathon import client
 from perfteach.hackathon import store as stores
 from perfteach.hackathon.app import POLICY, application
 from perfteach.hackathon.store import Closed, Store, TooMany, UnknownToken
@@ -168,12 +169,49 @@ def test_a_scorer_that_fails_says_so_and_blames_nobody(store, event, monkeypatch
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("perfteach.hackathon.worker.score", fail)
+    monkeypatch.setattr("perfteach.hackathon.worker.MEND", 0)
+    token, packed = store.add_team("owls"), submission(event)
+    with monkeypatch.context() as broken:
+        broken.setattr("perfteach.hackathon.worker.score", fail)
+        store.submit(token, packed, About("x"), 1)
+        assert work(store, event, until_empty=True) == stores.ATTEMPTS
+    (line,) = boards.queue(store)
+    assert line.state == "failed" and "the scorer failed (OSError)" in line.reason
+    assert "No space left" in capsys.readouterr().err
+    assert store.submit(token, packed, About("x"), 1) == (1, False), "handed in again, it is tried again"
+    work(store, event, until_empty=True)
+    assert boards.queue(store)[0].state == "done"
+
+
+def test_nobody_waits_for_one_teams_many(store):
+    owls, newts = store.add_team("owls"), store.add_team("newts")
+    many = [put(store, owls, number) for number in range(4)]
+    one = put(store, newts, 9)
+    ahead = {line.number: line.ahead for line in boards.queue(store)}
+    assert sorted(ahead, key=lambda number: ahead[number]) == [many[0], one, *many[1:]]
+    assert [store.claim("test")[0] for _ in range(5)] == [many[0], one, *many[1:]]
+
+
+def test_a_submission_can_be_looked_at_and_taken_off_the_board(store, event, tmp_path, capsys):
     store.submit(store.add_team("owls"), submission(event), About("x"), 10)
     work(store, event, until_empty=True)
-    (line,) = boards.queue(store)
-    assert line.state == "failed" and "the scorer failed" in line.reason
-    assert "No space left" in capsys.readouterr().err
+    assert boards.board(store).ranks
+    folder, address = str(event.folder), ["--database", store.engine.url.render_as_string(hide_password=False)]
+    assert cli.main(["hackathon", "fetch", folder, "1", str(tmp_path / "1.zip"), *address]) == 0
+    assert (tmp_path / "1.zip").read_bytes() == submission(event)
+    assert cli.main(["hackathon", "withdraw", folder, "1", "weights in a table", *address]) == 0
+    assert not boards.board(store).every and boards.queue(store)[0].reason == "weights in a table"
+    assert cli.main(["hackathon", "withdraw", folder, "7", "x", *address]) == 1
+    assert "no submission 7" in capsys.readouterr().err
+
+
+def test_what_guesses_is_not_on_the_front(store, event):
+    for number, (team, accuracy, size) in enumerate([("owls", 80, 900), ("jokers", 34, 0)], start=1):
+        measured(store, put(store, store.add_team(team), number), accuracy, accuracy, size)
+    assert {row.team for row in boards.board(store).points if row.on_front} == {"jokers", "owls"}
+    shown = boards.board(store, least=40)
+    assert [row.team for row in shown.points] == ["owls"] and [row.team for row in shown.ranks] == ["owls", "jokers"]
+    assert TestClient(application(store, event)).get("/").text.count("<circle") <= 1
 
 
 # --- ranks ------------------------------------------------------------------------------------------------------------
@@ -303,6 +341,11 @@ def test_an_upload_of_unknown_length_and_a_form_without_a_file_are_refused(web):
     assert "choose a file" in web.post("/submit", data={"token": "x"}).text
 
 
+def test_a_number_that_no_database_has_is_not_found(web):
+    assert web.get("/submissions/99999999999999999999999").status_code == 404
+    assert web.get("/api/submissions/99999999999999999999999").status_code == 404
+
+
 def test_the_form_leads_to_the_page_of_the_submission(store, web, event):
     packed = submission(event)
     answer = web.post("/submit", data={"token": store.add_team("owls")}, files={"file": ("s.zip", packed)})
@@ -327,8 +370,19 @@ def test_the_commands_make_teams_take_references_and_end_the_event(event, tmp_pa
     (tmp_path / "run" / "model.onnx").write_bytes(b"x")
     assert cli.main(["hackathon", "reference", folder, str(tmp_path / "run"), "--name", "base", *address]) == 0
     assert "submission 1" in capsys.readouterr().out
-    assert cli.main(["hackathon", "finish", folder, *address]) == 0
+    assert cli.main(["hackathon", "team", folder, "Owls", "ants", *address]) == 1
+    assert "there already: owls" in capsys.readouterr().err
+    assert cli.main(["hackathon", "team", folder, "owls", "--again", *address]) == 0
+    assert cli.main(["hackathon", "close", folder, *address]) == 0
+    assert "1 are not measured yet" in capsys.readouterr().out
+    assert cli.main(["hackathon", "close", folder, "--open", *address]) == 0
+    assert cli.main(["hackathon", "finish", folder, *address]) == 1
+    assert "1 submissions are still measured" in capsys.readouterr().err
+    assert cli.main(["hackathon", "finish", folder, "--now", *address]) == 0
     assert "1 submissions are still being measured" in capsys.readouterr().out
+    assert cli.main(["hackathon", "serve", folder, "--workers", "-1", *address]) == 1
+    assert cli.main(["hackathon", "serve", folder, "--port", "99999", *address]) == 1
+    assert "port" in capsys.readouterr().err
     assert cli.main(["hackathon", "team", str(tmp_path), "owls"]) == 1
     assert "perfteach hackathon init" in capsys.readouterr().err
 
@@ -366,6 +420,24 @@ def test_submit_says_what_to_do_where_the_board_dies_in_the_middle_of_its_answer
         assert cli.main(["submit", str(tmp_path), "--name", "x", "--to", address, "--token", "t"]) == 1
     said = capsys.readouterr().err
     assert "broke off in the middle" in said and "run the command again" in said and said.count("\n") == 1
+
+
+def test_submit_waits_through_a_moment_without_a_network(monkeypatch, capsys):
+    result = {"public": 80.0, "parameters": 9, "macs": 9, "latency_ms": 1.0, "flags": []}
+    answers = iter(
+        [ConfigError("no board answers"), ConfigError("no board answers"), {"state": "done", "result": result}]
+    )
+
+    def ask(address: str) -> dict:
+        answer = next(answers)
+        if isinstance(answer, ConfigError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(client, "_ask", ask)
+    monkeypatch.setattr(client.time, "sleep", lambda _: None)
+    assert client._measured("http://board/api/submissions/1", 60) == result
+    assert capsys.readouterr().out.count("does not answer at the moment") == 1
 
 
 def test_without_the_extra_the_commands_name_it(event, monkeypatch, capsys):

@@ -98,7 +98,7 @@ def test_plateau_says_why():
     machine = PhaseMachine(PlateauSwitch(patience=2, min_gain=0.1))
     for score in (60, 60.05):
         machine.observe(score)
-    assert machine.observe(60.09).reason == "no validation gain above 0.1 points for 2 epochs"
+    assert machine.observe(60.09).reason == "no validation gain of 0.1 points for 2 epochs"
 
 
 def test_a_slow_steady_rise_is_measured_from_the_last_counted_gain():

@@ -19,6 +19,7 @@ from perfteach.dendrites import add_dendrites, dendrite_counts, dendritic_layers
 from perfteach.errors import ConfigError, DataError, NonFiniteLossError
 from perfteach.models import mobilenet_small
 from perfteach.phases import FixedSwitch, ManualSwitch, Phase, PlateauSwitch
+from perfteach.provenance import provenance
 from perfteach.runs import Run
 from perfteach.selection import perforate
 from perfteach.trainer import Callback, PerforatedTrainer
@@ -210,6 +211,22 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path, epoch):
     third = trainer(folder=tmp_path)
     assert comparable(third.fit(progress=False))[-1] == comparable(whole)[-1], "a finished run is not repeated"
     assert third.evaluate("test")[1] == whole.result["test_accuracy"], "and its best weights are loaded"
+
+
+def test_a_run_that_goes_on_elsewhere_says_where(tmp_path, monkeypatch):
+    class Kill(Callback):
+        def on_batch_end(self, trainer, batch, batches):
+            if len(trainer.run.epochs) == 2:
+                raise Killed
+
+    with pytest.raises(Killed):
+        trainer(folder=tmp_path, callbacks=[Kill()]).fit(progress=False)
+    here = provenance()
+    elsewhere = here | {"machine": here["machine"] | {"gpu": "a GPU"}, "versions": here["versions"] | {"torch": "9.9"}}
+    monkeypatch.setattr("perfteach.resumable.provenance", lambda: elsewhere)
+    run = trainer(folder=tmp_path).fit(progress=False)
+    (said,) = [event.reason for event in run.events if event.event == "resume"]
+    assert said == "continued from the checkpoint, on a GPU with PyTorch 9.9"
 
 
 def test_resuming_with_other_settings_is_refused(tmp_path):

@@ -1,9 +1,9 @@
 """Pages from records: `python tools/evidence.py --write` makes them, `--check` says where a committed one differs.
 
-The pages are docs/evidence.md with its figure, its appendix docs/evidence-tables.md, the section "What was measured" of
-README.md, and for every study the README and the figure beside its records. Their text is in tools/templates, and
-tools/facts.py has what it can ask. Numbers from records are never typed there: an expression such as
-`{{ gain("search-early", "relu", "same-epochs") }}` takes them from the records each time.
+The pages are docs/evidence.md with its figure, its appendix docs/evidence-tables.md, in README.md the answer to "Did
+it work?" and the section "What was measured", and for every study the README and the figure beside its records. Their
+text is in tools/templates, and tools/facts.py has what it can ask. Numbers from records are never typed there: an
+expression such as `{{ gain("search-early", "relu", "same-epochs") }}` takes them from the records each time.
 """
 
 from __future__ import annotations
@@ -71,9 +71,13 @@ def pages(facts: Facts | None = None) -> dict[Path, str]:
     facts = facts or Facts()
     made = {ROOT / "docs" / f"{name}.md": render(f"{name}.md.jinja", facts) for name in ("evidence", "evidence-tables")}
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    start, end = "## What was measured\n", "\n## Data\n"
-    head, rest = readme.split(start, 1)
-    made[ROOT / "README.md"] = head + start + render("measured.md.jinja", facts) + rest[rest.index(end) :]
+    for template, start, end in (
+        ("answer", "**Did it work?**", "[What was measured](#what-was-measured) says"),
+        ("measured", "## What was measured\n", "\n## Data\n"),
+    ):
+        head, rest = readme.split(start, 1)
+        readme = head + start + render(f"{template}.md.jinja", facts) + rest[rest.index(end) :]
+    made[ROOT / "README.md"] = readme
     for name in facts.recorded():
         made[record_folder(name) / "README.md"] = render("records.md.jinja", facts, name=name)
     return made

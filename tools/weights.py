@@ -1,6 +1,7 @@
 """Make the trained networks that come along, in data/weights, from the checkpoints of a study.
 
     python tools/weights.py --study extra-small --seed 0 --work runs/studies --data IMAGES --label "CIFAR-10"
+    python tools/weights.py --cards    (only times the networks that are there, and writes their cards again)
 
 Each gets a file of weights, in half precision where that costs at most one validation image in
 a thousand, a card (JSON) for the library
@@ -15,7 +16,7 @@ import json
 import statistics
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from safetensors.torch import save
 from torch import nn
 
-from perfteach import checkpoint, data, metrics, study
+from perfteach import checkpoint, compare, data, metrics, runs, study
 from perfteach.counting import count_macs, count_parameters
 from perfteach.dendrites import dendrite_counts
-from perfteach.models import TRAINED, TRAINED_EXTRA_SMALL, mobilenet_small
+from perfteach.models import TRAINED, TRAINED_EXTRA_SMALL, mobilenet_extra_small, mobilenet_small
 from perfteach.provenance import provenance
 from perfteach.runs import Run
 from perfteach.shipped import FOLDERS, Card
@@ -35,6 +36,12 @@ from perfteach.shipped import FOLDERS, Card
 ROOT = Path(__file__).resolve().parents[1]
 TOLERATED = 0.1  # points of validation accuracy, a fifth of its standard error, for half the file
 LOADED_BY = {name: weights for known in (TRAINED, TRAINED_EXTRA_SMALL) for weights, name in known.items()}
+USES = {  # what each is for, as its card says it
+    "mobilenet-small": "Notebooks 01, 03, 04 and 05 take it apart, let it grow dendrites, train it on and shorten it.",
+    "mobilenet-extra-small": "Notebook 05 builds it, 06 exports it, and in 07 it is shown pictures.",
+    "mobilenet-extra-small-plain": "It is Extra-Small's control: the same network without dendrites.",
+    "mobilenet-extra-small-full-width": "It makes the fewest errors of the networks that come along.",
+}
 # By arm: the file's name, and what it is.
 SHIPPED = {
     "original": ("mobilenet-small", "MobileNetV3-Small with ten outputs: the original."),
@@ -63,8 +70,19 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/studies"), help="the study's checkpoints (%(default)s)")
     parser.add_argument("--data", default="cifar10", help="the images it was trained on (%(default)s)")
     parser.add_argument("--label", help="what the records call them")
+    parser.add_argument(
+        "--cards", action="store_true", help="make no weights; time the networks, and write their cards"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if not arguments.cards:
+        make(arguments)
+    write_cards()
+    return 0
+
+
+def make(arguments: argparse.Namespace) -> None:
+    """Write the weights of every arm that was asked for."""
     declared = study.find(arguments.study)
     images = data.load(arguments.data, label=arguments.label)
     images = images.hold_out(declared.fresh) if declared.fresh else images
@@ -72,11 +90,10 @@ def main() -> int:
         record = Run.load(study.record_path(arguments.study, arm, arguments.seed))
         made = ship(declared, arm, record, images, arguments.work / arguments.study)
         print(f"{made.name}: {made.precision}, {made.accuracy}")
-    return 0
 
 
 def ship(declared: study.Study, arm: str, record: Run, images: data.ImageData, work: Path) -> Card:
-    """Write the weights and the cards of one arm's network, whose record is this one."""
+    """Write the weights of one arm's network, whose record is this one, and its card without a latency."""
     seed = record.header["seed"]
     saved = checkpoint.load(work / f"{arm}-seed{seed}")
     if saved is None or not saved.run.finished:
@@ -95,14 +112,34 @@ def ship(declared: study.Study, arm: str, record: Run, images: data.ImageData, w
     folder.mkdir(exist_ok=True)
     (folder / f"{card.name}.safetensors").write_bytes(content)
     (folder / f"{card.name}.json").write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
-    pages = Environment(
-        loader=FileSystemLoader(ROOT / "tools" / "templates"), undefined=StrictUndefined, trim_blocks=False
-    )
-    page = pages.get_template("model-card.md.jinja").render(
-        card=card, megabytes=len(content) / 1e6, loaded_by=LOADED_BY[card.name]
-    )
-    (folder / f"{card.name}.md").write_text(page + "\n", encoding="utf-8")
     return card
+
+
+def write_cards() -> None:
+    """Time all networks that are there by turns, and write each one's card, as JSON and to read."""
+    cards = {name: Card(**json.loads((FOLDERS[1] / f"{name}.json").read_text(encoding="utf-8"))) for name in LOADED_BY}
+    found = latencies({name: (trained(name), card.size) for name, card in cards.items()})
+    pages = Environment(loader=FileSystemLoader(ROOT / "tools" / "templates"), undefined=StrictUndefined)
+    for name, card in cards.items():
+        card = replace(card, latency=found[name])
+        file = FOLDERS[1] / name
+        file.with_suffix(".json").write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
+        of, arm = card.run["name"].rpartition("-seed")[0].split("/")
+        (row,) = compare.rows({arm: compare.results(runs.recorded(of))[arm]})
+        page = pages.get_template("model-card.md.jinja").render(
+            card=card,
+            megabytes=file.with_suffix(".safetensors").stat().st_size / 1e6,
+            loaded_by=LOADED_BY[name],
+            use=USES[name],
+            row=row,
+        )
+        file.with_suffix(".md").write_text(page + "\n", encoding="utf-8")
+
+
+def trained(name: str) -> nn.Module:
+    """A network that came along, by its file's name."""
+    build = mobilenet_small if name in TRAINED.values() else mobilenet_extra_small
+    return build(weights=LOADED_BY[name]).eval()
 
 
 def unwrapped(model: nn.Module, network: dict[str, Any], classes: int) -> nn.Module:
@@ -161,21 +198,27 @@ def describe(
         data={"name": images.name, "checksum": images.checksum},
         parameters=count_parameters(model).as_dict(),
         macs=count_macs(model, (3, size, size)).as_dict(),
-        latency={"milliseconds": round(latency(model, size), 2), "machine": provenance()["machine"]["cpu"]},
+        latency={},
         precision=precision,
     )
 
 
-def latency(model: nn.Module, size: int, times: int = 50) -> float:
-    """Milliseconds for one image on one core: the median."""
-    image = torch.zeros(1, 3, size, size)
-    taken = []
+def latencies(networks: dict[str, tuple[nn.Module, int]], times: int = 60) -> dict[str, dict[str, Any]]:
+    """Milliseconds for one image on one core: the median, and the middle half as low and high. All take turns."""
+    taken: dict[str, list[float]] = {name: [] for name in networks}
     with torch.inference_mode():
         for _ in range(times + 5):
-            start = time.perf_counter()
-            model(image)
-            taken.append(1000 * (time.perf_counter() - start))
-    return statistics.median(taken[5:])
+            for name, (model, size) in networks.items():
+                image = torch.zeros(1, 3, size, size)
+                start = time.process_time()  # the processor's own time: other work on the machine counts little
+                model(image)
+                taken[name].append(1000 * (time.process_time() - start))
+    machine = provenance()["machine"]["cpu"]
+    parts = {name: statistics.quantiles(of_one[5:], n=4) for name, of_one in taken.items()}
+    return {
+        name: {"milliseconds": round(middle, 2), "low": round(low, 2), "high": round(high, 2), "machine": machine}
+        for name, (low, middle, high) in parts.items()
+    }
 
 
 if __name__ == "__main__":

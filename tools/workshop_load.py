@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -45,6 +46,7 @@ class Learner:
     """What one learner saw: seconds, failures, and the memory of server and kernel at its highest."""
 
     name: str
+    password: str = PASSWORD
     started: float = 0.0
     cells: list[float] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -135,9 +137,13 @@ async def learn(hub: str, learner: Learner, work: list[list[str]], pause: float)
 async def _start(web: httpx.AsyncClient, learner: Learner) -> None:
     begun = time.monotonic()
     await web.get("/hub/login")
-    form = {"username": learner.name, "password": PASSWORD, "_xsrf": _cookie(web, "/hub/")}
+    form = {"username": learner.name, "password": learner.password, "_xsrf": _cookie(web, "/hub/")}
     (await web.post("/hub/login", data=form)).raise_for_status()
-    await web.get(f"/hub/spawn/{learner.name}")
+    page = await web.get(f"/hub/spawn/{learner.name}")
+    if 'id="spawn_form"' in page.text:  # a hub with a choice of servers: take the first
+        choice = re.search(r'name="profile"[^>]*value="([^"]*)"', page.text)
+        form = {"_xsrf": _cookie(web, "/hub/")} | ({"profile": choice[1]} if choice else {})
+        (await web.post(f"/hub/spawn/{learner.name}", data=form)).raise_for_status()
     while time.monotonic() - begun < LONGEST:
         page = await web.get(f"/user/{learner.name}/lab")
         if page.status_code == 200 and page.url.path.startswith(f"/user/{learner.name}/"):
@@ -262,10 +268,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("learners", type=int, help="how many at once")
     parser.add_argument("--hub", help="address of a hub with the dummy authenticator (default: one of its own)")
+    parser.add_argument("--password", default=PASSWORD, help="that of the dummy authenticator (%(default)s)")
     parser.add_argument("--pause", type=float, default=10.0, help="mean seconds between two cells (%(default)s)")
     parser.add_argument("--notebooks", nargs="+", default=NOTEBOOKS, metavar="NN", help="which, such as 00 03")
     chosen = parser.parse_args()
-    learners = [Learner(f"learner-{number:02}") for number in range(chosen.learners)]
+    learners = [Learner(f"learner-{number:02}", chosen.password) for number in range(chosen.learners)]
     work = [cells_of(number) for number in chosen.notebooks]
     if chosen.hub:
         asyncio.run(everybody(chosen.hub, learners, work, chosen.pause))

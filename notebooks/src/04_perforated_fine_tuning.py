@@ -33,9 +33,9 @@ print(images)
 
 # %% [markdown]
 # **Two kinds of numbers stand in this notebook.** *[Live](../docs/glossary.md#live-and-recorded)* runs train here, now,
-# in the quick tier on a part of the sample of CIFAR-10 that comes with the course. *Recorded* runs trained for hours on
-# all 45,000 training images, and came with the course, too; each says on which data, when, and on which machine. Every
-# result below says which kind it is.
+# in the quick tier on a part of the sample of CIFAR-10 that comes with the course. *Recorded* runs trained on all
+# 45,000 training images, which took hours in all, and came with the course, too; each says on which data, when, and on
+# which machine. Every result below says which kind it is.
 #
 # ## A claim, and its rivals
 #
@@ -55,12 +55,12 @@ Markdown(
 )
 
 # %% [markdown]
-# `wider` is a plain network with as many parameters. `random` dendrites stay as they were drawn; only their weights `w`
-# learn. `shuffled` dendrites learn to follow errors that were dealt out to the wrong images. `gradient` dendrites learn
-# together with the neurons by ordinary backpropagation. [`thawed`](../docs/glossary.md#thawed) dendrites go on learning
-# in the neuron phase, from the loss through `w`, still passing nothing on to earlier layers; `thawed-random` ones do so
-# from a random start. And `same-epochs` restarts as often and trains as long, without a dendrite; it gets a section of
-# its own below.
+# `wider` is a plain network with about as many parameters. `random` dendrites stay as they were drawn: of them only the
+# weights `w` learn, and the epochs of the dendrite phase go to the neurons. `shuffled` dendrites learn to follow errors
+# that were dealt out to the wrong images. `gradient` dendrites learn together with the neurons by ordinary
+# backpropagation. [`thawed`](../docs/glossary.md#thawed) dendrites go on learning in the neuron phase, from the loss
+# through `w`, still passing nothing on to earlier layers; `thawed-random` ones do so from a random start. And
+# `same-epochs` restarts as often and trains as long, without a dendrite; it gets a section of its own below.
 #
 # ### Exercise 1 · Which arm rules it out? · easy · 4 minutes
 #
@@ -139,7 +139,8 @@ Markdown(
 # %% [markdown]
 # `perfteach.study.Study` declares what is compared, and the recorded studies are declared in the same way. This one is
 # tiny: a short [baseline](../docs/glossary.md#baseline), and a few ways to go on from it; in the quick tier one seed.
-# Dendrites grow in the stem and the first four blocks, with ReLU as their φ; notebook 05 tells why there.
+# Dendrites grow in the first layers only, to keep it cheap: in the stem and the first four blocks, with ReLU as their
+# φ.
 
 # %%
 from perfteach.study import Study
@@ -383,10 +384,11 @@ Markdown(compare.answers("mini"))
 
 # %% [markdown]
 # In words: on this small network **perforated dendrites, frozen or thawed, showed no gain over training longer.** Those
-# that learned the correlation did as well as random ones, as ones that followed shuffled errors, and as none at all.
-# The same dendrites trained by ordinary backpropagation helped a little, and the same number of parameters spent on
-# width helped most. A frozen dendrite can gain or lose no more than half a point here, if the interval holds. Two more
-# lessons are hidden in the table:
+# that learned the correlation could not be told from random ones, which had the epochs of the dendrite phase for their
+# neurons, from ones that followed shuffled errors, or from none at all. The same dendrites trained by ordinary
+# backpropagation helped a little, and about as many parameters spent on width (here 7 % more) helped most. A frozen
+# dendrite can gain or lose no more than half a point here, if the interval holds. Two more lessons show in the widget,
+# with the seeds 0, 1 and 3 chosen:
 #
 # * An interval can be *too narrow*. With the seeds 0, 1 and 3 alone, that of `perforated` is ±0.07 points. This is
 #   luck, since one test of 10,000 images alone has a standard error of half a point. With five seeds it is ±0.4. And

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import func
 from sqlalchemy import select as choose
 
-from perfteach.hackathon.store import OPEN, Entry, Store, Team
+from perfteach.hackathon.store import Entry, Store, Team, turns
 
 NEWEST = 100  # submissions in the list of the queue
 WIDTH, HEIGHT = 960, 480
@@ -73,8 +73,13 @@ class Board:
         return "final part" if self.finished else "public part"
 
 
-def board(store: Store) -> Board:
-    """The board as it stands."""
+def board(store: Store, least: float = 0.0) -> Board:
+    """The board as it stands.
+
+    Args:
+        least: accuracy in percent on the public part that a network needs to be in the figure and on the front. What
+            guesses has no parameters, and would always stand there.
+    """
     finished = store.finished()
     query = choose(Entry, Team.name).outerjoin(Team).where(Entry.state == "done").order_by(Entry.id)
     with store.read() as session:
@@ -88,9 +93,11 @@ def board(store: Store) -> Board:
     for row in entered:
         teams.setdefault(row.team, []).append(row)
     chosen = [row for own in teams.values() for row in front(own, lambda row: 100 - row.public)]
-    best = {row.number for row in front(chosen, lambda row: row.error)}
-    points = [replace(row, on_front=row.number in best) for row in chosen]
-    first = [max((row for row in points if row.team == team), key=lambda row: row.public) for team in teams]
+    drawn = [row for row in chosen if row.public >= least]
+    best = {row.number for row in front(drawn, lambda row: row.error)}
+    points = [replace(row, on_front=row.number in best) for row in drawn]
+    of_all = [*points, *(row for row in chosen if row.public < least)]
+    first = [max((row for row in of_all if row.team == team), key=lambda row: row.public) for team in teams]
     first.sort(key=lambda row: (row.error, row.parameters, row.number))
     ranks = [replace(row, rank=place) for place, row in enumerate(first, start=1)]
     return Board(finished, ranks, points, [row for row in rows if not row.team], rows)
@@ -124,9 +131,10 @@ def queue(store: Store, numbers: Sequence[int] = ()) -> list[Waiting]:
         query = query.where(Entry.id.in_(numbers))
     with store.read() as session:
         found = session.execute(query).all()
-        waiting = sorted(session.scalars(choose(Entry.id).where(Entry.state.in_(OPEN))))
+        running = session.scalar(choose(func.count()).select_from(Entry).where(Entry.state == "running")) or 0
+        before = {number: running + place for place, number in enumerate(turns(session))}
     return [
-        Waiting(e.id, team or "(reference)", e.name, e.state, e.reason, e.received, sum(n < e.id for n in waiting))
+        Waiting(e.id, team or "(reference)", e.name, e.state, e.reason, e.received, before.get(e.id, 0))
         for e, team in found
     ]
 

@@ -15,7 +15,7 @@ from perfteach import settings
 from perfteach.errors import ConfigError
 from perfteach.extras import need
 from perfteach.files import replacing
-from perfteach.hackathon.submission import MODEL, NAME, NOTE, About, SubmissionError, pack_run, plain
+from perfteach.hackathon.submission import MODEL, NAME, NOTE, About, Limits, SubmissionError, pack_run, plain
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TOKEN = "PERFTEACH_TOKEN"  # the environment variable with the team's token
 WAIT = 900.0  # seconds
+AWAY = "The board does not answer at the moment; what was handed in is kept there. Waiting …"
 
 
 def export(model: nn.Module, images: ImageData, folder: str | Path, *, size: int | None = None) -> Path:
@@ -66,7 +67,7 @@ def export(model: nn.Module, images: ImageData, folder: str | Path, *, size: int
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter's own parts warn
             program: Any = torch.onnx.export(whole, (torch.zeros(1, 3, height, width),), **options)
-        _write(path, _without_traces(program.model_proto).SerializeToString())
+        write(path, _without_traces(program.model_proto).SerializeToString())
     except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise SubmissionError(f"the network cannot be written as ONNX ({reason})") from error
@@ -75,7 +76,8 @@ def export(model: nn.Module, images: ImageData, folder: str | Path, *, size: int
     return path
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
+    """Write a zip; raises SubmissionError where it cannot be."""
     try:
         with replacing(path) as part:
             part.write_bytes(content)
@@ -162,7 +164,7 @@ def submit(
     wait = settings.number("wait", wait, 0)
     packed = pack_run(run, about, model)
     path = out or (run if run.is_dir() else run.parent) / "submission.zip"
-    _write(path, packed)
+    write(path, packed)
     if to is None:
         print(f"{path} has {len(packed) / 1e6:.2f} MB.")
         print("Hand it in with --to ADDRESS and --token TOKEN, or in the browser on the board's page.")
@@ -179,7 +181,15 @@ def submit(
 def _measured(address: str, wait: float) -> dict[str, Any] | None:
     end, shown = time.monotonic() + wait, ""
     while True:
-        found = _ask(address)
+        try:
+            found = _ask(address)
+        except ConfigError:  # it has the submission already; a moment without a network is no reason to give up
+            if time.monotonic() > end:
+                raise
+            if shown != AWAY:
+                print(shown := AWAY)
+            time.sleep(1)
+            continue
         if found["state"] == "done":
             got: dict[str, Any] = found["result"]
             size, time_each = f"{got['parameters']:,} parameters", f"{got['latency_ms']:.2f} ms an image"
@@ -217,5 +227,11 @@ def _ask(address: str, body: bytes | None = None, headers: dict[str, str] | None
     except http.client.HTTPException as error:
         said = f"the board at {address} broke off in the middle of its answer ({type(error).__name__})"
         raise ConfigError(f"{said}; run the command again: what has arrived already is not counted twice") from error
+    except (BrokenPipeError, ConnectionResetError, urllib.error.URLError) as error:
+        broke = isinstance(getattr(error, "reason", error), (BrokenPipeError, ConnectionResetError))
+        if broke and body is not None and len(body) > Limits().upload:
+            most = f"boards usually take {Limits().upload / 1e6:g} MB"
+            raise SubmissionError(f"the board broke off; the zip has {len(body) / 1e6:.1f} MB, and {most}") from error
+        raise ConfigError(f"no board answers at {address} ({error}); ask the organisers for its address") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"no board answers at {address} ({error}); ask the organisers for its address") from error

@@ -38,6 +38,7 @@ def add_commands(commands: Any, command: Add) -> None:
     text = "make a team, or give it a new token; the token is shown once"
     team = on_folder("team", _team, text, "perfteach hackathon team event owls newts")
     team.add_argument("names", nargs="+", metavar="NAME", help="the teams' names")
+    team.add_argument("--again", action="store_true", help="give teams that are there a new token; the old one ends")
     text = "add a submission of your own as a line on the board"
     reference = on_folder("reference", _reference, text, "perfteach hackathon reference event runs/baseline")
     reference.add_argument("of", nargs="?", type=folder, metavar="RUN", help="a folder with run.jsonl and model.onnx")
@@ -49,8 +50,21 @@ def add_commands(commands: Any, command: Add) -> None:
     serve.add_argument("--workers", type=int, default=1, help="scorers beside it, each on one core (%(default)s)")
     work = on_folder("work", _work, "measure what is handed in, without a board", "perfteach hackathon work event")
     work.add_argument("--parent", type=int, help=argparse.SUPPRESS)
+    text = "take nothing more in; what was handed in is still measured, and the board shows the public part"
+    close = on_folder("close", _close, text, "perfteach hackathon close event")
+    close.add_argument("--open", action="store_true", help="take submissions in again")
     text = "end the event: nothing more is taken in, and the board shows the final part"
-    on_folder("finish", _finish, text, "perfteach hackathon finish event")
+    finish = on_folder("finish", _finish, text, "perfteach hackathon finish event")
+    finish.add_argument("--now", action="store_true", help="even while submissions are still measured")
+    text = "take a submission off the board, with a reason that its page shows"
+    withdraw = on_folder(
+        "withdraw", _withdraw, text, 'perfteach hackathon withdraw event 12 "weights hidden in a table"'
+    )
+    withdraw.add_argument("number", type=int, help="the submission's number, which the board shows")
+    withdraw.add_argument("reason", help="why, in a sentence")
+    fetch = on_folder("fetch", _fetch, "write out what was handed in", "perfteach hackathon fetch event 12 12.zip")
+    fetch.add_argument("number", type=int, help="the submission's number")
+    fetch.add_argument("out", type=folder, help="the zip to write")
     _add_submit(command(commands, "submit", _submit, "pack a run and hand it in at a hackathon", SUBMIT_EXAMPLE))
 
 
@@ -98,11 +112,19 @@ def _init(arguments: argparse.Namespace) -> None:
 
 
 def _team(arguments: argparse.Namespace) -> None:
+    from perfteach.errors import ConfigError
+
     store, _ = _opened(arguments)
+    there = {name.casefold(): name for name in store.teams()}
+    known = [there[name.casefold()] for name in arguments.names if name.casefold() in there]
+    if known and not arguments.again:
+        raise ConfigError(f"there already: {', '.join(known)}; leave them out, or give --again to replace their tokens")
+    if len({name.casefold() for name in arguments.names}) < len(arguments.names):
+        raise ConfigError("a name is there twice; give each team one of its own")
     width = max(map(len, arguments.names))
     for name in arguments.names:
-        print(f"{name:<{width}}  {store.add_team(name)}")
-    print("Give each team its token; it is kept as a checksum only, and `team` with the same name makes a new one.")
+        print(f"{name:<{width}}  {store.add_team(there.get(name.casefold(), name))}")
+    print("Give each team its token; it is kept as a checksum only, and `team --again` makes a new one.")
 
 
 def _reference(arguments: argparse.Namespace) -> None:
@@ -137,11 +159,37 @@ def _work(arguments: argparse.Namespace) -> None:
 
 
 def _finish(arguments: argparse.Namespace) -> None:
+    from perfteach.errors import ConfigError
+
     store, _ = _opened(arguments)
+    if (waiting := store.close()) and not arguments.now:
+        said = f"{waiting} submissions are still measured; nothing more is taken in"
+        raise ConfigError(f"{said}. Run `finish` again when the board says 0, or now with --now")
     waiting = store.end_event()
     print("The event has ended; the board shows the final part.")
     if waiting:
         print(f"{waiting} submissions are still being measured; leave `serve` running until the board says 0.")
+
+
+def _close(arguments: argparse.Namespace) -> None:
+    store, _ = _opened(arguments)
+    waiting = store.close(not arguments.open)
+    done = "Submissions are taken in again" if arguments.open else "Nothing more is taken in"
+    print(f"{done}; {waiting} are not measured yet.")
+
+
+def _withdraw(arguments: argparse.Namespace) -> None:
+    store, _ = _opened(arguments)
+    store.withdraw(arguments.number, arguments.reason)
+    print(f"Submission {arguments.number} is off the board.")
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from perfteach.hackathon.client import write
+
+    store, _ = _opened(arguments)
+    write(arguments.out, store.packed(arguments.number))
+    print(f"{arguments.out}: model.onnx and run.jsonl of submission {arguments.number}.")
 
 
 def _add_submit(submit: argparse.ArgumentParser) -> None:

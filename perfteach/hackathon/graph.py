@@ -20,17 +20,26 @@ RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "Rando
 UNCOUNTED = {"Attention", "DFT", "DeformConv", "Einsum", "GRU", "LSTM", "RNN", "STFT", "TfIdfVectorizer"}
 CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}  # where the weights stand
 _SETTINGS = 16  # whole numbers in one place that are settings, such as kernel_shape, and no weights
-# Where indices stand.
-_INDICES = {"Gather": 1, "GatherElements": 1, "GatherND": 1, "ScatterElements": 1, "ScatterND": 1}
+# Inputs that say how, and whose numbers go no further: indices, sizes, axes.
+_SECOND = (
+    "Gather", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Reshape", "Expand", "Tile", "Squeeze",
+    "Unsqueeze", "Split", "TopK", "CumSum", "OneHot", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd",
+    "ReduceL1", "ReduceL2",
+)  # fmt: skip
+_PLACES = {name: {1} for name in _SECOND} | {"Slice": {1, 2, 3, 4}, "Pad": {1, 3}, "Resize": {3}}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Counted in the graph: `parameters` are numbers it stores or makes from constants, `macs` those of one image."""
+    """Counted in the graph: `parameters` are numbers it stores or makes from constants, `macs` those of one image.
+
+    `graph` is the file as it was read here, and what is to be run: another reader might find another network in it.
+    """
 
     parameters: int
     macs: int
     input_name: str
+    graph: bytes
 
 
 def examine(model: bytes, image: Shape, classes: int) -> Cost:
@@ -48,6 +57,8 @@ def examine(model: bytes, image: Shape, classes: int) -> Cost:
         proto = onnx.load_model_from_string(model)
     except Exception as error:  # protobuf raises its own kinds
         raise SubmissionError("model.onnx is not an ONNX file; export it again") from error
+    proto.DiscardUnknownFields()
+    read = proto.SerializeToString()
     _refuse_forbidden(proto)
     name = _one_image(proto, image)
     try:
@@ -61,7 +72,7 @@ def examine(model: bytes, image: Shape, classes: int) -> Cost:
     if shapes.get(output.name) != (1, classes):
         got = list(shapes.get(output.name, ())) or "an unknown shape"
         raise SubmissionError(f"the output has {got}; it has to be [1, {classes}] for one image")
-    return Cost(_parameters(proto.graph, shapes, _kinds(inferred.graph)), _macs(proto.graph, shapes), name)
+    return Cost(_parameters(proto.graph, shapes, _kinds(inferred.graph)), _macs(proto.graph, shapes), name, read)
 
 
 # --- what is allowed --------------------------------------------------------------------------------------------------
@@ -69,6 +80,9 @@ def examine(model: bytes, image: Shape, classes: int) -> Cost:
 
 def _refuse_forbidden(proto: onnx.ModelProto) -> None:
     graph = proto.graph
+    newest = onnx.defs.onnx_opset_version()
+    if any(opset.domain in DOMAINS and opset.version > newest for opset in proto.opset_import):
+        raise SubmissionError(f"the graph is of a newer opset than {newest}, the newest that is known here")
     if proto.functions:
         raise SubmissionError("the graph has functions of its own; export it with standard operators only")
     if len(graph.node) > NODES:
@@ -117,8 +131,10 @@ def _one_image(proto: onnx.ModelProto, image: Shape) -> str:
         shown = [size if size is not None else "?" for size in sizes]
         raise SubmissionError(f"the input is {shown}; it has to be float32 [1, {', '.join(map(str, image))}]")
     kind.shape.dim[0].dim_value = 1
-    for dim in graph.output[0].type.tensor_type.shape.dim[:1]:
-        dim.dim_value = 1
+    answer = graph.output[0].type.tensor_type.shape.dim
+    if len(answer) != 2:
+        raise SubmissionError(f"the output has {len(answer)} sizes; it has to be [1, classes] for one image")
+    answer[0].dim_value = 1
     del graph.value_info[:]  # what the file says about itself is inferred again
     return str(inputs[0].name)
 
@@ -153,12 +169,12 @@ def _parameters(graph: onnx.GraphProto, shapes: dict[str, Shape], kinds: dict[st
 
     Constants that are computed before they meet the data count with their own size or with what was stored for them,
     whichever is more: rounded weights count once, and weights drawn by formula, tiled, or unpacked count in full.
-    Where many whole numbers meet the data and are neither weights of a product nor indices, each counts once for each
-    of its bytes, because the graph may take them apart.
+    A whole number that meets the data and is no index or size counts once for each of its bytes, because the graph may
+    take it apart; so does a number of double precision.
     """
     stored = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
     constant = set(stored)
-    meeting: dict[str, onnx.NodeProto] = {}  # constants that meet the data, and where
+    meeting: dict[str, list[onnx.NodeProto]] = {}  # constants that meet the data, and where
     maker = {name: node for node in graph.node for name in node.output}
     for node in graph.node:
         inputs = [name for name in node.input if name]
@@ -168,28 +184,31 @@ def _parameters(graph: onnx.GraphProto, shapes: dict[str, Shape], kinds: dict[st
             constant.update(node.output)
             continue
         weight = CONVOLUTIONS.get(node.op_type)
-        meeting |= {name: node for name in inputs if name in constant or inputs.index(name) == weight}
-    for name, node in meeting.items():
-        if name in stored and stored[name] > _SETTINGS:
-            stored[name] *= _apart(name, node, kinds)
+        for name in inputs:
+            if name in constant or inputs.index(name) == weight:
+                meeting.setdefault(name, []).append(node)
+    for name, nodes in meeting.items():
+        if name in stored:
+            stored[name] *= max(_apart(name, node, kinds) for node in nodes)
     computed = [name for name in meeting if name not in stored]
     behind = _stored_behind(computed, maker, set(stored)) - set(meeting)
     made = 0
     for name in computed:
-        count = math.prod(_shape(shapes, meeting[name], name))
-        made += count * (_apart(name, meeting[name], kinds) if count > _SETTINGS else 1)
+        count = math.prod(_shape(shapes, meeting[name][0], name))
+        made += count * max(_apart(name, node, kinds) for node in meeting[name])
     others = sum(_in_attributes(node) for node in graph.node if node.op_type != "Constant")
     return sum(stored.values()) + others + max(0, made - sum(stored[name] for name in behind))
 
 
 def _apart(name: str, node: onnx.NodeProto, kinds: dict[str, int]) -> int:
     """How many weights a number of a constant can hold for a node to take apart."""
-    if node.op_type in _OPERATORS or list(node.input).index(name) == _INDICES.get(node.op_type):
+    places = {place for place, given in enumerate(node.input) if given == name}
+    if places <= _PLACES.get(node.op_type, set()):
         return 1
     if node.op_type.startswith(("QLinear", "Quantize", "Dequantize")) or name not in kinds:
         return 1
     kind = onnx.helper.tensor_dtype_to_np_dtype(kinds[name])
-    return kind.itemsize if kind.kind in "iu" else max(1, kind.itemsize // 4)
+    return kind.itemsize if kind.kind in "iu" or kind.itemsize > 4 else 1
 
 
 def _stored_behind(names: list[str], maker: dict[str, onnx.NodeProto], stored: set[str]) -> set[str]:
@@ -210,7 +229,8 @@ def _in_attributes(node: onnx.NodeProto) -> int:
     for attribute in node.attribute:
         count += math.prod(attribute.t.dims) if attribute.HasField("t") else 0
         count += sum(math.prod(tensor.dims) for tensor in attribute.tensors)
-        count += len(attribute.floats)
+        single = attribute.type == onnx.AttributeProto.FLOAT and node.op_type != "Constant"  # gamma of Selu, say
+        count += len(attribute.floats) + single
         if node.op_type == "Constant" or len(attribute.ints) > _SETTINGS:
             count += len(attribute.ints)
         count += node.op_type == "Constant" and attribute.name in ("value_float", "value_int")

@@ -11,7 +11,9 @@ import tempfile
 import threading
 import time
 import urllib.request
+from contextlib import suppress
 
+from perfteach import settings
 from perfteach.errors import ConfigError
 from perfteach.extras import need
 from perfteach.hackathon.commands import DATABASE, NEEDED
@@ -24,6 +26,7 @@ import uvicorn
 from perfteach.hackathon.app import application
 from perfteach.hackathon.store import Store
 
+FILES = 10_240  # open files; macOS allows no more
 PAUSE = 1.0  # seconds between two looks at the scorers
 START = 60.0  # seconds that a board may take to start
 
@@ -32,21 +35,37 @@ def serve(store: Store, event: Event, host: str, port: int, workers: int) -> Non
     """Serve until interrupted.
 
     Raises:
-        ConfigError: the port is taken.
+        ConfigError: the address or the port cannot be used, or a number is out of range.
     """
+    port, workers = settings.whole("port", port, 1, 65_535), settings.whole("workers", workers, 0, 1_000)
+    _more_files()
     ended = threading.Event()
     keeper = threading.Thread(target=_keep_working, args=(store, event, workers, ended), daemon=True)
     keeper.start()
     beside = "1 scorer" if workers == 1 else f"{workers} scorers"
     print(f"The board is at http://{host}:{port}/ with {beside}; Ctrl-C ends it.", flush=True)
-    settings = uvicorn.Config(application(store, event), host, port, log_level="warning", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        application(store, event), host, port, log_level="warning", timeout_graceful_shutdown=5, timeout_keep_alive=2
+    )  # a page asks every four seconds: kept open between, its connections would use up the files
     try:
-        uvicorn.Server(settings).run()
+        uvicorn.Server(config).run()
     except SystemExit:  # uvicorn has said why
-        raise ConfigError(f"the board could not be served at {host}:{port}; choose another --port") from None
+        raise ConfigError(
+            f"the board could not be served at {host}:{port}; choose another --port, or a --host of this machine"
+        ) from None
     finally:
         ended.set()
         keeper.join(10)
+
+
+def _more_files() -> None:
+    """As many open files as the system lets this process have: every reader's connection is one."""
+    with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def _keep_working(store: Store, event: Event, workers: int, ended: threading.Event) -> None:

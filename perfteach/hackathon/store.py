@@ -1,7 +1,7 @@
 """Teams and submissions in a database: SQLite in the event's folder, or any that SQLAlchemy reaches by an address.
 
 The queue is a column. A submission is `waiting`, then `running` with a heartbeat, then `done`, `refused` (its own
-fault) or `failed` (the scorer's). What a dead worker had running waits again.
+fault), `failed` (the scorer's) or `withdrawn` (by the organisers). What a dead worker had running waits again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from perfteach.errors import ConfigError
-from perfteach.hackathon.submission import NAME, About, SubmissionError, plain
+from perfteach.hackathon.submission import NAME, NOTE, About, SubmissionError, plain
 
 SILENT = 20.0  # seconds without a heartbeat after which a worker counts as dead
 ATTEMPTS = 5
 OPEN = ("waiting", "running")
+STOPPED = "the scorer was stopped while measuring it"
 
 
 class Closed(SubmissionError):
@@ -144,10 +145,15 @@ class Store:
                 raise SubmissionError(f"the token is that of {team.name!r}, and the zip says {about.team!r}")
             known = session.scalar(_by_digest(team.id, packed))
             if known is not None:
+                entry = session.get_one(Entry, known)
+                if entry.state == "failed":  # the scorer's fault: handed in again, it is tried again
+                    entry.state, entry.attempts, entry.reason = "waiting", 0, ""
                 return known, False
             if session.get(Note, "finished"):
                 raise Closed("the event has ended; nothing more is taken in")
-            recent = Entry.team_id == team.id, Entry.received > time.time() - 3600
+            if session.get(Note, "closed"):
+                raise Closed("the organisers take nothing more in")
+            recent = Entry.team_id == team.id, Entry.received > time.time() - 3600, Entry.state != "failed"
             count = session.scalar(choose(func.count()).select_from(Entry).where(*recent)) or 0
             if count >= per_hour:
                 raise TooMany(f"{team.name} has sent {count} submissions within the hour; {per_hour} are allowed")
@@ -160,16 +166,18 @@ class Store:
             return known if known is not None else _insert(session, packed, about, None)
 
     def claim(self, worker: str) -> tuple[int, bytes] | None:
-        """The submission that has waited longest, now that worker's, with its zip; None where nothing waits."""
+        """The submission whose turn it is, now that worker's, with its zip; None where nothing waits."""
         now = time.time()
         with self._write() as session:
             silent = choose(Entry).where(Entry.state == "running", Entry.heartbeat < now - SILENT)
             for entry in session.scalars(silent.with_for_update(skip_locked=True)):
                 _again(entry)
             session.flush()
-            waiting = choose(Entry).where(Entry.state == "waiting").order_by(Entry.id).limit(1)
-            next_one = session.scalar(waiting.with_for_update(skip_locked=True))
-            if next_one is None:
+            for number in turns(session):
+                free = choose(Entry).where(Entry.id == number, Entry.state == "waiting")
+                if next_one := session.scalar(free.with_for_update(skip_locked=True)):
+                    break
+            else:
                 return None
             next_one.state, next_one.worker, next_one.heartbeat = "running", worker, now
             next_one.attempts += 1
@@ -195,12 +203,46 @@ class Store:
             entry.state, entry.reason, entry.result = state, said, result
             return True
 
-    def give_back(self, number: int, worker: str) -> None:
-        """The measuring process was killed from outside: let the submission wait again."""
+    def give_back(self, number: int, worker: str, reason: str = STOPPED) -> None:
+        """It could not be measured through no fault of its own: let the submission wait again."""
         with self._write() as session:
             entry = session.get_one(Entry, number)
             if (entry.state, entry.worker) == ("running", worker):
-                _again(entry)
+                _again(entry, reason)
+
+    def withdraw(self, number: int, reason: str) -> None:
+        """Take a submission off the board; its page says why.
+
+        Raises:
+            SubmissionError: there is none with this number.
+        """
+        with self._write() as session:
+            entry = _entry(session, number)
+            entry.state, entry.reason, entry.worker = "withdrawn", plain(reason, "reason", NOTE), ""
+
+    def packed(self, number: int) -> bytes:
+        """The zip of a submission, to look at.
+
+        Raises:
+            SubmissionError: there is none with this number.
+        """
+        with self.read() as session:
+            return session.get_one(Upload, _entry(session, number).id).packed
+
+    def teams(self) -> list[str]:
+        """The teams' names."""
+        with self.read() as session:
+            return list(session.scalars(choose(Team.name).order_by(Team.id)))
+
+    def close(self, closed: bool = True) -> int:
+        """Take nothing more in, or go on; returns how many submissions are not measured yet."""
+        with self._write() as session:
+            note = session.get(Note, "closed")
+            if closed and note is None:
+                session.add(Note(key="closed", value=str(time.time())))
+            elif not closed and note is not None:
+                session.delete(note)
+            return session.scalar(choose(func.count()).select_from(Entry).where(Entry.state.in_(OPEN))) or 0
 
     def end_event(self) -> int:
         """Close the event and show the final part; returns how many submissions are not measured yet."""
@@ -222,9 +264,32 @@ def _team(session: Session, query: Any) -> Team:
     return team
 
 
-def _again(entry: Entry) -> None:
+def _entry(session: Session, number: int) -> Entry:
+    entry = session.get(Entry, number) if 0 < number < 2**31 else None
+    if entry is None:
+        raise SubmissionError(f"there is no submission {number}")
+    return entry
+
+
+def turns(session: Session) -> list[int]:
+    """The submissions that wait, in the order in which they will be measured.
+
+    First comes the team that has had the fewest measured of what it sent within the hour, so that nobody waits for
+    one team's many; a team's own go by number.
+    """
+    sent = choose(Entry.team_id, func.count()).where(Entry.state != "waiting", Entry.received > time.time() - 3600)
+    had: dict[int | None, int] = {row[0]: row[1] for row in session.execute(sent.group_by(Entry.team_id))}
+    order = []
+    waiting = choose(Entry.team_id, Entry.id).where(Entry.state == "waiting").order_by(Entry.id)
+    for team, number in session.execute(waiting):
+        order.append((had.get(team, 0), number))
+        had[team] = had.get(team, 0) + 1
+    return [number for _, number in sorted(order)]
+
+
+def _again(entry: Entry, reason: str = STOPPED) -> None:
     entry.state = "failed" if entry.attempts >= ATTEMPTS else "waiting"
-    entry.reason = f"the scorer was stopped while measuring it ({entry.attempts} of {ATTEMPTS} times)"
+    entry.reason = f"{reason} ({entry.attempts} of {ATTEMPTS} times)"
 
 
 def _by_digest(team: int | None, packed: bytes) -> Any:

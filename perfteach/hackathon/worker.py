@@ -14,6 +14,7 @@ from perfteach.hackathon.store import SILENT, Store
 from perfteach.hackathon.submission import SubmissionError
 
 PAUSE = 0.5  # seconds between two looks at an empty queue
+MEND = 10.0  # seconds before the next submission, after the scorer itself has failed
 
 
 def work(store: Store, event: Event, *, until_empty: bool = False, parent: int | None = None) -> int:
@@ -57,8 +58,9 @@ def _measure(store: Store, event: Event, me: str, number: int, packed: bytes) ->
         store.finish(number, me, "refused", str(error))
     except Killed:
         store.give_back(number, me)
-    except Exception as error:  # a full disk, say; the next submission may go well
+    except Exception as error:  # a full disk, say, which somebody may mend
         print(f"submission {number} could not be measured: {error!r}", file=sys.stderr)
-        store.finish(number, me, "failed", f"the scorer failed ({type(error).__name__}); the organisers can see why")
+        store.give_back(number, me, f"the scorer failed ({type(error).__name__}); the organisers can see why")
+        time.sleep(MEND)
     else:
         store.finish(number, me, "done", result=result)

@@ -160,7 +160,11 @@ def call(function: Any, *arguments: Any, hint: str | Mapping[str, str] = RAISED)
         raise Wrong(said, "a function that returns a value", fitting, _own_lines(error, function)) from error
     _require_attempt(returned, none=_is_blank(function))
     if returned is None:
-        raise Wrong("None", "a value", "your function computes but gives nothing back: end it with `return …`.")
+        raise Wrong(
+            "None",
+            "a value",
+            "on these arguments it came to its end without a value: every way through has to end in `return …`.",
+        )
     return returned
 
 

@@ -48,6 +48,7 @@ def check_perforated_forward(answer: Any) -> str:
         hint = "the neuron sees x itself, the dendrite x.detach()."
         raise Wrong("no gradient for x", "the neuron's part of it", hint)
     hint = "an error still flows through the dendrite: let it see x.detach()."
+    require(neuron.weight.grad is not None, "no gradient for the neuron's weights", "a gradient", "detach x only.")
     blocked = torch.allclose(x.grad, 2 * h.detach() @ neuron.weight.detach(), atol=1e-5)
     require(blocked, "a gradient of x that the dendrite takes part in", "the neuron's part only", hint)
     hint = "detach the dendrite's input and not its output, so that the dendrite itself can still learn."
@@ -81,7 +82,12 @@ def check_rules_out(answer: Any) -> str:
         "leave the keys as they are.",
     )
     for explanation, arm in answer.items():
-        require(arm in ARMS, f"{arm!r}", f"one of {', '.join(ARMS)}", "use the names in the table above.")
+        require(
+            isinstance(arm, str) and arm in ARMS,
+            f"{arm!r}",
+            f"one of {', '.join(ARMS)}",
+            "use the names in the table above.",
+        )
         hint = NO_CONTROLS.get(arm, f"that arm answers another question: {ARMS[arm].rules_out!r}.")
         require(arm == EXPLANATIONS[explanation], f"{arm!r} for {explanation!r}", "another arm", hint)
     return "each rival explanation has an arm of its own."
@@ -118,6 +124,8 @@ def check_perforate_convolutions(answer: Any) -> str:
     before = model(images)
     raised = {
         "NameError.*dendrites": "import it first: from perfteach import add_dendrites.",
+        "SelectionError": "select by type: select=torch.nn.Conv2d.",
+        "positional argument": "a function for select takes (name, module).",
         "": "the argument is a network that has not been perforated yet; see your lines below.",
     }
     got = call(answer, model, hint=raised)
@@ -125,6 +133,7 @@ def check_perforate_convolutions(answer: Any) -> str:
     counts = dendrite_counts(got)
     require(counts, "a model without dendritic layers", "dendritic layers", "begin with perforate(model, …).")
     hint = "leave the Linear head out: use select=torch.nn.Conv2d."
+    counts = {name: count for name, count in counts.items() if count} or counts  # room for dendrites is none yet
     require("head" not in counts, f"dendritic layers {list(counts)}", "convolutions only", hint)
     compare(len(counts), 3, "every Conv2d of the network, whatever its name: select by type.")
     hint = "perforate makes room for dendrites; add_dendrites(model) grows one, once."
@@ -211,14 +220,16 @@ def check_surgery(answer: Any) -> str:
     to 78.5 % in six runs.
     """
     require(isinstance(answer, nn.Module), answer, "a network", "hand over the model itself, not its run.")
-    total = sum(parameter.numel() for parameter in answer.parameters())
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    kept = (buffer for name, buffer in answer.named_buffers() if not name.endswith(statistics))
+    total = sum(tensor.numel() for tensor in (*answer.parameters(), *kept))  # a weight in a buffer is one as well
     hint = (
         "leaving out whole blocks is not enough. Count by kind, as in section 6 of notebook 01, what the blocks that "
         "are left hold; which kind could they do without?"
     )
     require(total <= 40_000, f"{total:,} parameters", "at most 40,000", hint)
     images = data.load("cifar10-sample", progress=False)
-    place = next(answer.parameters()).device if total else None
+    place = next((parameter.device for parameter in answer.parameters()), None)
     outputs = call(answer.eval(), torch.zeros(2, 3, 32, 32, device=place), hint="it takes images [B, 3, 32, 32].")
     hint = "return logits [B, 10], one for each class."
     require(getattr(outputs, "shape", None) == (2, 10), getattr(outputs, "shape", outputs), "(2, 10)", hint)
@@ -242,6 +253,8 @@ def check_own_experiment(answer: Any) -> str:
     hint = "hand over two lists of runs and the interval, which is three numbers: mean, low, high."
     require(isinstance(answer, (tuple, list)) and len(answer) == 3, answer, "three things", hint)
     controls, treated, interval = answer
+    both = all(isinstance(arm, (tuple, list)) for arm in (controls, treated))
+    require(both, [controls, treated], "two lists of runs and an interval", hint)
     runs = [*controls, *treated]
     require(all(isinstance(run, Run) for run in runs), runs, "lists of runs", "a run is what fit() returns.")
     hint = "one seed says nothing about the method: three pairs at least."
@@ -283,7 +296,8 @@ def _require_fair_arms(controls: list[Run], treated: list[Run]) -> None:
     bare = [run.name for run in treated if not any(run.ended.dendrites.values())]
     hint = (
         "what was tested there has no dendrites: its best epoch lies before they grew, or they were rolled back. "
-        "Train longer after they grow, or let them grow before the first epoch, as in the recipe above."
+        "Train longer after they grow, or let them grow before the first epoch: "
+        "add_dendrites(perforate(model, …)), with cycles=0."
     )
     require(not bare, f"no dendrites at the end of {', '.join(bare)}", "some in every run of the second list", hint)
     runs = [*controls, *treated]

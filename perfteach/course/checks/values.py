@@ -136,7 +136,7 @@ def describe(thing: Any) -> str:
         return describe(sorted(thing))
     if isinstance(thing, Mapping) and len(thing) <= 8:
         return "{" + ", ".join(f"{key}: {describe(part)}" for key, part in thing.items()) + "}"
-    word = "function" if hasattr(thing, "__name__") else type(thing).__name__
+    word = "function" if callable(thing) and hasattr(thing, "__name__") else type(thing).__name__
     return f"{'an' if word[:1].lower() in 'aeiou' else 'a'} {word}"
 
 
