@@ -514,7 +514,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("widest", lambda d, limit: widest(d, limit) + 0.04, "one of the widths"),
     ("widest", lambda d, limit: round(10 * widest(d, limit)), "one of the widths"),
     ("widest", lambda d, limit: widest(d, limit - 1), "limit itself"),
-    ("widest", lambda d, limit: total_parameters(widest(d, limit), d), "wider one"),
+    ("widest", lambda d, limit: total_parameters(widest(d, limit), d), "one of the widths"),
     ("widest", lambda d, limit: 1.0, "they count"),
     ("widest", partial(widest_up, widths=(0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)), "wider one"),
     ("choose_layers", partial(greedy, key=lambda s, c: s), "score alone"),

@@ -36,6 +36,9 @@ def toy(tmp_path_factory):  # type: ignore[no-untyped-def]
         runs = {run.arm: run for run in run_study(TOY, images, folder / "work", seeds=[0], progress=False)}
         held = images.hold_out(100)
         cards = {arm: weights.ship(study, arm, runs[arm], held, folder / "work" / TOY) for arm in weights.SHIPPED}
+        weights.write_cards()
+        cards = {arm: shipped.card(card.name) for arm, card in cards.items()}
+        assert all(card.latency["low"] <= card.latency["milliseconds"] for card in cards.values())
         other = replace(runs["original"], result=replace(runs["original"].ended, test_accuracy=99.99))
         with pytest.raises(SystemExit, match="another run than the record"):
             weights.ship(study, "original", other, held, folder / "work" / TOY)

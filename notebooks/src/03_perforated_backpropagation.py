@@ -54,7 +54,7 @@ print(model.perforation)
 #
 # A neuron may grow several dendrites, one after the other. The k-th also hears its elders,
 # $V_k = \varphi\bigl(D_k(x) + \sum_{j<k} u_{kj} V_j\bigr)$, with one number $u_{kj}$ per neuron, the *[cascade
-# weight](../docs/glossary.md#cascade-weight-u)*. φ is the dendrite's [bend](../docs/glossary.md#phi): tanh, unless
+# weight](../docs/glossary.md#cascade-weight-u)*. φ is the dendrite's bend: tanh, unless
 # another is chosen.
 #
 # Growing dendrites must not change the network: whatever follows is then due to learning. A new dendrite enters with

@@ -470,7 +470,7 @@ for gone in ([5], [6], [8], [10], [11], [10, 11]):
     lines.append((f"without block {gone}", count_parameters(cut).total, accuracy_of(cut)))
 table = "\n".join(f"| {name} | {size:,} | {right:.1f} |" for name, size, right in lines)
 Markdown(
-    f"| MobileNet-Small | parameters | validation accuracy (%), live |\n|---|---|---|\n{table}"
+    f"| MobileNet-Small | parameters | right (%), validation, live |\n|---|---|---|\n{table}"
 )
 
 # %% [markdown]

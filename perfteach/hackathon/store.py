@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import JSON, Engine, ForeignKey, LargeBinary, String, UniqueConstraint, create_engine, event, func
 from sqlalchemy import select as choose
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from perfteach.errors import ConfigError
@@ -94,8 +95,12 @@ class Store:
     def __init__(self, address: str) -> None:
         self.engine = _engine(address)
         self._writing = self.engine.execution_options(writes=True)
-        with self._writing.begin() as connection:
-            Base.metadata.create_all(connection)
+        try:
+            with self._writing.begin() as connection:
+                Base.metadata.create_all(connection)
+        except DBAPIError as error:
+            said = f"the database cannot be opened or written ({error.orig})"
+            raise ConfigError(f"{said}; use a folder that you may write to, or give --database") from error
 
     @contextmanager
     def _write(self) -> Iterator[Session]:

@@ -201,8 +201,7 @@ def width_hint(got: float, dendrites: int, limit: int) -> str:
     """Too wide, or not wide enough?"""
     if round(float(got), 6) not in [tenths / 10 for tenths in range(3, 11)]:
         return "return one of the widths 0.3, 0.4, … 1.0."
-    used = total_parameters(round(float(got), 2), dendrites)
-    if used > limit:
+    if (used := total_parameters(round(float(got), 2), dendrites)) > limit:
         return f"that has {used:,} parameters: every dendrite has as many weights as its neuron, and they count."
     return f"it fits with {used:,} parameters, but a wider one does too; the limit itself is allowed."
 
