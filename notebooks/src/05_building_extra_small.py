@@ -467,11 +467,11 @@ for gone in ([5], [6], [8], [10], [11], [10, 11]):
     cut = mobilenet_small(weights="cifar10")
     for block in gone:
         cut.features[block] = torch.nn.Identity()
-    lines.append((f"without block {gone}", count_parameters(cut).total, accuracy_of(cut)))
-table = "\n".join(f"| {name} | {size:,} | {right:.1f} |" for name, size, right in lines)
-Markdown(
-    f"| MobileNet-Small | parameters | right (%), validation, live |\n|---|---|---|\n{table}"
-)
+    size = count_parameters(cut).total
+    lines.append((f"without block {gone}", size, accuracy_of(cut)))
+rows = [f"| {name} | {size:,} | {right:.1f} |" for name, size, right in lines]
+table = "\n".join(rows)
+Markdown(f"| MobileNet-Small | parameters | right (%), live |\n|---|---|---|\n{table}")
 
 # %% [markdown]
 # The last two hold more than a third of all parameters, and the network does without them. On these small images their
