@@ -467,8 +467,8 @@ for gone in ([5], [6], [8], [10], [11], [10, 11]):
     cut = mobilenet_small(weights="cifar10")
     for block in gone:
         cut.features[block] = torch.nn.Identity()
-    size = count_parameters(cut).total
-    lines.append((f"without block {gone}", size, accuracy_of(cut)))
+    left = count_parameters(cut).total
+    lines.append((f"without block {gone}", left, accuracy_of(cut)))
 rows = [f"| {name} | {size:,} | {right:.1f} |" for name, size, right in lines]
 table = "\n".join(rows)
 Markdown(f"| MobileNet-Small | parameters | right (%), live |\n|---|---|---|\n{table}")
