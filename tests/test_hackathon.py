@@ -450,7 +450,9 @@ HIDING = {
         {"p": PACKED[None], "square": np.array([1, 1])},
     ),
     "behind another use": (
-        [node("Add", ["x", "p"], ["mixed"]), node("Mul", ["x", "p"], ["idle"])], {"p": PACKED},
+        [node("Add", ["x", "p"], ["mixed"]), node("Reshape", ["x", "square"], ["x1"]),
+         node("MatMul", ["x1", "p"], ["idle"])],
+        {"p": PACKED[None], "square": np.array([1, 1])},
     ),
     "in doubles": (
         [node("Cast", ["x"], ["xd"], to=TensorProto.DOUBLE), node("Mul", ["xd", "p"], ["mixed"])],
