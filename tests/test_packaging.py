@@ -67,6 +67,13 @@ def test_conda_files_are_complete_in_a_way_binder_understands(name: str) -> None
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains("3.12")
 
 
+def test_the_readmes_lines_for_conda_name_the_environment() -> None:
+    """They are not run, as the others are: conda is not everywhere that the tests are."""
+    (lines,) = re.findall(r"^```shell\n(.*?)^```$", README, re.M | re.S)
+    name = conda_file(CONDA_FILES[0])["name"]
+    assert lines.splitlines()[:2] == ["conda env create -f environment.yml", f"conda activate {name}"]
+
+
 def test_both_conda_files_have_the_same_content() -> None:
     assert conda_file(CONDA_FILES[0]) == conda_file(CONDA_FILES[1])
 
