@@ -21,20 +21,31 @@ from perfteach.engine import engine
 from perfteach.phases import Phase
 
 BATCH = 128
-KINDS = (  # what is trained: the arm of the study extra-small, the phase, and how its steps are run
-    ("original", "neuron", "eager"),
-    ("original", "neuron", "graph"),
-    ("same-epochs", "neuron", "graph"),
-    ("early-start", "neuron", "eager"),
-    ("early-start", "neuron", "graph"),
-    ("early-start", "dendrite", "eager"),
+KINDS = (  # what is trained: the arm of the study extra-small, the phase, how its steps are run, and the precision
+    ("original", "neuron", "eager", "single"),
+    ("original", "neuron", "graph", "single"),
+    ("same-epochs", "neuron", "graph", "single"),
+    ("early-start", "neuron", "eager", "single"),
+    ("early-start", "neuron", "graph", "single"),
+    ("early-start", "dendrite", "eager", "single"),
+    ("original", "neuron", "graph", "half"),
+    ("early-start", "neuron", "graph", "half"),
 )
 
 
-def steps_a_second(arm: str, phase: str, kind: str, seconds: float, start: float = 0.0) -> float:
-    """Training steps a second of one network, from the time `start` on, if that has not passed."""
+def steps_a_second(
+    arm: str, phase: str, kind: str, precision: str, seconds: float, ready: float = 0.0
+) -> tuple[float, int | None]:
+    """Training steps a second of one network, and how busy the card was meanwhile, in per cent; None without a GPU.
+
+    Args:
+        precision: "single", or "half", which is PyTorch's autocast to bfloat16.
+        ready: seconds after which all that run at once begin.
+    """
+    start = time.time() + ready
     torch.set_num_threads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    gpu = torch.cuda.is_available()
+    device = torch.device("cuda" if gpu else "cpu")
     study = find("extra-small")
     model = study.model(arm, 0).to(device)
     if phase == "dendrite":
@@ -43,9 +54,11 @@ def steps_a_second(arm: str, phase: str, kind: str, seconds: float, start: float
     optimizer = study.config(arm, 0).build_optimizer(trainable(model), Phase(phase), dendritic(model))
     x, y = torch.randn(BATCH, 3, 32, 32, device=device), torch.randint(0, 10, (BATCH,), device=device)
     run = engine(kind, model, functional.cross_entropy, device)
+    half = torch.autocast(device.type, torch.bfloat16, enabled=precision == "half", cache_enabled=False)
 
     def step() -> None:
-        run(x, y)
+        with half:
+            run(x, y)
         if phase == "dendrite":
             follow_errors(model)
         optimizer.step()
@@ -56,25 +69,22 @@ def steps_a_second(arm: str, phase: str, kind: str, seconds: float, start: float
     while time.perf_counter() - began < seconds:
         step()
         done += 1
-        if torch.cuda.is_available():
+        if gpu:
             torch.cuda.synchronize()
-    return done / (time.perf_counter() - began)
+    rate = done / (time.perf_counter() - began)
+    return rate, torch.cuda.utilization() if gpu else None
 
 
-def measured(jobs: int, seconds: float, ready: float = 30.0) -> list[dict[str, Any]]:
+def measured(jobs: int, seconds: float, ready: float = 8.0) -> list[dict[str, Any]]:
     """Every kind, with so many trainings at once; `ready` are the seconds that processes have to get ready."""
     found = []
-    for arm, phase, kind in KINDS:
-        if jobs == 1:
-            rates = [steps_a_second(arm, phase, kind, seconds)]
-        else:
-            start = time.time() + ready
-            with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-                rates = pool.starmap(steps_a_second, [(arm, phase, kind, seconds, start)] * jobs)
-        busy = torch.cuda.utilization() if torch.cuda.is_available() and jobs == 1 else None
-        row = {"arm": arm, "phase": phase, "engine": kind, "jobs": jobs, "busy": busy}
-        found.append(row | {"images_a_second": round(BATCH * sum(rates))})
-        print(json.dumps(found[-1]), flush=True)
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        pool.starmap(steps_a_second, [(*KINDS[0], 0.1, 2 * ready)] * jobs, chunksize=1)  # each takes up the card once
+        for kind in KINDS:
+            told = pool.starmap(steps_a_second, [(*kind, seconds, ready if jobs > 1 else 0.0)] * jobs, chunksize=1)
+            row = dict(zip(("arm", "phase", "engine", "precision"), kind, strict=True)) | {"jobs": jobs}
+            found.append(row | {"images_a_second": round(BATCH * sum(rate for rate, _ in told)), "busy": told[0][1]})
+            print(json.dumps(found[-1]), flush=True)
     return found
 
 

@@ -147,6 +147,16 @@ STUDIES = {
         claim=None,
     ),
     "extra-small": EXTRA_SMALL,
+    "extra-small-long": replace(
+        EXTRA_SMALL,
+        about="Twice the epochs, a square of 8 pixels blanked out, and twice Extra-Small's width: how far it goes",
+        arms=("early-together", "same-epochs", "full-width-early", "original-fine", "original"),
+        seeds=(0,),
+        width=1.5,
+        baseline=120,
+        settings={**SGD, "cutout": 8},
+        claim="early-together",
+    ),
     "extra-small-short": replace(
         EXTRA_SMALL,
         about="Extra-Small against the original, trained for 36 epochs on one core of a CPU",
