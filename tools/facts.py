@@ -234,6 +234,10 @@ class Facts:
         """By how many percent an arm needs more multiply-accumulates for an image than another."""
         return _number(100 * (self.macs(name, arm) / self.macs(name, than) - 1), 0)
 
+    def fewer_macs(self, name: str, arm: str, than: str) -> str:
+        """By how many percent an arm needs fewer multiply-accumulates for an image than another."""
+        return _number(100 * (1 - self.macs(name, arm) / self.macs(name, than)), 0)
+
     def seeds(self, name: str, arm: str = "same-epochs") -> str:
         """How many seeds an arm has, in words."""
         return NUMBERS[len(self._arm(name, arm))]
@@ -249,6 +253,14 @@ class Facts:
     def unsure(self, name: str, control: str, *arms: str) -> str:
         """Nothing; an error where an interval of these arms against the control leaves out zero."""
         return self._require(name, control, arms, False)
+
+    def small(self, name: str, control: str, *arms: str) -> str:
+        """Nothing; an error where an interval of these arms against the control has room for a gain of `MARGIN`."""
+        for arm in arms:
+            found = self.pair(name, arm, control)
+            if found.interval.high >= MARGIN:
+                raise DataError(f"{name}: {arm} against {control}, {found}, has room for {MARGIN} points; {UNTRUE}")
+        return ""
 
     def _require(self, name: str, control: str, arms: tuple[str, ...], sure: bool) -> str:
         for arm in arms:
