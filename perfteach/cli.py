@@ -7,12 +7,14 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from perfteach import __version__
 from perfteach.console import amount, folder, reason, say
 from perfteach.errors import ConfigError, DataError, PerfteachError
+from perfteach.extras import need
 from perfteach.hackathon import commands as hackathon
 from perfteach.interrupts import as_exceptions
 
@@ -63,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+RULES = ("perforated", "covariance", "gradient", "shuffled", "none")
 TRAIN_EXAMPLE = (
     "perfteach train --data cifar10 --model small --neuron 8 4 --dendrite 3 --out runs/first\n"
     "  (the same command again continues a run that was interrupted)"
@@ -84,12 +87,12 @@ def _command(commands, name, run, text, example) -> argparse.ArgumentParser:  # 
 
 def _add_train(train: argparse.ArgumentParser) -> None:
     add = train.add_argument
-    add("--data", default="synthetic10", help="synthetic10, cifar10, or an image folder or archive (%(default)s)")
+    add("--data", default="synthetic10", help="synthetic10, cifar10, cifar10-sample, folder or archive (%(default)s)")
     add("--label", help="what to call the data in records and figures; for a folder or archive of your own")
     add("--model", choices=("small", "extra-small"), default="small", help="which MobileNet (%(default)s)")
     add("--width", type=float, help="width multiplier (1.0)")
     add("--size", type=int, help="resize images to this many pixels (default: as they are)")
-    add("--rule", default="perforated", help="perforated, covariance, gradient, shuffled, or none (%(default)s)")
+    add("--rule", choices=RULES, default="perforated", help="how dendrites learn; none: a plain network (%(default)s)")
     add("--select", help='only layers whose name matches, such as "features.*" (default: every layer that can)')
     add("--activation", help="φ of the dendrites: tanh, sigmoid, relu, hardswish, gelu or identity (tanh)")
     add("--switch", choices=("fixed", "plateau"), default="fixed", help="when phases end (%(default)s)")
@@ -118,12 +121,12 @@ def _train(arguments: argparse.Namespace) -> None:
     from perfteach.trainer import PerforatedTrainer
 
     _refuse_ignored(arguments)
+    if arguments.onnx:  # now, and not when the training is over
+        need("export", "onnx", "onnxscript")
     fixed, plain = arguments.switch == "fixed", arguments.rule == "none"
     neuron = tuple(arguments.neuron or (8, 4))
     dendrite = 3 if arguments.dendrite is None else arguments.dendrite
-    cycles = arguments.cycles
-    if cycles is None:
-        cycles = max(len(neuron) - 1, 1) if fixed else 1
+    cycles = (max(len(neuron) - 1, 1) if fixed else 1) if arguments.cycles is None else arguments.cycles
     patience = 5 if arguments.patience is None else arguments.patience
     rule = FixedSwitch(neuron, dendrite) if fixed else PlateauSwitch(patience)
     config = TrainConfig(
@@ -177,7 +180,8 @@ def _refuse_ignored(arguments: argparse.Namespace) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     from perfteach.course import demo
 
-    arguments.out.mkdir(parents=True, exist_ok=True)  # what cannot be written is said now, not in two minutes
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=arguments.out).close()  # what cannot be written is said now, not in two minutes
     demo.main(arguments.out, progress=not arguments.quiet)
 
 
@@ -306,9 +310,8 @@ def _study(arguments: argparse.Namespace) -> None:
         done = runs.recorded(arguments.name)
     else:
         images = data.load(arguments.data or "cifar10", label=arguments.label)
-        work, where = arguments.work or Path("runs/studies"), {"jobs": arguments.jobs, "scheduler": arguments.scheduler}
-        where["engine"] = arguments.engine or "graph"
-        done = study.run_study(arguments.name, images, work, **limits, **where)
+        where = {"jobs": arguments.jobs, "scheduler": arguments.scheduler, "engine": arguments.engine or "graph"}
+        done = study.run_study(arguments.name, images, arguments.work or Path("runs/studies"), **limits, **where)
     print(compare.table(compare.results(done)))
 
 
@@ -316,9 +319,7 @@ def _add_predict(commands) -> None:  # type: ignore[no-untyped-def]
     text = "what a trained network sees in a picture"
     predict = _command(commands, "predict", _predict, text, "perfteach predict cat.jpg holiday.png")
     predict.add_argument("pictures", nargs="+", metavar="PICTURE", help="a JPEG, PNG or other picture file")
-    predict.add_argument(
-        "--network", default="mobilenet-extra-small", help="which of the trained networks (%(default)s)"
-    )
+    predict.add_argument("--network", default="mobilenet-extra-small", help="which trained network (%(default)s)")
     predict.add_argument("--top", type=int, default=3, help="how many classes to name (%(default)s)")
 
 

@@ -29,7 +29,14 @@ def need(extra: str, *modules: str) -> None:
 
 def install_command(extra: str) -> str:
     """What installs an extra beside the perfteach that is there, as a line for a shell, between backticks."""
-    return f'`{python_command()} -m pip install "perfteach[{extra}]"`'
+    return f'`{installer()} "perfteach[{extra}]"`'
+
+
+def installer() -> str:
+    """The words for a shell after which a package is named that is to be installed for this interpreter."""
+    if find_spec("pip") is None:  # `uv` makes environments without it
+        return f"uv pip install --python {python_command()}"
+    return f"{python_command()} -m pip install"
 
 
 def python_command() -> str:

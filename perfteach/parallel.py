@@ -103,8 +103,10 @@ class ClusterPool(Pool):
     def __init__(self, address: str, data: ImageData) -> None:
         extras.need("cluster", "distributed")
         from distributed import Client
+        from distributed.comm.addressing import get_address_host_port
 
         try:
+            get_address_host_port(address)  # a client that is made with what is no address complains again when it goes
             self.client = Client(address, timeout=SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ConfigError(

@@ -67,6 +67,8 @@ def shrink(picture: str | Path | IO[bytes], edge: int) -> Image.Image:
     try:
         with Image.open(picture) as opened:
             upright = ImageOps.exif_transpose(opened).convert("RGBA")
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {picture}; is the name right?") from error
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
         name = getattr(picture, "name", picture)
         raise DataError(f"{name} cannot be read as a picture ({error}); use a JPEG or PNG file") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from perfteach import cli
+from perfteach.correlation import Rule
 from perfteach.course import demo
 from perfteach.data.points import small_network, two_spirals
 from perfteach.runs import Run
@@ -61,6 +63,7 @@ def test_train_shows_every_epoch_and_continues_nothing_twice(folder, tmp_path, c
     assert "3 epochs" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there is no bash to count on")
 def test_a_reader_that_has_seen_enough_ends_the_list_quietly():
     line = f"{sys.executable} -m perfteach.cli runs list | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, check=True)
@@ -92,7 +95,6 @@ def test_train_options(folder, tmp_path, more):
     ("argv", "says"),
     [
         (["train", "--data", "no-such-folder"], "no-such-folder"),
-        (["train", "--rule", "magic"], "unknown rule 'magic'"),
         (["train", "--batch-size", "0"], "batch_size"),
         (["train", "--neuron", "0"], "neuron[0] is 0; use a whole number, 1 or more"),
         (["train", "--rule", "none", "--select", "features.*"], "--select has no effect with --rule none"),
@@ -130,6 +132,24 @@ def test_every_command_has_help_with_an_example(command, capsys):
         cli.main([*command, "--help"])
     said = capsys.readouterr().out
     assert ended.value.code == 0 and f"perfteach {' '.join(command)}" in said.split("example:")[1]
+
+
+def test_a_picture_that_is_not_there_is_called_missing(capsys):
+    assert cli.main(["predict", "no such picture.png"]) == 1
+    assert "there is no file no such picture.png" in capsys.readouterr().err
+
+
+def test_a_rule_that_is_none_is_refused_with_all_that_there_are(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "--rule", "magic"])
+    said = capsys.readouterr().err
+    assert all(rule in said for rule in ("magic", *Rule, "none"))
+
+
+def test_a_missing_extra_is_named_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setattr("perfteach.extras.find_spec", lambda module: None if module == "onnx" else True)
+    monkeypatch.setattr(PerforatedTrainer, "fit", lambda *_, **__: pytest.fail("it trained"))
+    assert cli.main(["train", "--onnx", "--out", str(tmp_path / "run")]) == 1
 
 
 def test_data_show_and_pack(folder, tmp_path, capsys):
@@ -235,6 +255,17 @@ def test_a_name_in_letters_that_the_terminal_lacks_is_escaped(tmp_path):
 def test_installed_command_runs_and_names_its_version():
     done = subprocess.run([sys.executable, "-m", "perfteach.cli", "--version"], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("perfteach 0.")
+
+
+def test_an_interrupt_does_not_wait_for_the_demo_s_runs(monkeypatch):
+    def interrupt(waiting):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "as_completed", interrupt)
+    others = set(multiprocessing.active_children())
+    with pytest.raises(KeyboardInterrupt):
+        demo.side_by_side([(demo.mobilenet_run, "same-epochs", 0)] * 2, progress=False)
+    assert set(multiprocessing.active_children()) <= others
 
 
 def test_demo_table_counts_dendrites_and_names_the_phases():

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from perfteach import extras
 from perfteach.course import env
 from perfteach.course.env import Bound, Check
-from perfteach.errors import ConfigError
+from perfteach.errors import ConfigError, MissingExtraError
 
 GOOD = {
     "torch": "2.15.0+cpu",
@@ -346,3 +347,9 @@ def test_the_first_version_of_control_groups_limits_memory_too(tmp_path):
     (tmp_path / "memory" / "memory.stat").write_text(f"cache 5\ntotal_inactive_file {2**28}\n")
     (tmp_path / "meminfo").write_text("MemAvailable: 99999999 kB\n")
     assert env.free_memory(tmp_path / "meminfo", tmp_path) == 2**30 + 2**28
+
+
+def test_where_pip_is_missing_uv_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda module: None)
+    with pytest.raises(MissingExtraError, match=r"`uv pip install --python .* \"perfteach\[export\]\"` brings"):
+        extras.need("export", "onnx")

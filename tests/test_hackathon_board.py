@@ -380,6 +380,8 @@ def test_the_commands_make_teams_take_references_and_end_the_event(event, tmp_pa
     assert "1 submissions are still measured" in capsys.readouterr().err
     assert cli.main(["hackathon", "finish", folder, "--now", *address]) == 0
     assert "1 submissions are still being measured" in capsys.readouterr().out
+    assert cli.main(["hackathon", "close", folder, "--open", *address]) == 1
+    assert "has ended" in capsys.readouterr().err
     assert cli.main(["hackathon", "serve", folder, "--workers", "-1", *address]) == 1
     assert cli.main(["hackathon", "serve", folder, "--port", "99999", *address]) == 1
     assert "port" in capsys.readouterr().err

@@ -162,18 +162,25 @@ def test_no_set_up_file_names_a_host() -> None:
         assert "index-url" not in text, name
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there is no bash to count on")
 @pytest.mark.parametrize("name", ["binder/postBuild", "binder/start", ".ci/run"])
 def test_scripts_are_executable_and_valid_bash(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)
     subprocess.run(["bash", "-n", str(ROOT / name)], check=True)
 
 
-def test_binder_start_hands_over_with_one_thread_per_library(tmp_path: Path) -> None:
-    show = 'import os; print(*(os.environ[n] for n in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PERFTEACH_TIER")))'
-    environment = {key: value for key, value in os.environ.items() if key != "PERFTEACH_TIER"}
+@pytest.mark.skipif(os.name == "nt", reason="there is no bash to count on")
+@pytest.mark.parametrize("threads", [None, "4"])
+def test_binder_start_hands_over_with_one_thread_per_library_unless_a_hub_gives_more(
+    threads: str | None, tmp_path: Path
+) -> None:
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    show = f"import os; print(*(os.environ[n] for n in {(*names, 'PERFTEACH_TIER')}))"
+    environment = {key: value for key, value in os.environ.items() if key not in (*names, "PERFTEACH_TIER")}
+    environment |= dict.fromkeys(names, threads) if threads else {}
     command = [str(ROOT / "binder/start"), sys.executable, "-c", show]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
-    assert done.stdout.split() == ["1", "1", "quick"]
+    assert done.stdout.split() == [*[threads or "1"] * 3, "quick"]
 
 
 def test_binder_post_build_stops_at_the_first_failure() -> None:

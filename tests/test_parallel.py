@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import math
 import multiprocessing
@@ -180,11 +181,16 @@ def test_workers_that_cannot_be_had_are_one_clear_line(records, tiny_data, monke
     assert "leave out --scheduler" in capsys.readouterr().err
 
 
-def test_a_scheduler_that_does_not_answer_is_one_clear_line(records, tiny_data, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+@pytest.mark.filterwarnings(
+    "error::pytest.PytestUnraisableExceptionWarning"
+)  # of a client half made
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "foo"])
+def test_a_scheduler_that_does_not_answer_is_one_clear_line(records, tiny_data, address, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
     pytest.importorskip("distributed")
     monkeypatch.setattr(parallel, "SECONDS", 1)
-    with pytest.raises(ConfigError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:1'"):
-        run_study("tiny", tiny_data, records / "work", scheduler="tcp://127.0.0.1:1", progress=False)
+    with pytest.raises(ConfigError, match=rf"no Dask scheduler answers at '{address}'"):
+        run_study("tiny", tiny_data, records / "work", scheduler=address, progress=False)
+    gc.collect()
 
 
 def test_a_kept_folder_is_found_again_after_a_crash_and_gone_at_the_end(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -210,6 +216,7 @@ def test_a_kept_folder_is_found_again_after_a_crash_and_gone_at_the_end(tmp_path
         assert not other.exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 @pytest.mark.timeout(400)
 def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(  # type: ignore[no-untyped-def]
     records,  # noqa: F811

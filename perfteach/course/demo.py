@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -71,12 +71,18 @@ Job = tuple[Callable[[str, int], tuple["nn.Module", Run]], str, int]
 def side_by_side(jobs: list[Job], *, progress: bool = True) -> list[tuple[nn.Module, Run]]:
     """Do the runs in processes of one thread each, so that the numbers do not depend on how many cores there are."""
     cores = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
+    others = set(active_children())
     with ProcessPoolExecutor(cores, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting = [pool.submit(run, arm, seed) for run, arm, seed in jobs]
-        bar = tqdm(as_completed(waiting), total=len(waiting), unit="run", disable=not progress)
-        for _ in bar:
-            pass
-        return [future.result() for future in waiting]
+        try:
+            for _ in tqdm(as_completed(waiting), total=len(waiting), unit="run", disable=not progress):
+                pass
+            return [future.result() for future in waiting]
+        except BaseException:  # whoever presses Ctrl-C does not wait for runs of a minute
+            for process in set(active_children()) - others:
+                process.kill()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def table(runs: dict[str, list[Run]]) -> str:

@@ -29,7 +29,7 @@ from perfteach.course.bounds import (
 )
 from perfteach.course.container import cpu_quota, free_memory, usable_cpus
 from perfteach.course.probe import probe_torch
-from perfteach.extras import install_command, python_command
+from perfteach.extras import install_command, installer
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -162,7 +162,7 @@ def _check_package(bound: Bound, version: str | None) -> Check:
     if bound.name == "python":
         remedy = f"Install Python {bound.specifier.lstrip('>=')} or newer and set perfteach up with it."
     else:
-        remedy = f'Run `{python_command()} -m pip install "{bound.name}{bound.specifier}"`.'
+        remedy = f'Run `{installer()} "{bound.name}{bound.specifier}"`.'
     return Check(bound.name, "fail", version or "missing", bound.specifier, remedy)
 
 
@@ -203,7 +203,7 @@ def _requirements_of(name: str) -> list[str]:
 
 
 def _reinstall_torch() -> str:
-    return f"Install the two together: `{python_command()} -m pip install --force-reinstall torch torchvision`."
+    return f"Install the two together: `{installer()} --force-reinstall torch torchvision`."
 
 
 def check_widgets(
@@ -214,7 +214,7 @@ def check_widgets(
     python, lab = look_up("ipywidgets"), look_up("jupyterlab_widgets")
     found = f"ipywidgets {python or 'missing'}, jupyterlab_widgets {lab or 'missing'}"
     wanted = "8 and 3, with the browser part"
-    remedy = f"Run `{python_command()} -m pip install --force-reinstall ipywidgets jupyterlab_widgets anywidget`."
+    remedy = f"Run `{installer()} --force-reinstall ipywidgets jupyterlab_widgets anywidget`."
     if not python and not lab:
         # The library does without; the line on the extra says the same for all of it.
         return Check("widgets", "warn", "not installed", wanted, f"Run {install_command('course')}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -103,8 +104,8 @@ def _init(arguments: argparse.Namespace) -> None:
         arguments.folder, arguments.data, title=arguments.title, label=arguments.label, hidden=arguments.hidden,
         limits=limits,
     )  # fmt: skip
-    place = arguments.folder
-    print(f"{place} is ready: {len(made.labels()):,} hidden images, {made.hidden}.")
+    place = shlex.quote(str(arguments.folder))
+    print(f"{arguments.folder} is ready: {len(made.labels()):,} hidden images, {made.hidden}.")
     if arguments.data == "cifar10":
         print("Warning: the test images of CIFAR-10 are public, so a network could have been trained on them.")
     print(f"For the participants: {made.pack_path}\nNext: perfteach hackathon team {place} NAME …")

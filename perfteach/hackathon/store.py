@@ -240,8 +240,14 @@ class Store:
             return list(session.scalars(choose(Team.name).order_by(Team.id)))
 
     def close(self, closed: bool = True) -> int:
-        """Take nothing more in, or go on; returns how many submissions are not measured yet."""
+        """Take nothing more in, or go on; returns how many submissions are not measured yet.
+
+        Raises:
+            ConfigError: when the event is to go on and has ended.
+        """
         with self._write() as session:
+            if not closed and session.get(Note, "finished") is not None:
+                raise ConfigError("the event has ended and its hidden results are shown, so it takes nothing in again")
             note = session.get(Note, "closed")
             if closed and note is None:
                 session.add(Note(key="closed", value=str(time.time())))
