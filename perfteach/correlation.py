@@ -170,6 +170,8 @@ class Correlator:
         batch = Moments.of(v, e).of_all_ranks()
         if not batch.count:  # the layer was called with no rows, as an expert is to which no example was sent
             return torch.zeros_like(v)
+        if not batch.cov.isfinite().all():  # it costs its own step only, which a guard against such steps leaves out
+            return torch.full_like(v, torch.nan)
         self.epoch = batch if self.epoch is None else self.epoch.pooled(batch)
         self.running = batch if self.running is None else self.running.pooled(batch, weight=self.decay)
         return GRADIENTS[self.objective](v, e, self.running, batch.count)

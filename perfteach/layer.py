@@ -119,12 +119,13 @@ class DendriticLayer(nn.Module):
             self.weights = nn.ParameterList(list(self.weights)[:k])
             self.cascade = nn.ParameterList(list(self.cascade)[: max(k - 1, 0)])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Shapes: x as the neuron module takes it; returns its pre-activation with the dendrites' part added."""
-        h: Tensor = self.neuron(x)
+    def forward(self, input: Tensor) -> Tensor:
+        """Shapes: as the neuron module takes its input; returns its pre-activation with the dendrites' part added."""
+        h: Tensor = self.neuron(input)
         if not len(self.dendrites):
             return h
-        outputs = self.dendrite_outputs(x if self.rule.lets_errors_through else x.detach())  # detach: the perforation
+        through = self.rule.lets_errors_through
+        outputs = self.dendrite_outputs(input if through else input.detach())  # detach: the perforation
         listening = self.phase is Phase.DENDRITE and self.fresh and torch.is_grad_enabled()
         for w, v in zip(self.weights, outputs[:-1] if listening else outputs, strict=False):
             # One pass over the maps. Under autocast the product would be float32 again.
@@ -172,7 +173,9 @@ class DendriticLayer(nn.Module):
             h = h + torch.zeros(1, dtype=h.dtype, device=h.device, requires_grad=True)
         heard: list[Tensor] = []
 
-        def hear(error: Tensor) -> None:
+        def hear(error: Tensor | None) -> None:
+            if error is None:  # what follows has no gradient for it
+                return
             if any(pair is heard for pair in self._heard):  # a second loss, with a backward pass of its own
                 heard[1] = heard[1] + error.detach()
             else:
@@ -235,6 +238,8 @@ class DendriticLayer(nn.Module):
             core = core[0] if isinstance(core, nn.Sequential) else core
             if core is None or name.startswith("_"):
                 raise
+            if core._parameters.get(name, 0) is None:  # a layer without a bias says so
+                return None
             if name in core._parameters:
                 raise AttributeError(_around(name)) from None
             return getattr(core, name)

@@ -119,8 +119,8 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
     for row in rows:
         if row.wrapped:
             _wrap(model, row.name, graph.norm_of.get(row.name), rule, activation)
-    frozen = frozenset(name for name, parameter in model.named_parameters() if not parameter.requires_grad)
-    holder: Any = model
+    holder: Any = getattr(model, "_orig_mod", model)  # `torch.compile` stands around a model
+    frozen = frozenset(name for name, parameter in holder.named_parameters() if not parameter.requires_grad)
     holder.perforation = Perforation(tuple(rows), rule, frozen)
     return model
 

@@ -38,9 +38,13 @@ class TrimmedConv2d(nn.Conv2d):
 
 
 def trim(model: nn.Module) -> nn.Module:
-    """Replace the depthwise convolutions wider than 3 by trimmed ones, in place, keeping every parameter."""
+    """Replace the depthwise convolutions wider than 3 by trimmed ones, in place, keeping every parameter.
+
+    Those that are dilated, pad with other than zeros, or name their padding stay as they are.
+    """
     for name, module in list(model.named_modules()):
-        if type(module) is nn.Conv2d and module.groups > 1 and max(module.kernel_size) > 3:
+        plain = type(module) is nn.Conv2d and module.dilation == (1, 1) and module.padding_mode == "zeros"
+        if plain and not isinstance(module.padding, str) and module.groups > 1 and max(module.kernel_size) > 3:
             settings: dict[str, Any] = {
                 key: getattr(module, key)
                 for key in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "groups")

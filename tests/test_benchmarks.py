@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
+
 import pytest
 
-from benchmarks import gpu, growth, inference, jobs, loader, peer, steps, timing
+from benchmarks import gpu, growth, inference, jobs, loader, peer, spirals, steps, timing
 from benchmarks.__main__ import PAGE, page, parts
 from perfteach import data
+from perfteach.counting import count_parameters
+from perfteach.data.points import small_network
 
 
 def test_by_turns_divides_by_the_first_of_the_same_round() -> None:
@@ -91,3 +96,15 @@ def test_the_script_for_a_gpu_runs_without_one(kind: tuple[str, str, str, str], 
 
 def test_the_page_says_what_is_kept() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "make it again: python -m benchmarks --page"
+
+
+def test_the_kept_spirals_are_every_arm_and_seed_of_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = SimpleNamespace(error=1.234, ended=SimpleNamespace(total=5))
+    monkeypatch.setattr(spirals, "side_by_side", lambda jobs: [(None, ended)] * len(jobs))
+    again = spirals.measured()
+    kept = json.loads(spirals.KEPT.read_text(encoding="utf-8"))["rows"]
+    assert [(row["arm"], row["seed"]) for row in again] == [(row["arm"], row["seed"]) for row in kept]
+    assert again[0] == {"arm": "same-epochs", "seed": 0, "error": 1.23, "parameters": 5}
+    largest = {row["arm"]: row["parameters"] for row in kept}
+    assert largest["same-epochs"] == count_parameters(small_network(5)).total
+    assert largest["wider"] == count_parameters(small_network(30)).total

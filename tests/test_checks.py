@@ -144,7 +144,7 @@ def test_forgetting_return_is_said_and_an_error_shows_the_learners_line(name: st
     def raises(*given: Any) -> None:
         inner()
 
-    assert "has to end in `return" in repr(check(name, forgot))
+    assert "a `return` is missing" in repr(check(name, forgot))
     result = check(name, raises)
     assert result.passed is False and "RuntimeError: the learner's mistake" in result.text
     lines = result.trace.splitlines()

@@ -347,3 +347,68 @@ def test_an_epoch_without_follow_is_an_error_and_a_deaf_layer_is_named():
     with pytest.warns(UserWarning, match="no error reached a, so"):
         step = cycle.step()
     assert "no error reached a" in step.events[0].reason
+
+
+def test_a_batch_that_is_not_finite_costs_its_own_step_only():
+    cycle, x, y = in_dendrite_phase()
+    cycle.train()
+    finite = []
+    for batch in range(4):
+        cycle.model.zero_grad()
+        wanted = y.clone()
+        if batch == 1:
+            wanted[0] = torch.inf
+        mse_loss(cycle.model(x), wanted).backward()
+        found = correlate(cycle.model)
+        grown = [p.grad.isfinite().all() for p in cycle.parameters() if p.grad is not None]
+        finite.append(bool(torch.stack(grown).all()))
+        assert all(0 <= score <= 1 for score in found.values())
+    assert finite == [True, False, True, True]
+
+
+def test_a_backward_pass_that_brings_no_error_to_a_layer_is_none():
+    class Gate(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, mask):
+            return x * (mask > 0)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient, None
+
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.gate = nn.Linear(4, 6), nn.Linear(4, 6)
+
+        def forward(self, x):
+            return Gate.apply(self.a(x), self.gate(x))
+
+    model = set_phase(add_dendrites(perforate(Gated())), "dendrite")
+    model(torch.randn(8, 4)).square().sum().backward()
+    assert list(correlate(model)) == ["a"]
+
+
+def test_layers_are_called_and_asked_as_other_people_do():
+    class Asking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.out = nn.Conv2d(3, 4, 3, bias=False), nn.Linear(4, 2)
+
+        def forward(self, x):
+            h = self.conv(x)
+            h = h if self.conv.bias is None else h + self.conv.bias
+            return self.out(input=h.mean((2, 3)))
+
+    model, x = Asking(), torch.randn(2, 3, 5, 5)
+    before = model(x)
+    assert torch.equal(perforate(model)(x), before)
+
+
+def test_a_compiled_model_keeps_what_is_frozen():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    model[0].requires_grad_(False)
+    compiled = perforate(torch.compile(model, backend="eager"))
+    set_phase(compiled, "neuron")
+    learning = {name for name, p in compiled.named_parameters() if p.requires_grad}
+    assert learning == {"_orig_mod.2.neuron.weight", "_orig_mod.2.neuron.bias"}

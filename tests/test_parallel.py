@@ -181,9 +181,7 @@ def test_workers_that_cannot_be_had_are_one_clear_line(records, tiny_data, monke
     assert "leave out --scheduler" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings(
-    "error::pytest.PytestUnraisableExceptionWarning"
-)  # of a client half made
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # of a client half made
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "foo"])
 def test_a_scheduler_that_does_not_answer_is_one_clear_line(records, tiny_data, address, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
     pytest.importorskip("distributed")

@@ -39,3 +39,11 @@ def test_trim_keeps_the_parameters_and_touches_wide_depthwise_convolutions_only(
 
 def test_the_small_mobilenet_is_trimmed():
     assert sum(isinstance(m, TrimmedConv2d) for m in mobilenet_small(width=0.25).modules()) == 8
+
+
+@pytest.mark.parametrize("how", [{"dilation": 2}, {"padding_mode": "reflect"}, {"padding": "same"}], ids=str)
+def test_what_a_trimmed_convolution_cannot_do_stays_as_it_is(how):
+    model = nn.Sequential(nn.Conv2d(4, 4, 5, **({"padding": 4} | how), groups=4))
+    x = torch.randn(2, 4, 9, 9)
+    before = model(x)
+    assert torch.equal(trim(model)(x), before) and type(model[0]) is nn.Conv2d

@@ -33,7 +33,7 @@ NETWORKS = {
 }
 UNTRUE = "the sentence is no longer true"
 MARGIN = 0.5  # points of test error; one test of 10,000 images is about as uncertain
-PEER = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "peer.json"
+RESULTS = Path(__file__).resolve().parent.parent / "benchmarks" / "results"
 COUNTED: dict[str, int] = {}  # multiply-accumulates by network
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 IN_WORDS = {  # the arms as the forest plot calls them
@@ -195,6 +195,19 @@ class Facts:
     def peer_strength(self, arm: str) -> str:
         """How strong that is."""
         return _strength("[beside perforatedai](performance.md#beside-perforatedai)", _beside_peer(arm))
+
+    def spirals(self, arm: str) -> str:
+        """Mean test error of an arm on two spirals in percent, from benchmarks/spirals.py."""
+        return _number(fmean(row["error"] for row in _spirals(arm)), 1)
+
+    def spiral_parameters(self, arm: str) -> int:
+        """The parameters of its network, every dendrite counted."""
+        return int(_spirals(arm)[0]["parameters"])
+
+    def spirals_solved(self, arm: str) -> str:
+        """In how many of its runs it made fewer errors than the control in the same seed, in words."""
+        pairs = zip(_spirals(arm), _spirals("same-epochs"), strict=True)
+        return NUMBERS[sum(row["error"] < control["error"] for row, control in pairs)]
 
     def losing_seeds(self, name: str, arm: str, control: str = "same-epochs", split: str = "test") -> str:
         """In how many seeds the arm makes more errors than the control, in words."""
@@ -408,9 +421,14 @@ def _macs(name: str, arm: str) -> int:
 
 def _beside_peer(arm: str) -> Gain:
     scores: dict[str, dict[int, float]] = {}
-    for row in json.loads(PEER.read_text(encoding="utf-8"))["rows"]:
+    for row in json.loads((RESULTS / "peer.json").read_text(encoding="utf-8"))["rows"]:
         scores.setdefault(row["arm"], {})[row["seed"]] = row["accuracy"]
     return compare.gain(scores, arm, "peer")
+
+
+def _spirals(arm: str) -> list[dict[str, Any]]:
+    rows = json.loads((RESULTS / "spirals.json").read_text(encoding="utf-8"))["rows"]
+    return [row for row in rows if row["arm"] == arm]
 
 
 def _verdict(found: Gain) -> str:

@@ -169,8 +169,8 @@ checks.check_convolution_macs(convolution_macs)
 # The *bottleneck* block of a deep ResNet squeezes the channels, convolves, and widens again. A MobileNet does it the
 # other way round, because its convolution is depthwise and therefore cheap: **expand** with a pointwise step, look
 # around depthwise in the wide map, **project** back. The thin ends are what is carried from block to block, and what
-# the shortcut joins. After the projection there is no activation, so nothing is cut off in the thin map (a *linear
-# bottleneck*).
+# the shortcut joins (it adds the block's input to its output). After the projection there is no activation, so nothing
+# is cut off in the thin map (a *linear bottleneck*).
 #
 # Here is block 3 of MobileNetV3-Small, in plain PyTorch.
 
@@ -219,8 +219,8 @@ print("same output as the network's block 3:", same)
 # %% [markdown]
 # ## 4. Hard-swish
 #
-# The early blocks use ReLU, the later ones **[hard-swish](../docs/glossary.md#hard-swish)**, a swish made from pieces
-# of straight lines so that a phone needs no exponential:
+# The early blocks use ReLU, the later ones **[hard-swish](../docs/glossary.md#hard-swish)**, a cheap form of
+# *swish*, x · σ(x): its gate is made from pieces of straight lines, so that a phone needs no exponential:
 #
 # $$\text{hardswish}(x) = x \cdot \frac{\min(\max(x + 3,\, 0),\, 6)}{6}$$
 #
@@ -301,8 +301,9 @@ print("same output as the network's block 5:", same)
 # %% [markdown]
 # ## 6. Where parameters and arithmetic sit
 #
-# The whole network is a stem (one ordinary convolution), eleven such blocks with one last pointwise convolution, and a
-# [head](../docs/glossary.md#head) (two fully connected layers).
+# The whole network is a stem (one ordinary convolution), eleven blocks of this kind (the first does not expand, the
+# five that change stride or channels have no shortcut, and two have no squeeze-and-excite), one last pointwise
+# convolution, and a [head](../docs/glossary.md#head) (two fully connected layers).
 #
 # **Predict first:** which of the three has the most parameters?
 
@@ -391,8 +392,8 @@ _ = interact(beside_published, width=[0.25, 0.35, 0.5, 0.75, 1.0], outputs=[10, 
 # ## 7. A baseline
 #
 # Last, train one yourself, from the start. In the quick and the laptop tier it is a narrow MobileNetV3-Small, on the
-# photographs of the beginning. They are a tenth of CIFAR-10, and the quick tier uses fewer than half of them. **Predict
-# first:** how close will it come to the network of the first picture?
+# photographs of the beginning. They are a tenth of CIFAR-10, and the quick tier learns from fewer than half of those
+# that are there to learn from. **Predict first:** how close will it come to the network of the first picture?
 
 # %%
 # NBVAL_CHECK_OUTPUT

@@ -121,10 +121,9 @@ print("E from autograd equals σ(h) − y:", same)
 #
 # $$V_p = \tanh(a \cdot x_p + c) \qquad\qquad h'_p = h_p + w V_p$$
 #
-# If V went up and down with the error from point to point, the neuron could use it: subtract the right amount of V, and
-# part of the error is gone. How well two things go up and down together is their
-# **[covariance](../docs/glossary.md#covariance-rule)**, and without their scales the
-# **[correlation](../docs/glossary.md#correlation-r)**:
+# If V went up and down with the error from point to point, the neuron could use it to cancel a part of the error. How
+# well two things go up and down together is their **[covariance](../docs/glossary.md#covariance-rule)**, and without
+# their scales the **[correlation](../docs/glossary.md#correlation-r)**:
 #
 # $$\text{cov} = \frac1P \sum_p (V_p - \bar V)(E_p - \bar E) \qquad\qquad r = \frac{\text{cov}}{\sigma_V\,\sigma_E}$$
 #
@@ -340,8 +339,9 @@ with torch.no_grad():
 plots.decision_boundary(OneNeuron(library), data)
 
 # %% [markdown]
-# *How to read it:* the background changes its tint where the neuron changes its answer. It is one band now, in a slant
-# across the square: the neuron's own line, and the dendrite's bend in it. One line cannot separate XOR; one line
+# *How to read it:* the background changes its tint where the neuron changes its answer. The first class has a band now,
+# in a slant across the square, and a small corner at the upper left where no points lie. A line with a tanh added to it
+# can turn twice, so h can cross zero up to three times, at parallel borders. One line cannot separate XOR; one line
 # with one bend can.
 #
 # ## 6. The same with the library
@@ -398,8 +398,8 @@ CorrelationLab()
 # is zero and r is not even defined. The covariance's slope there is $1 - V^2$ times the mean of $(E - \bar E)\,x$, and
 # that is zero because the neuron has been trained: otherwise it would still have something to learn itself. A small
 # step away the slope is no longer zero. And no, not quite: both drive the weights outwards until they meet the lab's
-# limit of 5, because a sharper bend follows these four clouds better, and the bias ends at another place. The
-# covariance also grows with the *size* of V; r does not.
+# limit of 5 (set the step size to 5; at 1 it takes many steps), because a sharper bend follows these four clouds
+# better, and the bias ends at another place. The covariance also grows with the *size* of V; r does not.
 #
 # </details>
 #

@@ -66,7 +66,8 @@ model = networks["Extra-Small"]
 # ### Exercise 1 · Fold a BatchNorm · medium · 6 minutes
 #
 # `weight` is [out, in, k, k]; `gamma`, `beta`, `mean` and `variance` are tensors [out], one number for each output
-# channel; `eps` is a number. Return the new weight and the new bias. (No module is needed.)
+# channel; `eps` is a number. Return the new weight and the new bias. (No module is needed. The convolutions of a
+# MobileNet have no bias of their own; one that has b adds γb/√(σ² + ε) to the new bias.)
 
 
 # %% tags=["exercise"]
@@ -86,7 +87,7 @@ checks.check_fold(fold_norm)
 # %% [markdown]
 # `perfteach.fold(model)` does this for the [neurons](../docs/glossary.md#neuron) *and* for the dendrites of every
 # [dendritic layer](../docs/glossary.md#dendritic-layer), in a copy. A dendrite keeps its own
-# [φ](../docs/glossary.md#phi), here a ReLU, so it cannot be folded into its neuron; that is what it is there for. (The
+# [φ](../docs/glossary.md#phi), here a ReLU, so it cannot be folded into its neuron (why not? See the quiz). (The
 # norms of the other layers stay; the exporter folds those, see `norms left` below.)
 
 # %%
@@ -117,8 +118,8 @@ print("largest difference of a logit is below 0.0001:", bool(gap < 1e-4))
 # [ONNX](https://onnx.ai) is a file format for networks that many runtimes read. `torch.onnx.export(..., dynamo=True)`
 # follows one input through the network and writes down every operation. The batch size becomes part of the file; a
 # device sees one image at a time, so it is 1 here. The exporter also notes for each operation where its line of code
-# lay on your machine. That is nobody's business, and takes up to a third of the file, so it goes first. All three
-# networks go the same way.
+# lay on your machine. Nobody else needs that, and in a small network's file it takes much room, so `export` below
+# removes it. All three networks go the same way.
 
 # %%
 import logging
@@ -292,6 +293,12 @@ torch.set_num_threads(1)
 with torch.inference_mode():
     measured["Extra-Small, in PyTorch"] = times(lambda: model(one_image), repeats=50)
 
+# %%
+for name, tenths in measured.items():
+    print(
+        f"{name:30} {tenths[4]:.2f} ms (four in five: {tenths[0]:.2f} to {tenths[8]:.2f})"
+    )
+
 # %% [markdown]
 # ## Eight bits
 #
@@ -445,12 +452,12 @@ Markdown(
 # multiply-accumulates with the same weights, as the first cell of this notebook counted, and a network of this size
 # also spends much of an image's time on starting operations. Dendrites add both. **Int8 can be slower:** where the
 # processor has no instructions for it, or the layers are so small that converting back and forth costs more than it
-# saves, only the file gets smaller. **And int8 can cost accuracy.** The widget rounded the weights alone, and with 8
-# bits nearly all labels stayed. What is lost here is lost between the layers: one scale serves a whole map, and its few
-# largest values decide that scale. Times depend on the machine. Measure on the one you ship to. And compare the
-# accuracies with those of notebook 05: over three seeds the dendrites of this network brought nothing, and here they
-# cost time. Of these files, the one *without* them is the one to ship. The steps are the same for a network whose
-# dendrites earn their place.
+# saves, only the file gets smaller. **And int8 can cost accuracy.** The widget rounded only what is stored in the file,
+# and with 8 bits nearly all labels stayed. What is lost here is lost between the layers: one scale serves a whole map,
+# and its few largest values decide that scale. Times depend on the machine. Measure on the one you ship to. And compare
+# the accuracies with those of notebook 05: over three seeds the dendrites of this network brought nothing that could be
+# shown, and here they cost time. Of these files, I would ship the one *without* them. The steps are the same for a
+# network whose dendrites earn their place.
 #
 # ## Quiz
 #

@@ -104,7 +104,7 @@ def describe(run: Run, epoch: int) -> str:
         numbers = f"Validation error {record.validation_error:.2f} %, training error {record.train_error:.2f} %."
     else:
         best = max(record.scores, key=record.scores.__getitem__)
-        numbers = f"Mean |r| is {record.score:.4f}; the highest is {record.scores[best]:.4f}, in {best}."
+        numbers = f"Mean |r| is {record.score:.4f}; the highest is {record.scores[best]:.4f}, in layer {best}."
     ends = _ends(run, band) if epoch == band.last else ""
     return " ".join(filter(None, [f"Epoch {epoch} of {len(run.epochs)}.", _what(run, band), numbers,
                                   _began(run, band), ends]))  # fmt: skip

@@ -163,7 +163,7 @@ def call(function: Any, *arguments: Any, hint: str | Mapping[str, str] = RAISED)
         raise Wrong(
             "None",
             "a value",
-            "on these arguments it came to its end without a value: every way through has to end in `return …`.",
+            "it came to its end without a value on these: a `return` is missing, or a condition was never true.",
         )
     return returned
 
