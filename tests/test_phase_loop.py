@@ -22,7 +22,7 @@ CHANGES = [
     ("            add_dendrites(model)\n", "            add_dendrites(add_dendrites(model))\n", "once before"),
     ("return history", "return [(loss + 0.1, accuracy) for loss, accuracy in history]", "differ by 0.1"),
     ("    return history", "    return history[-1]", "one (loss, accuracy) for each epoch"),
-    ("    return history", "    history.clear()", "has to end in `return"),
+    ("    return history", "    history.clear()", "a `return` is missing"),
 ]
 
 

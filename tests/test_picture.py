@@ -53,7 +53,7 @@ def test_a_file_that_is_no_picture_is_named_and_the_widget_lives_on():
 
 
 def test_a_first_picture_that_is_missing_raises(tmp_path):
-    with pytest.raises(DataError, match="cannot be read as a picture"):
+    with pytest.raises(DataError, match="there is no file"):
         PictureReader(tmp_path / "none.png")
 
 
