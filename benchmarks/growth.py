@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
@@ -57,9 +57,14 @@ def memory(width: float = 0.35, size: int = 64, batch: int = 128) -> dict[str, f
 
 
 def _peak(width: float, size: int, batch: int, how: dict[str, Any]) -> float:
+    import resource  # which Windows lacks
+
+    def highest() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
     torch.set_num_threads(1)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = highest()
     step = training_step(width, size, batch, **how)
     for _ in range(3):
         step()
-    return round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, 1)
+    return round(highest() - before, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from statistics import median
@@ -57,10 +58,10 @@ def _seconds(step: Step, least: float, now: Callable[[], float]) -> float:
 
 def _now() -> float:
     """On a CPU the processor's time, which does not count when others had the core; on a GPU the clock's."""
-    if not torch.cuda.is_available():
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+        return time.perf_counter()
+    return time.perf_counter() if os.name == "nt" else time.process_time()  # which Windows counts in 16 ms
 
 
 def table(title: str, rows: dict[str, dict[str, Any]], limits: dict[str, str] | None = None) -> str:

@@ -112,11 +112,6 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Checkpoint | None:
         CheckpointError: when every checkpoint is damaged, or was written by another version of perfteach.
     """
     found = _numbered(folder)
-    if not found and (folder / "checkpoint.pt").is_file():
-        raise CheckpointError(
-            f"{folder} holds a checkpoint.pt of an earlier version of perfteach, which this one does not read; "
-            "delete it to train again, or use another folder"
-        )
     problems = []
     for number in sorted(found, reverse=True):
         try:

@@ -286,7 +286,7 @@ def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
     study.add_argument("--label", help="what to call the data in records and figures")
     study.add_argument("--seeds", type=int, nargs="+", help="only these seeds")
     study.add_argument("--arms", nargs="+", help="only these arms")
-    study.add_argument("--jobs", type=int, default=1, help="runs at once on this machine, one core each (%(default)s)")
+    study.add_argument("--jobs", type=int, help="runs at once on this machine, one core each (1)")
     study.add_argument("--scheduler", metavar="ADDRESS", help="train on the workers of this Dask scheduler instead")
     study.add_argument("--engine", help="how steps are run: eager, graph or compile (graph, which is eager on a CPU)")
     study.add_argument("--minutes", type=amount, help="start no new run after this many minutes")
@@ -299,18 +299,16 @@ def _study(arguments: argparse.Namespace) -> None:
 
     study.find(arguments.name)
     limits = {name: getattr(arguments, name) for name in ("arms", "seeds", "minutes")}
-    given = [
-        f"--{name}"
-        for name in (*limits, "data", "label", "work", "scheduler", "engine")
-        if getattr(arguments, name) is not None
-    ]
+    more = ("data", "label", "work", "jobs", "scheduler", "engine")
+    given = [f"--{name}" for name in (*limits, *more) if getattr(arguments, name) is not None]
     if arguments.report and given:
         raise ConfigError(f"--report shows all records of a study; leave out {' and '.join(given)}")
     if arguments.report:
         done = runs.recorded(arguments.name)
     else:
         images = data.load(arguments.data or "cifar10", label=arguments.label)
-        where = {"jobs": arguments.jobs, "scheduler": arguments.scheduler, "engine": arguments.engine or "graph"}
+        jobs = 1 if arguments.jobs is None else arguments.jobs
+        where = {"jobs": jobs, "scheduler": arguments.scheduler, "engine": arguments.engine or "graph"}
         done = study.run_study(arguments.name, images, arguments.work or Path("runs/studies"), **limits, **where)
     print(compare.table(compare.results(done)))
 
@@ -332,8 +330,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         try:
             guesses = classify(picture, arguments.network, arguments.top)
         except DataError as error:
-            print(f"perfteach: {error}", file=sys.stderr)
-            failed = 1
+            failed = say(str(error), 1)
         else:
             seen = ", ".join(f"{guess.name} {100 * guess.probability:.1f} %" for guess in guesses)
             print(f"{_printable(picture)}: {seen}")

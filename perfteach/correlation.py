@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from perfteach import ranks, settings
-from perfteach.errors import ConfigError
 
 TINY = 1e-30  # keeps a neuron without error or a constant dendrite from dividing by zero
 ROUNDING = 1e-12  # variance by squared mean, below which a column counts as constant in single precision
@@ -41,10 +40,7 @@ class Rule(StrEnum):
         Raises:
             ConfigError: when there is none.
         """
-        try:
-            return cls(name)
-        except Exception:  # ValueError, with the value in it, or whatever showing that value raises
-            raise ConfigError(f"unknown rule {settings.said(name)}; choose one of {', '.join(cls)}") from None
+        return cls(settings.text("rule", name, [rule.value for rule in cls]))
 
     @property
     def has_dendrite_phase(self) -> bool:

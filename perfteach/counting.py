@@ -154,14 +154,10 @@ def _without_data(model: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {}
     for name, parameter in model.named_parameters():
         _refuse_lazy(name, parameter)
-        memo[id(parameter)] = nn.Parameter(_to_meta(parameter), requires_grad=False)
+        memo[id(parameter)] = nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
     for buffer in model.buffers():
-        memo[id(buffer)] = _to_meta(buffer)
+        memo[id(buffer)] = buffer.detach().to("meta")
     return copy.deepcopy(model, memo)
-
-
-def _to_meta(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("meta")
 
 
 def _follow_parts(model: nn.Module, flops_so_far: Callable[[], int]) -> Callable[[], dict[str, int]]:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from perfteach import settings as check
 from perfteach.arms import EARLY, FROM_THE_START, RECIPE, Settings
-from perfteach.errors import ConfigError
 from perfteach.grids import Study
 
 FEW = ("baseline", "same-epochs", "wider", "thawed", "thawed-random", "gradient")
@@ -73,10 +72,7 @@ STUDIES = {
     ),
     "search": SEARCH,
     "search-all-images": replace(
-        SEARCH,
-        about="Search for the gain, as `search` but with all 45,000 training images",
-        arms=FEW,
-        train=None,
+        SEARCH, about="Search for the gain, as `search` but with all 45,000 training images", arms=FEW, train=None
     ),
     "search-early": replace(
         SEARCH,
@@ -157,6 +153,12 @@ STUDIES = {
         settings={**SGD, "cutout": 8},
         claim="early-together",
     ),
+    "extra-small-first": replace(
+        EXTRA_SMALL,
+        about="Stride 1 in Extra-Small's first block, in place of block 4: larger maps, more arithmetic",
+        arms=("same-epochs", "early-start"),
+        net={**EXTRA_SMALL.net, "output_stride": "8-first"},
+    ),
     "extra-small-short": replace(
         EXTRA_SMALL,
         about="Extra-Small against the original, trained for 36 epochs on one core of a CPU",
@@ -174,10 +176,7 @@ STUDIES = {
         net={"output_stride": 16, "hidden": 0},
     ),
     "search-two-cycles": replace(
-        SEARCH,
-        about="two cycles instead of one",
-        arms=("baseline", "same-epochs", "wider", "thawed-random"),
-        cycles=2,
+        SEARCH, about="two cycles instead of one", arms=("baseline", "same-epochs", "wider", "thawed-random"), cycles=2
     ),
 }
 
@@ -188,6 +187,4 @@ def find(name: str) -> Study:
     Raises:
         ConfigError: when there is none; the message lists them.
     """
-    if not isinstance(name, str) or name not in STUDIES:
-        raise ConfigError(f"there is no study called {check.said(name)}; choose one of {', '.join(STUDIES)}")
-    return STUDIES[name]
+    return STUDIES[check.text("the study", name, STUDIES)]

@@ -104,10 +104,7 @@ def set_phase(model: M, phase: Phase | str, *, thaw: bool = False) -> M:
         ConfigError: for an unknown phase, a model that is not perforated, or a dendrite phase without new dendrites,
             under the gradient rule, which has none, or of a compiled model.
     """
-    try:
-        phase = Phase(phase)
-    except Exception:  # ValueError, with the value in it, or whatever showing that value raises
-        raise ConfigError(f"unknown phase {settings.said(phase)}; choose 'neuron' or 'dendrite'") from None
+    phase = Phase(settings.text("phase", phase, [phase.value for phase in Phase]))
     layers, thaw = _require_layers(model), settings.flag("thaw", thaw)
     if phase is Phase.DENDRITE:
         _require_dendrite_phase(model, [layer for _, layer in layers])
@@ -131,13 +128,22 @@ def set_modes(model: nn.Module, phase: Phase) -> None:
 def _require_dendrite_phase(model: nn.Module, layers: list[DendriticLayer]) -> None:
     if not any(layer.has_new_dendrite for layer in layers):
         raise ConfigError("there is no new dendrite to train; call add_dendrites(model) first")
+    require_hooks(model)
+    if not all(layer.rule.has_dendrite_phase for layer in layers):
+        raise ConfigError("the gradient rule trains dendrites together with the neurons; it has no dendrite phase")
+
+
+def require_hooks(model: nn.Module) -> None:
+    """Refuse a model whose hooks do not see errors.
+
+    Raises:
+        ConfigError: for a compiled model.
+    """
     if any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in model.modules()):
         raise ConfigError(
             "a compiled model has no dendrite phase, because errors are heard by hooks; run this phase on the "
             "model that you compiled, with which the compiled one shares its weights"
         )
-    if not all(layer.rule.has_dendrite_phase for layer in layers):
-        raise ConfigError("the gradient rule trains dendrites together with the neurons; it has no dendrite phase")
 
 
 def _frozen_before(model: nn.Module) -> set[str]:

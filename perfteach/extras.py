@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import metadata
 from importlib.util import find_spec
 
 from perfteach.errors import MissingExtraError
@@ -42,3 +43,13 @@ def installer() -> str:
 def python_command() -> str:
     """This interpreter, as a word that can be pasted into a shell."""
     return f'"{sys.executable}"' if " " in sys.executable else sys.executable
+
+
+def installed_version(name: str) -> str | None:
+    """The version of an installed package (or of Python), None when it is not installed."""
+    if name == "python":
+        return ".".join(str(part) for part in sys.version_info[:3])
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

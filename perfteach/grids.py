@@ -17,7 +17,7 @@ from perfteach.config import TrainConfig
 from perfteach.cycle import seeded
 from perfteach.data import ImageData
 from perfteach.dendrites import add_dendrites
-from perfteach.layer import known_activation
+from perfteach.layer import ACTIVATIONS
 from perfteach.phases import FixedSwitch
 from perfteach.selection import perforate
 
@@ -77,7 +77,7 @@ class Study:
             check.a(dict, name, getattr(self, name), "a dictionary")
             for key in getattr(self, name):
                 check.text(f"a key of {name}", key, known)
-        known_activation(self.activation)
+        check.text("activation", self.activation, ACTIVATIONS)
 
     def config(self, arm: str, seed: int) -> TrainConfig:
         """The settings of one run. All arms train the same number of epochs, overwritten ones included, unless

@@ -22,8 +22,8 @@ class Interrupted(KeyboardInterrupt):
         signal: its number.
     """
 
-    def __init__(self, number: int = signal.SIGINT, said: str = "") -> None:
-        super().__init__(said or signal.Signals(number).name)
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(signal.Signals(number).name)
         self.signal = int(number)
 
 

@@ -43,12 +43,7 @@ def eval_mode(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def predictions(
-    model: nn.Module,
-    data: ImageData,
-    split: str,
-    batch_size: int = 250,
-    size: int | None = None,
-    device: str | torch.device | None = None,
+    model: nn.Module, data: ImageData, split: str, batch_size: int = 250, size: int | None = None
 ) -> Tensor:
     """The label with the highest logit for every image of a split, in the split's order.
 
@@ -58,7 +53,6 @@ def predictions(
         split: "train", "validation" or "test"; never augmented, never shuffled.
         batch_size: images at a time, at least 1; a larger one than the split is cut to it.
         size: edge in pixels to resize to, None for the images' own.
-        device: where the batches go; None is the model's own device.
 
     Returns:
         int64 [N] on the CPU. All outputs take part, so a 1000-way head can name a class that no image has.
@@ -67,38 +61,23 @@ def predictions(
         ConfigError: the model's output is not one tensor [B, outputs], or it cannot take such a batch.
         DataError: an unknown split, or batch_size below 1.
     """
-    return _predict(model, data, split, batch_size, size, device)[0]
+    return _predict(model, data, split, batch_size, size)[0]
 
 
-def accuracy(
-    model: nn.Module,
-    data: ImageData,
-    split: str,
-    batch_size: int = 250,
-    size: int | None = None,
-    device: str | torch.device | None = None,
-) -> float:
+def accuracy(model: nn.Module, data: ImageData, split: str, batch_size: int = 250, size: int | None = None) -> float:
     """Correctly labelled images of a split, in percent (0 to 100). Arguments and errors as `predictions`."""
-    predicted, labels = _predict(model, data, split, batch_size, size, device)
+    predicted, labels = _predict(model, data, split, batch_size, size)
     return 100.0 * int((predicted == labels).sum()) / len(labels)
 
 
-def _predict(
-    model: nn.Module,
-    data: ImageData,
-    split: str,
-    batch_size: int,
-    size: int | None,
-    device: str | torch.device | None,
-) -> tuple[Tensor, Tensor]:
+def _predict(model: nn.Module, data: ImageData, split: str, batch_size: int, size: int | None) -> tuple[Tensor, Tensor]:
     settings.a(nn.Module, "model", model, "a torch.nn.Module")
     settings.text("split", split)
     batch_size = settings.whole("batch_size", batch_size, 1, error=DataError)
     if not callable(getattr(data, "batches", None)):
         raise DataError(f"data is {settings.said(data)}; use what perfteach.data.load returns")
-    if device is None:
-        first = next(model.parameters(), None)
-        device = "cpu" if first is None else first.device
+    first = next(model.parameters(), None)
+    device = "cpu" if first is None else first.device
     # An unknown split, or a batch size below 1, is left for `batches` to refuse.
     images = getattr(data, split, None)
     if images is not None:
@@ -184,9 +163,8 @@ def error_reduction(control_accuracy: float, accuracy: float) -> float:
     Raises:
         ConfigError: an accuracy outside 0 to 100, or a control that makes no error to reduce.
     """
-    control_accuracy = settings.number("control_accuracy", control_accuracy)
-    accuracy = settings.number("accuracy", accuracy)
-    _check_percent(np.array([control_accuracy, accuracy], dtype=np.float64))
+    control_accuracy = settings.number("control_accuracy", control_accuracy, 0, 100)
+    accuracy = settings.number("accuracy", accuracy, 0, 100)
     if control_accuracy == 100:
         raise ConfigError("The control makes no error (100 %), so there is nothing to reduce relative to it.")
     return 100.0 * (accuracy - control_accuracy) / (100.0 - control_accuracy)
@@ -209,12 +187,13 @@ def paired_interval(control: Values, treated: Values, level: float = 0.95) -> In
     Source: Student's paired t, `scipy.stats.ttest_rel`. It assumes that the differences are roughly normal.
     """
     a, b = _pairs(control, treated, level)
+    mean = float(np.mean(b - a))
     if _constant(b - a):
-        return _point(float(np.mean(b - a)), level)
+        return Interval(mean, mean, mean, level)
     from scipy.stats import ttest_rel
 
     bounds = ttest_rel(b, a).confidence_interval(level)
-    return Interval(float(np.mean(b - a)), float(bounds.low), float(bounds.high), level)
+    return Interval(mean, float(bounds.low), float(bounds.high), level)
 
 
 def paired_bootstrap(
@@ -243,8 +222,9 @@ def paired_bootstrap(
     """
     a, b = _pairs(control, treated, level)
     resamples, seed = settings.whole("resamples", resamples, 100), settings.seed("seed", seed)
+    mean = float(np.mean(b - a))
     if _constant(b - a):
-        return _point(float(np.mean(b - a)), level)
+        return Interval(mean, mean, mean, level)
     from scipy.stats import bootstrap
 
     result = bootstrap(
@@ -257,7 +237,7 @@ def paired_bootstrap(
         rng=np.random.default_rng(seed),
     )
     low, high = map(float, result.confidence_interval)
-    return Interval(float(np.mean(b - a)), low, high, level)
+    return Interval(mean, low, high, level)
 
 
 def _pairs(control: Values, treated: Values, level: float) -> tuple[_Floats, _Floats]:
@@ -285,16 +265,6 @@ def _floats(values: Values, name: str) -> _Floats:
     return floats
 
 
-def _check_percent(values: _Floats) -> None:
-    bad = values[~((values >= 0) & (values <= 100))]
-    if len(bad):
-        raise ConfigError(f"{bad[0]:g} is not an accuracy in percent; use numbers from 0 to 100.")
-
-
 def _constant(values: _Floats) -> bool:
     """All equal up to rounding, where scipy's variances are zero and its bounds not a number."""
     return bool(np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())))
-
-
-def _point(estimate: float, level: float) -> Interval:
-    return Interval(estimate, estimate, estimate, level)

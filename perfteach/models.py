@@ -99,12 +99,26 @@ def mobilenet_small(
     output_stride = 32 if output_stride is None else output_stride
     blocks = len(BLOCKS) if blocks is None else settings.whole("blocks", blocks, EARLY, len(BLOCKS))
     early = width if early_width is None else early_width
-    _check_settings(num_classes, width, early, head, hidden, bn_momentum, output_stride)
+    settings.whole("num_classes", num_classes, 2, 100_000)
+    for name, value in (("width", width), ("early_width", early)):
+        settings.number(name, value, 0, 8, above=True)
+    settings.text("head", head, ("task", "imagenet"))
+    if head == "imagenet" and num_classes > IMAGENET_CLASSES:
+        raise ConfigError(f"head='imagenet' has 1000 outputs, too few for {num_classes} classes; use head='task'.")
+    if hidden is not None:
+        settings.whole("hidden", hidden, 0, 100_000)
+    settings.number("bn_momentum", bn_momentum, 0, 1, above=True)
+    if not isinstance(output_stride, (int, str)) or output_stride not in UNREDUCED:
+        raise ConfigError(f"output_stride is {settings.said(output_stride)}; use 32 (as published), 16 or 8.")
     if seed is not None:
         seed = settings.seed("seed", seed)
     published = (width, early, hidden, blocks) == (1.0, 1.0, None, len(BLOCKS))
     if weights is not None:
-        _check_weights(weights, published)
+        settings.text("weights", weights, ("cifar10", "imagenet"))
+        if weights == "cifar10":
+            raise ConfigError("the weights 'cifar10' have the task's outputs; use head='task', or weights='imagenet'.")
+        if not published:
+            raise ConfigError("ImageNet weights exist for width 1.0 only, with the published head; use weights=None.")
     outputs = IMAGENET_CLASSES if head == "imagenet" else num_classes
     with ExitStack() as stack:
         if seed is not None:
@@ -214,36 +228,6 @@ def _build(
     if 0 in unreduced:
         model.get_submodule("features.0.0").stride = (1, 1)
     return model
-
-
-def _check_settings(
-    num_classes: int,
-    width: float,
-    early: float,
-    head: str,
-    hidden: int | None,
-    bn_momentum: float,
-    output_stride: int | str,
-) -> None:
-    settings.whole("num_classes", num_classes, 2, 100_000)
-    for name, value in (("width", width), ("early_width", early)):
-        settings.number(name, value, 0, 8, above=True)
-    settings.text("head", head, ("task", "imagenet"))
-    if head == "imagenet" and num_classes > IMAGENET_CLASSES:
-        raise ConfigError(f"head='imagenet' has 1000 outputs, too few for {num_classes} classes; use head='task'.")
-    if hidden is not None:
-        settings.whole("hidden", hidden, 0, 100_000)
-    settings.number("bn_momentum", bn_momentum, 0, 1, above=True)
-    if not isinstance(output_stride, (int, str)) or output_stride not in UNREDUCED:
-        raise ConfigError(f"output_stride is {settings.said(output_stride)}; use 32 (as published), 16 or 8.")
-
-
-def _check_weights(weights: str, published: bool) -> None:
-    settings.text("weights", weights, ("cifar10", "imagenet"))
-    if weights == "cifar10":
-        raise ConfigError("the weights 'cifar10' have the task's outputs; use head='task', or weights='imagenet'.")
-    if not published:
-        raise ConfigError("ImageNet weights exist for width 1.0 only, with the published head; use weights=None.")
 
 
 def _load_imagenet(model: nn.Module, *, keep_last: bool) -> None:

@@ -6,15 +6,16 @@ import os
 import platform
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from perfteach import __version__
 from perfteach.counting import count_parameters
 from perfteach.dendrites import dendritic_layers
+from perfteach.extras import installed_version
 
 ROOT = Path(__file__).resolve().parent
 
@@ -34,18 +35,16 @@ def anatomy(model: nn.Module) -> dict[str, Any]:
         {"name": name, "neurons": layer.neurons, "activation": layer.activation}
         for name, layer in dendritic_layers(model)
     ]
-    return {
-        "layers": layers,
-        "model": {"class": type(model).__name__, "parameters": count_parameters(model).as_dict()},
-    }
+    return {"layers": layers, "model": {"class": type(model).__name__, "parameters": count_parameters(model).as_dict()}}
 
 
 def provenance() -> dict[str, Any]:
     """Package versions, machine kind, source revision and the time: what a recorded run must carry."""
-    packages = ("perfteach", "torch", "torchvision", "numpy")
+    others = ("torch", "torchvision", "numpy")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "versions": {"python": platform.python_version(), "perfteach": __version__}
+        | {name: installed_version(name) for name in others},
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",
             "cpu": _cpu(),
@@ -56,13 +55,6 @@ def provenance() -> dict[str, Any]:
         "revision": _revision(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _cpu() -> str:

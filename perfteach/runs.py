@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,8 +47,6 @@ class Run:
     epochs: list[Epoch] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     result: Result | None = None
-
-    # ------------------------------------------------------------------ reading
 
     def __getitem__(self, column: str) -> list[Any]:
         return [epoch[column] for epoch in self.epochs]
@@ -152,13 +151,8 @@ class Run:
 
     def bands(self) -> list[Band]:
         """The phases in the order they came."""
-        bands: list[Band] = []
-        for record in self.epochs:
-            first = record.epoch
-            if bands and (bands[-1].phase, bands[-1].cycle) == (record.phase, record.cycle):
-                first = bands.pop().first
-            bands.append(Band(record.phase, record.cycle, first, record.epoch))
-        return bands
+        grouped = groupby(self.epochs, lambda record: (record.phase, record.cycle))
+        return [Band(*of, own[0].epoch, own[-1].epoch) for of, records in grouped for own in [list(records)]]
 
     def dendrites_at(self, record: Epoch) -> int:
         """Dendrites per neuron in the perforated layers during an epoch, the one being trained included."""
@@ -168,8 +162,6 @@ class Run:
     def __repr__(self) -> str:
         end = f"test {self.result.test_accuracy:.2f} %" if self.result else "not finished"
         return f"Run({self.name!r}, {len(self.epochs)} epochs, {end})"
-
-    # ------------------------------------------------------------------ on disk
 
     def lines(self) -> list[dict[str, Any]]:
         """Every record in the order it is written: header, epochs and events in order of epoch, result."""

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import fnmatch
 import html
-import random
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-import torch
 from torch import fx, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
-from torch.nn.utils.parametrize import is_parametrized
 
 from perfteach import settings
 from perfteach.correlation import Rule
 from perfteach.dendrites import dendritic_layers
 from perfteach.errors import ConfigError, SelectionError
-from perfteach.layer import DendriticLayer, known_activation
+from perfteach.layer import ACTIVATIONS, COMPUTED, DendriticLayer, is_computed
+from perfteach.tracing import graphs_of
 
 M = TypeVar("M", bound=nn.Module)
 Select: TypeAlias = (
@@ -93,7 +91,7 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
         SelectionError: when nothing is selected, or a layer named in full cannot carry dendrites.
     """
     settings.a(nn.Module, "model", model, "a torch.nn.Module")
-    Rule.of(rule), known_activation(activation)  # before anything is changed
+    Rule.of(rule), settings.text("activation", activation, ACTIVATIONS)  # before anything is changed
     if any(dendritic_layers(model)):
         raise ConfigError("the model is perforated already; add_dendrites(model) grows more dendrites")
     if isinstance(select, Iterable) and not isinstance(select, (str, type)):
@@ -155,10 +153,18 @@ def _require_matches(names: Any, rows: list[Row], norm_owner: dict[str, str]) ->
             if pattern in norm_owner:
                 raise SelectionError(f"{pattern!r} is a norm and belongs to its convolution {norm_owner[pattern]!r}")
             if isinstance(pattern, str) and not any(fnmatch.fnmatchcase(row.name, pattern) for row in rows):
-                raise SelectionError(f"no layer is called {pattern!r}; model.named_modules() lists the names")
+                raise SelectionError(_unknown(pattern, rows))
+    if isinstance(names, str) and not any(fnmatch.fnmatchcase(row.name, names) for row in rows):
+        raise SelectionError(_unknown(names, rows))
     if not any(row.wrapped for row in rows):
         reasons = "; ".join(f"{row.name}: {row.reason}" for row in rows[:4]) or "it has no layers with parameters"
         raise SelectionError(f"nothing in the model can carry dendrites ({reasons})")
+
+
+def _unknown(pattern: str, rows: list[Row]) -> str:
+    inside = any(row.name.startswith(f"{pattern}.") for row in rows)
+    advice = f"for the layers inside it write '{pattern}.*'" if inside else "model.named_modules() lists the names"
+    return f"no layer is called {pattern!r}; {advice}"
 
 
 def _wrap(model: nn.Module, name: str, norm: str | None, rule: str, activation: str) -> None:
@@ -188,30 +194,17 @@ class MovedNorm(nn.Identity):
         raise AttributeError(f"this norm has moved, and its {name} with it: see {self.home}, behind its convolution")
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return super().is_leaf_module(m, module_qualified_name) or not any(True for _ in m.children())
+def _held(module: nn.Module) -> Iterator[nn.Module]:
+    """Modules that a module keeps for itself, where nobody who replaces a module looks for them."""
+    return _within([value for name, value in vars(module).items() if name != "_modules"])
 
 
-@contextlib.contextmanager
-def _as_it_was(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Afterwards modules and random numbers are as before: a forward that stores something, on the module or in a list
-    of its own, has stored the tracer's stand-ins."""
-    kept = [(module, dict(vars(module))) for module in modules]
-    holders = {id(value): value for _, own in kept for value in own.values() if isinstance(value, (dict, list, set))}
-    contents = [(value, copy.copy(value)) for value in holders.values()]
-    drawn = random.getstate()
-    try:
-        with torch.random.fork_rng([]):
-            yield
-    finally:
-        random.setstate(drawn)
-        for module, own in kept:
-            vars(module).clear()
-            vars(module).update(own)
-        for value, content in contents:
-            value.clear()
-            value.extend(content) if isinstance(value, list) else value.update(content)
+def _within(value: Any, depth: int = 4) -> Iterator[nn.Module]:
+    if isinstance(value, nn.Module):
+        yield value
+    elif isinstance(value, (list, tuple, dict)) and depth:
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _within(inner, depth - 1)
 
 
 class _Graph:
@@ -221,9 +214,10 @@ class _Graph:
         self.model = model
         self.modules = dict(model.named_modules(remove_duplicate=False))
         self.uses = Counter(id(module) for module in self.modules.values())
+        self.held = {id(held) for module in set(self.modules.values()) for held in _held(module)}
         self.calls: Counter[str] = Counter()
         self.read: set[str] = set()  # modules whose parameters the network uses without calling them
-        graphs = self._graphs()
+        graphs = graphs_of(model)
         self.traced = bool(graphs)
         for graph in graphs:
             self.calls |= Counter(str(node.target) for node in graph.nodes if node.op == "call_module")  # the most
@@ -236,16 +230,6 @@ class _Graph:
             if norm
         }
         self.norm_owner = {norm: conv for conv, norm in self.norm_of.items()}
-
-    def _graphs(self) -> list[fx.Graph]:
-        """The network as it computes in training mode, and in eval mode; empty where neither can be traced."""
-        traced = []
-        for training in (True, False):
-            with _as_it_was(self.modules.values()), contextlib.suppress(Exception):  # control flow by values
-                for module in self.modules.values():
-                    module.training = training
-                traced.append(_Tracer().trace(self.model))
-        return traced
 
     def _followers(self, graph: fx.Graph) -> dict[str, str]:
         """By module that is called, the one that alone takes its output; empty where it is not one module alone."""
@@ -275,6 +259,7 @@ class _Graph:
             return ""
         first, second = self.modules[conv], self.modules[norm]
         once = self.uses[id(first)] == self.uses[id(second)] == 1 and max(self.calls[conv], self.calls[norm]) <= 1
+        once = once and not {id(first), id(second)} & self.held
         ours = type(second).__module__.startswith("torch.nn.")  # a subclass may do more, such as an activation
         if not (isinstance(first, CONVOLUTIONS) and isinstance(second, NORMS) and ours and once):
             return ""
@@ -300,9 +285,14 @@ class _Graph:
         parent = self.modules.get(name.rpartition(".")[0])
         if name in self.read or isinstance(parent, nn.TransformerEncoderLayer):
             return "its weight is read directly by the network, which would go around a dendrite"
-        own = [key for key, _ in module.named_parameters(recurse=False)]
-        if is_parametrized(module) or any(key.endswith(("_g", "_orig")) for key in own):
-            return "its weight is computed by a parametrisation"
+        if is_computed(module):
+            return COMPUTED
+        if id(module) in self.held:
+            return (
+                "also held in a plain list or dictionary, which would go on calling it; use nn.ModuleList or ModuleDict"
+            )
+        if len(inspect.signature(type(module).forward).parameters) > 2:  # the module itself, and its input
+            return "its forward pass takes more than one input"
         return ""
 
 

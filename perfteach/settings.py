@@ -92,15 +92,6 @@ def called(place: Path) -> str:
     return repr(place.name)[1:-1]
 
 
-def readable(place: Path) -> bool:
-    """Whether the system can be asked about a path at all: not one that is too long, or below a file."""
-    try:
-        os.stat(place)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
 def wholes(name: str, value: Any, low: int = 0, high: int = MOST, *, error: Kind = ConfigError) -> tuple[int, ...]:
     """One or more whole numbers, as `whole`."""
     use = "one or more whole numbers, such as (8, 4)"

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from perfteach import checkpoint, files
 from perfteach import settings as check
-from perfteach.arms import EVERY_ARM, RECIPE
+from perfteach.arms import EVERY_ARM
 from perfteach.candidates import BestOfRandom
 from perfteach.cycle import Kept
 from perfteach.data import ImageData
@@ -38,17 +38,7 @@ from perfteach.trainer import PerforatedTrainer
 
 TRIES = 3  # of a run whose worker died
 
-__all__ = [
-    "EVERY_ARM",
-    "RECIPE",
-    "STUDIES",
-    "Study",
-    "continue_from",
-    "find",
-    "record_folder",
-    "record_path",
-    "run_study",
-]
+__all__ = ["EVERY_ARM", "STUDIES", "Study", "continue_from", "find", "record_folder", "record_path", "run_study"]
 
 
 def record_folder(name: str) -> Path:

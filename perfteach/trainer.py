@@ -36,7 +36,7 @@ NAN_INSIDE = "look for values that are infinite or not a number in the data"
 class Callback:
     """Base class: override what you need. The trainer is passed to every method.
 
-    An epoch that an interrupt or an error undoes is repeated, and then its methods are called again.
+    An interrupt or an error undoes the epoch and tells `on_fit_broken`; when it is repeated, so are its methods' calls.
     """
 
     def on_fit_start(self, trainer: PerforatedTrainer) -> None: ...
@@ -48,6 +48,8 @@ class Callback:
     def on_event(self, trainer: PerforatedTrainer, event: Event) -> None: ...
 
     def on_fit_end(self, trainer: PerforatedTrainer, run: Run) -> None: ...
+
+    def on_fit_broken(self, trainer: PerforatedTrainer) -> None: ...
 
 
 class PerforatedTrainer(Resumable):
@@ -95,11 +97,9 @@ class PerforatedTrainer(Resumable):
         self.callbacks = [callbacks] if isinstance(callbacks, Callback) else settings.items("callbacks", callbacks, use)
         for callback in self.callbacks:
             settings.a(Callback, "a callback", callback, use)
-        own_batches = isinstance(self.data, LoaderData)  # whose size is theirs
-        if self.config.batch_size > len(self.data.train) and not own_batches:
-            raise ConfigError(
-                f"batch_size {self.config.batch_size} is larger than the {len(self.data.train)} training images"
-            )
+        many, own = len(self.data.train), isinstance(self.data, LoaderData)  # whose batches have a size already
+        if self.config.batch_size > many and not own:
+            raise ConfigError(f"batch_size {self.config.batch_size} is larger than the {many} training images")
         self.cycle = DendriteCycle(
             model,
             self.config.switch,
@@ -119,8 +119,6 @@ class PerforatedTrainer(Resumable):
         self.asked = ""  # set by request_switch and request_stop: ends the epoch after the running batch
         self.stopping = self.paused = False
         self._share = 1.0  # of a batch that this rank has, as its loss counts
-        if not self.cycle.parameters():
-            raise ConfigError("nothing in the model can learn: it has no parameters, or all of them are frozen")
         self._begin_phase()
 
     @property
@@ -149,23 +147,30 @@ class PerforatedTrainer(Resumable):
                 return self.run
             self._tell("on_fit_start")
             progress = settings.flag("progress", progress) and not ranks.rank()
-            with tqdm(initial=len(self.run.epochs), unit="epoch", disable=not progress) as bar:
-                while not self.cycle.finished:
-                    with self._as_a_whole():
-                        record = self._epoch(progress)
-                        self.run.epochs.append(record)
-                        self._tell("on_epoch_end", record)
-                        self._follow(self._step(record))
-                        self.save()
-                    self.interrupts.check()
-                    bar.set_description(f"{record.phase} phase")
-                    bar.set_postfix_str(f"validation {record.validation_accuracy:.2f} %")
-                    bar.update()
-            with self._as_a_whole():
-                self._finish()
-                self.save()
+            try:
+                self._to_the_end(progress)
+            except BaseException:
+                self._tell("on_fit_broken")
+                raise
             self._tell("on_fit_end", self.run)
         return self.run
+
+    def _to_the_end(self, progress: bool) -> None:
+        with tqdm(initial=len(self.run.epochs), unit="epoch", disable=not progress) as bar:
+            while not self.cycle.finished:
+                with self._as_a_whole():
+                    record = self._epoch(progress)
+                    self.run.epochs.append(record)
+                    self._tell("on_epoch_end", record)
+                    self._follow(self._step(record))
+                    self.save()
+                self.interrupts.check()
+                bar.set_description(f"{record.phase} phase")
+                bar.set_postfix_str(f"validation {record.validation_accuracy:.2f} %")
+                bar.update()
+        with self._as_a_whole():
+            self._finish()
+            self.save()
 
     def _epoch(self, progress: bool) -> Epoch:
         number, phase, start = len(self.run.epochs) + 1, self.cycle.phase, time.perf_counter()
@@ -234,12 +239,11 @@ class PerforatedTrainer(Resumable):
 
     def _step(self, record: Epoch) -> Step:
         """Tell the cycle that the epoch is over, and what was asked for by hand."""
-        score = None if record.dendritic else record.validation_accuracy
         if self.asked:
             self.machine.request_switch(self.asked)
             self.asked = ""
         ended = self.cycle.stop if self.stopping else self.cycle.step
-        return ended(score, self.evaluated)
+        return ended(None if record.dendritic else record.validation_accuracy, self.evaluated)
 
     def _follow(self, step: Step) -> None:
         """Note what the cycle did, and build what the new phase needs."""
@@ -288,9 +292,7 @@ class PerforatedTrainer(Resumable):
         self.average = None  # the model has the best weights now
         loss, accuracy = self.evaluate("test")
         if not math.isfinite(loss):
-            raise NonFiniteLossError(
-                f"the loss on the test split is {loss}, so its accuracy means nothing; {NAN_INSIDE}"
-            )
+            raise NonFiniteLossError(f"the loss on the test split is {loss}: its accuracy means nothing; {NAN_INSIDE}")
         if self.config.grow and self.config.cycles and not any(grown.values()):
             text = "dendrites were asked for, and none is installed: no cycle raised the best validation accuracy"
             self._event(Event(len(self.run.epochs), "warning", text, self.cycle.phase.value))
@@ -316,9 +318,8 @@ class PerforatedTrainer(Resumable):
         # A norm in training mode cannot work on one image, so a last batch that leaves a rank with less is left out.
         rest = len(self.data.train) % self.config.batch_size
         short = self.config.batch_size > 1 and 0 < rest < 2 * ranks.count()
-        how: dict[str, Any] = {"drop_last": True} if short else {}
-        if self.config.cutout:
-            how["cutout"] = self.config.cutout
+        cutout = self.config.cutout
+        how: dict[str, Any] = ({"drop_last": True} if short else {}) | ({"cutout": cutout} if cutout else {})
         return self._batches("train", shuffle=True, augment=self.config.augment, seed=seed, **how)
 
     def _batches(self, split: str, **how: Any) -> LabelledBatches:

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import perfteach
 from perfteach import cli
 from perfteach.correlation import Rule
 from perfteach.course import demo
-from perfteach.data.points import small_network, two_spirals
 from perfteach.runs import Run
-from perfteach.selection import perforate
 from perfteach.trainer import PerforatedTrainer
 
 # Runs of one epoch a phase often gain nothing, and then say loudly that no dendrite is installed.
@@ -98,7 +97,7 @@ def test_train_options(folder, tmp_path, more):
         (["train", "--batch-size", "0"], "batch_size"),
         (["train", "--neuron", "0"], "neuron[0] is 0; use a whole number, 1 or more"),
         (["train", "--rule", "none", "--select", "features.*"], "--select has no effect with --rule none"),
-        (["train", "--activation", "softplus"], "unknown activation 'softplus'; choose one of tanh, sigmoid, relu"),
+        (["train", "--activation", "softplus"], "activation is 'softplus'; use one of 'tanh', 'sigmoid', 'relu'"),
         (["train", "--rule", "none", "--activation", "relu"], "--activation has no effect with --rule none"),
         (["train", "--rule", "none", "--neuron", "8", "4"], "give --neuron one number"),
         (["train", "--rule", "none", "--dendrite-lr", "0.1"], "--dendrite-lr has no effect with --rule none"),
@@ -111,6 +110,7 @@ def test_train_options(folder, tmp_path, more):
         (["study", "huge"], "mini"),
         (["study", "mini", "--report", "--seeds", "0", "--minutes", "1"], "leave out --seeds and --minutes"),
         (["study", "mini", "--report", "--data", "cifar10"], "leave out --data"),
+        (["study", "mini", "--report", "--jobs", "2"], "leave out --jobs"),
         (["data", "pack", "out", "--with", "no-such"], "no-such"),
     ],
 )
@@ -254,7 +254,7 @@ def test_a_name_in_letters_that_the_terminal_lacks_is_escaped(tmp_path):
 
 def test_installed_command_runs_and_names_its_version():
     done = subprocess.run([sys.executable, "-m", "perfteach.cli", "--version"], capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout.startswith("perfteach 0.")
+    assert done.returncode == 0 and done.stdout == f"perfteach {perfteach.__version__}\n"
 
 
 def test_an_interrupt_does_not_wait_for_the_demo_s_runs(monkeypatch):
@@ -268,11 +268,6 @@ def test_an_interrupt_does_not_wait_for_the_demo_s_runs(monkeypatch):
     assert set(multiprocessing.active_children()) <= others
 
 
-def test_demo_table_counts_dendrites_and_names_the_phases():
+def test_the_arms_of_the_demo_train_equally_many_epochs():
     config = demo.arm_config("perforated", (2, 3), 1, batch_size=50)
     assert config.switch.neuron == (2, 3) and demo.arm_config("random", (2, 3), 1).switch.neuron == (2, 4)
-    model = perforate(small_network(3))
-    run = PerforatedTrainer(model, two_spirals(200), config).fit(progress=False)
-    said = demo.table({"perforated": [run]})
-    assert "neuron 2, dendrite 1, neuron 3" in said
-    assert f"{run.result['parameters']['total']:,}" in said and f"{run.result['test_accuracy']:.2f} %" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 
 import pytest
 import torch
@@ -336,17 +337,17 @@ def test_the_norm_is_found_by_use_and_not_by_name():
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: perforate(small_cnn(), rule="magic"), "unknown rule 'magic'"),
+        (lambda: perforate(small_cnn(), rule="magic"), "rule is 'magic'"),
         (lambda: perforate(perforate(small_cnn())), "perforated already"),
         (lambda: perforate(nn.Linear(2, 2)), "nn.Sequential"),
         (lambda: perforate(nn.Sequential(nn.ReLU())), "nothing in the model"),
         (lambda: perforate(small_cnn(), select=3), "select=3"),
-        (lambda: perforate(small_cnn(), activation="step"), "unknown activation"),
+        (lambda: perforate(small_cnn(), activation="step"), "activation is"),
         (lambda: add_dendrites(nn.Linear(2, 2)), "call perforate"),
         (lambda: add_dendrites(perforate(small_cnn()), only="x"), "'x'"),
         (lambda: set_phase(perforate(small_cnn()), "dendrite"), "add_dendrites"),
         (lambda: set_phase(add_dendrites(perforate(small_cnn(), rule="gradient")), "dendrite"), "gradient rule"),
-        (lambda: set_phase(perforate(small_cnn()), "axon"), "unknown phase"),
+        (lambda: set_phase(perforate(small_cnn()), "axon"), "phase is 'axon'"),
         (lambda: DendriticLayer(nn.ReLU()), "cannot carry dendrites"),
     ],
 )
@@ -585,3 +586,30 @@ def test_autocast_keeps_the_precision_of_the_layer():
     model, x = perforate(mlp()), torch.randn(4, 3)
     with torch.autocast("cpu", torch.bfloat16):
         assert model(x).dtype == add_dendrites(model)(x).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("shape", [(64, 32, 16, 16), (64, 512)])
+def test_the_quick_tanh_of_what_does_not_learn_equals_the_plain_one(shape):
+    a = torch.cat([torch.linspace(-100, 100, 2**19), torch.linspace(-1, 1, 2**19)])[torch.randperm(2**20)]
+    a = torch.cat([a, torch.tensor([math.inf, -math.inf, 0.0])])[-math.prod(shape) :].view(shape)
+    before, tanh = a.clone(), ACTIVATIONS["tanh"]
+    with torch.no_grad():
+        quick = tanh(a)
+    assert torch.equal(a, before), "the argument may be somebody's"
+    assert (quick - torch.tanh(a)).abs().max() <= 2e-7
+    assert not torch.equal(quick, torch.tanh(a)), "it is computed in another way"
+    assert torch.equal(tanh(a), torch.tanh(a)), "where a gradient is wanted"
+    with torch.no_grad():
+        assert torch.equal(tanh(a[:1, :9]), torch.tanh(a[:1, :9])), "a few numbers"
+        assert torch.equal(tanh(a.double()), torch.tanh(a.double()))
+        assert tanh(torch.full(shape, math.nan)).isnan().all()
+
+
+def test_a_network_answers_alike_with_and_without_gradients():
+    model = add_dendrites(add_dendrites(perforate(small_cnn()), weight=0.5), weight=-0.5).eval()
+    x = torch.randn(64, 3, 32, 32)
+    with torch.no_grad():
+        quick = model(x)
+    for layer in (layer for _, layer in dendritic_layers(model)):
+        layer.thawed = True  # its dendrites would learn, so they take the plain way
+    assert torch.allclose(quick, model(x), atol=1e-5)

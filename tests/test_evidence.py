@@ -127,7 +127,7 @@ def test_studies_without_records_are_listed_as_not_run(records):
     [
         ('gain("mini", "thawd")', r"no records of an arm 'thawd'; it has baseline, same-epochs, thawed"),
         ('gain("mini", "thawed", "widr")', r"no records of an arm 'widr'"),
-        ('gain("minni", "thawed")', r"no study called 'minni'; choose one of mini"),
+        ('gain("minni", "thawed")', r"study is .minni.; use one of .mini"),
         ('gain("search", "thawed")', r"no recorded runs called 'search'"),
         ('loss("mini", "thawed")', r"'loss' is undefined"),
     ],

@@ -175,6 +175,25 @@ def test_settings_that_only_dendrites_have_may_differ() -> None:
     assert checks.check_own_experiment(pairs(treated=treated)).passed is True
 
 
+def cycled(run: Run, starts: int, switch: Any) -> Run:
+    """As if its second cycle had begun in that epoch."""
+    run.config["switch"] = switch
+    for epoch in run.epochs:
+        epoch.cycle = int(epoch.epoch >= starts)
+    return run
+
+
+def test_a_control_restarts_where_its_partner_does_unless_a_rule_decides_for_each() -> None:
+    for switch, fair in (({"FixedSwitch": {"neuron": [10, 10]}}, False), ({"PlateauSwitch": {"patience": 5}}, True)):
+        late = [cycled(run, 15, switch) for run in arm(0)]
+        treated = [cycled(run(a, 20, seed), 11, switch) for seed, a in enumerate((71.0, 72.5, 72.5))]
+        result = checks.check_own_experiment(pairs(controls=late, treated=treated))
+        assert result.passed is fair or "[15] and [11]" not in result.text
+        assert fair or "a control restarts where its partner does" in result.text
+        alike = [cycled(run, 11, switch) for run in arm(0)]
+        assert "restarts where" not in checks.check_own_experiment(pairs(controls=alike, treated=treated)).text
+
+
 def test_a_control_that_had_dendrites_for_a_while_is_none() -> None:
     controls = arm(0)
     controls[1].epochs[-1].parameters = 150

@@ -166,12 +166,12 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Correlator": (Correlator, {"objective": "correlation", "decay": 0.9, "shuffled": False}),
     "accuracy": (
         lambda **how: metrics.accuracy(network(), **how),
-        {"data": IMAGES, "split": "test", "batch_size": 8, "size": None, "device": None},
+        {"data": IMAGES, "split": "test", "batch_size": 8, "size": None},
     ),
     "accuracy data": (metrics.accuracy, {"model": network(), "data": IMAGES, "split": "test"}),
     "predictions": (
         metrics.predictions,
-        {"model": network(), "data": IMAGES, "split": "test", "batch_size": 8, "size": None, "device": None},
+        {"model": network(), "data": IMAGES, "split": "test", "batch_size": 8, "size": None},
     ),
     "error_reduction": (metrics.error_reduction, {"control_accuracy": 80.0, "accuracy": 82.0}),
     "paired_interval": (

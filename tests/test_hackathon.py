@@ -312,7 +312,8 @@ def endless() -> onnx.ModelProto:
 
 
 def test_what_takes_too_long_is_stopped(refused):
-    assert "more than 4 seconds of processor time" in refused(of(endless()), Limits(seconds=4))
+    said = refused(of(endless()), Limits(seconds=4))
+    assert "more than 4 seconds of processor time" in said or (os.name == "nt" and "it took longer than" in said)
 
 
 def test_what_only_waits_is_stopped_by_the_clock(event, monkeypatch):
@@ -519,7 +520,7 @@ def test_the_pack_has_no_hidden_image(event):
         assert sorted(archive.namelist()) == ["RULES.md", "baseline.ipynb", "images.npz"]
     rules = (event.folder / "pack" / "RULES.md").read_text(encoding="utf-8")
     assert "@" not in rules and "993,000" in rules and "bright, dark, grey" in rules
-    assert stat.S_IMODE(os.stat(event.folder).st_mode) == 0o700
+    assert os.name == "nt" or stat.S_IMODE(os.stat(event.folder).st_mode) == 0o700
 
 
 def test_an_event_is_never_overwritten(event, tmp_path):

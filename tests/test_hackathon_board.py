@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,12 +15,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from hackathon_parts import make_event, record, submission
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from perfteach import cli
-from perfteach.errors import ConfigError
+from perfteach.errors import ConfigError, DataError
 from perfteach.hackathon import board as boards
 from perfteach.hackathon import client
+from perfteach.hackathon import event as events
 from perfteach.hackathon import store as stores
 from perfteach.hackathon.app import POLICY, application
 from perfteach.hackathon.store import Closed, Store, TooMany, UnknownToken
@@ -90,7 +93,7 @@ def test_an_hour_has_room_for_so_many_even_when_they_come_at_once(store):
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(attempt, range(12))) == 3
-    with pytest.raises(TooMany, match="3 submissions within the hour; 3 are allowed"):
+    with pytest.raises(TooMany, match=r"3 submissions within the hour, and 3 are allowed, refused ones too; the next"):
         put(store, token, 99, per_hour=3)
     assert put(store, store.add_team("newts"), 1, per_hour=3), "the other team has its own hour"
 
@@ -108,6 +111,75 @@ def test_after_the_end_nothing_is_taken_in_but_a_repeated_upload_is_answered(sto
     assert put(store, token, 1) == 1
     with pytest.raises(Closed):
         put(store, token, 2)
+
+
+def test_after_an_hour_the_next_one_is_taken_in_when_it_was_said(store, monkeypatch):
+    token, clock = store.add_team("owls"), time.time()
+    monkeypatch.setattr(stores.time, "time", lambda: clock)
+    put(store, token, 1, per_hour=2)
+    clock += 600
+    put(store, token, 2, per_hour=2)
+    with pytest.raises(TooMany, match=f"at {stores.clock(clock + 3000)}"):
+        put(store, token, 3, per_hour=2)
+    clock += 3001
+    assert put(store, token, 3, per_hour=2)
+
+
+def test_an_event_that_closes_at_a_time_says_so_on_its_pages_and_keeps_it(store, event, monkeypatch):
+    token, clock = store.add_team("owls"), time.time()
+    monkeypatch.setattr(stores.time, "time", lambda: clock)
+    web = TestClient(application(store, event))
+    put(store, token, 1)
+    assert store.close(at=clock + 60) == 1
+    for page in ("/", "/projector", "/queue", "/submit"):
+        assert f"Open until {stores.clock(clock + 60)}" in web.get(page).text, page
+    put(store, token, 2)
+    clock += 61
+    with pytest.raises(Closed, match="nothing more is taken in"):
+        put(store, token, 3)
+    time.sleep(1.1)
+    assert f"Closed since {stores.clock(clock - 1)}" in web.get("/").text
+    form = web.get("/submit").text
+    assert "nothing more is taken in" in form and "<form" not in form
+    store.close(False)
+    assert put(store, token, 3) and "<form" in web.get("/submit").text
+    store.close(at=clock + 60)
+    store.close()
+    assert store.state().closed, "now comes before later"
+
+
+def test_no_token_looks_like_an_option(store):
+    """As one in 64 of those with letters, digits, - and _ would."""
+    assert all(store.add_team(f"team {number}").isalnum() for number in range(20))
+
+
+def test_a_full_disk_is_said_and_costs_nobody_a_submission(store, event, web, monkeypatch, capsys):
+    token, packed = store.add_team("owls"), submission(event)
+
+    def full(*_):
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores, "_insert", full)
+        answer = web.post("/api/submissions", content=packed, headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 503 and "disk is full), so nothing was changed" in answer.json()["error"]
+        form = web.post("/submit", data={"token": token}, files={"file": ("s.zip", packed)})
+        assert form.status_code == 503 and "tell the organisers" in form.text
+    number = store.submit(token, packed, About("x"), 1)[0]
+    beat = Store.beat
+
+    def once(self, *of):
+        monkeypatch.setattr(Store, "beat", beat)
+        with self._write():
+            full()
+
+    monkeypatch.setattr(Store, "beat", once)
+    monkeypatch.setattr("perfteach.hackathon.worker.SILENT", 0.0)
+    monkeypatch.setattr("perfteach.hackathon.worker.MEND", 0.0)
+    monkeypatch.setattr(stores, "SILENT", 0.0)
+    assert work(store, event, until_empty=True) == 1
+    assert boards.queue(store, [number])[0].state == "done", "the team is not blamed, and it is measured again"
+    assert "cannot write at the moment" in capsys.readouterr().err
 
 
 # --- the queue --------------------------------------------------------------------------------------------------------
@@ -201,8 +273,14 @@ def test_a_submission_can_be_looked_at_and_taken_off_the_board(store, event, tmp
     assert (tmp_path / "1.zip").read_bytes() == submission(event)
     assert cli.main(["hackathon", "withdraw", folder, "1", "weights in a table", *address]) == 0
     assert not boards.board(store).every and boards.queue(store)[0].reason == "weights in a table"
+    assert "Submission 1, 'x' of owls, is off the board" in capsys.readouterr().out
     assert cli.main(["hackathon", "withdraw", folder, "7", "x", *address]) == 1
     assert "no submission 7" in capsys.readouterr().err
+    assert cli.main(["hackathon", "withdraw", folder, "1", *address]) == 1 and "--undo" in capsys.readouterr().err
+    assert cli.main(["hackathon", "withdraw", folder, "1", "--undo", *address]) == 0
+    assert boards.board(store).ranks and boards.queue(store)[0].reason == ""
+    assert cli.main(["hackathon", "withdraw", folder, "1", "--undo", *address]) == 1
+    assert "it is done" in capsys.readouterr().err
 
 
 def test_what_guesses_is_not_on_the_front(store, event):
@@ -279,6 +357,15 @@ def test_an_empty_board_and_one_with_a_single_reference_can_be_shown(store, web)
     assert "baseline" in web.get("/").text and web.get("/projector").status_code == 200
 
 
+def test_a_board_of_weak_networks_shows_ranks_and_says_why_nothing_is_drawn(store, web):
+    measured(store, put(store, store.add_team("owls"), 1), 34, 34)
+    page = web.get("/").text
+    assert "Nothing is measured yet" not in page and "No network has reached 40 %" in page and "owls" in page
+    measured(store, put(store, store.add_team("newts"), 1), 70, 70)
+    time.sleep(1.1)
+    assert "A network needs 40 % on the public part to be drawn" in web.get("/").text
+
+
 # --- pages ------------------------------------------------------------------------------------------------------------
 
 NASTY = "<script>alert(1)</script>🦎"
@@ -305,6 +392,7 @@ def test_no_page_shows_the_final_part_before_the_end(store, web):
     pages = ("/", "/projector", "/queue", "/submissions/1", "/board.csv", "/api/submissions/1")
     assert [page for page in pages if "61.25" in web.get(page).text] == []
     store.end_event()
+    assert "61.25" in web.get("/board.csv").text, "what was kept for a second is of the public part"
     time.sleep(1.1)
     assert "61.25" in web.get("/").text and web.get("/api/submissions/1").json()["result"]["final"] == 61.25
 
@@ -440,6 +528,57 @@ def test_submit_waits_through_a_moment_without_a_network(monkeypatch, capsys):
     monkeypatch.setattr(client.time, "sleep", lambda _: None)
     assert client._measured("http://board/api/submissions/1", 60) == result
     assert capsys.readouterr().out.count("does not answer at the moment") == 1
+
+
+def test_submit_ends_where_its_submission_was_withdrawn(monkeypatch):
+    monkeypatch.setattr(client, "_ask", lambda address: {"state": "withdrawn", "reason": "an insult", "ahead": 0})
+    with pytest.raises(SubmissionError, match="it was withdrawn: an insult"):
+        client._measured("http://board/api/submissions/1", 60)
+
+
+def test_a_page_of_the_board_is_no_address_of_a_board():
+    class Nothing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Nothing) as board:
+        threading.Thread(target=board.handle_request).start()
+        with pytest.raises(SubmissionError, match="give the address of its first page"):
+            client._ask(f"http://127.0.0.1:{board.server_port}/submit/api/submissions")
+
+
+def test_teams_are_checked_before_one_is_made_and_can_be_listed(event, tmp_path, capsys):
+    on_event = [str(event.folder), "--database", f"sqlite:///{tmp_path / 'b.sqlite'}"]
+    teams, team = ["hackathon", "teams", *on_event], ["hackathon", "team", *on_event]
+    assert cli.main(teams) == 0 and "no team yet" in capsys.readouterr().out
+    assert cli.main([*team, "owls", "n" * 61]) == 1 and "name" in capsys.readouterr().err
+    assert cli.main([*team, "owls", " "]) == 1 and "needs a name" in capsys.readouterr().err
+    assert cli.main([*team, "newts", "newts "]) == 1 and "there twice" in capsys.readouterr().err
+    assert cli.main([*team, "owls"]) == 0
+    capsys.readouterr()
+    assert cli.main([*team, "owls "]) == 1 and "there already: owls" in capsys.readouterr().err
+    assert cli.main(teams) == 0 and capsys.readouterr().out == "owls\n"
+
+
+def test_a_time_to_close_is_one_of_today_that_is_still_to_come(event, tmp_path, capsys):
+    close = ["hackathon", "close", str(event.folder), "--database", f"sqlite:///{tmp_path / 'b.sqlite'}", "--at"]
+    assert cli.main([*close, "noon"]) == 1 and "as in 16:00" in capsys.readouterr().err
+    assert cli.main([*close, "00:00"]) == 1 and "has passed" in capsys.readouterr().err
+    if time.strftime("%H:%M") < "23:59":
+        assert cli.main([*close, "23:59"]) == 0 and "from 23:59:00" in capsys.readouterr().out
+
+
+def test_a_folder_that_could_not_be_filled_is_taken_away_again(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(events, "_write_pack", full)
+    with pytest.raises(DataError, match="No space left"):
+        make_event(tmp_path)
+    assert not (tmp_path / "event").exists()
 
 
 def test_without_the_extra_the_commands_name_it(event, monkeypatch, capsys):

@@ -49,10 +49,10 @@ def test_from_nothing_to_a_finished_event(tmp_path, capsys, monkeypatch):
     """The commands of docs/hackathon.md in their order, with small images in place of the drawn ones."""
     made = make_event(tmp_path)  # writes the images
     monkeypatch.chdir(tmp_path)
-    (init, team, serve, _, _, finish, *_) = [
+    (init, team, serve, _, _, close, finish, *_) = [
         w for w in commands("docs/hackathon.md") if w[0] in ("hackathon", "train", "submit")
     ]
-    assert (init[1], team[1], serve[1], finish[1]) == ("init", "team", "serve", "finish")
+    assert (init[1], team[1], serve[1], close[1], finish[1]) == ("init", "team", "serve", "close", "finish")
     folder = init[2]
     made.folder.rename(tmp_path / "first")
     assert cli.main([*init, "--data", str(tmp_path / "images")]) == 0
@@ -74,6 +74,9 @@ def test_from_nothing_to_a_finished_event(tmp_path, capsys, monkeypatch):
             submit("run", "second try", to=board.address, token=token)
         with pytest.raises(SubmissionError, match="no team has this token"):
             submit("run", "third try", to=board.address, token="wrong")
+        assert cli.main(close[:3]) == 0
+        with pytest.raises(SubmissionError, match="nothing more is taken in"):
+            submit("run", "too late", to=board.address, token=token)
         assert cli.main(finish) == 0
         with pytest.raises(SubmissionError, match="has ended"):
             submit("run", "too late", to=board.address, token=token)

@@ -109,5 +109,5 @@ def test_a_bare_loader_in_the_trainer_is_told_where_to_go():
 
 
 def test_an_unknown_split_is_refused():
-    with pytest.raises(DataError, match="choose train, validation or test"):
+    with pytest.raises(DataError, match=r"use one of .train., .validation., .test."):
         spirals().batches("fresh")

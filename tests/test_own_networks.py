@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
+from collections import OrderedDict, deque
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,7 +16,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from perfteach import DendriteCycle, FixedSwitch, PerforatedTrainer, TrainConfig, checkpoint, data, perforate
 from perfteach.dendrites import add_dendrites, correlate, dendritic_layers, fold, scores, set_phase
-from perfteach.errors import CheckpointError, ConfigError
+from perfteach.errors import CheckpointError, ConfigError, SelectionError
 from perfteach.phases import Phase
 
 
@@ -412,3 +415,163 @@ def test_a_compiled_model_keeps_what_is_frozen():
     set_phase(compiled, "neuron")
     learning = {name for name, p in compiled.named_parameters() if p.requires_grad}
     assert learning == {"_orig_mod.2.neuron.weight", "_orig_mod.2.neuron.bias"}
+
+
+class Listed(nn.Module):
+    """Calls its norms from a plain list, which holds them beside the module."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)
+        self.norms = {"first": [self.norm]}
+
+    def forward(self, x):
+        return self.head(self.norms["first"][0](self.conv(x)).mean((2, 3)))
+
+
+def test_a_norm_that_also_stands_in_a_plain_list_stays_where_it_is_called():
+    model, x = Listed().eval(), torch.randn(2, 3, 8, 8)
+    before = model(x)
+    perforate(model)
+    assert isinstance(model.norm, nn.BatchNorm2d)
+    assert torch.equal(model(x), before)
+
+
+def test_a_layer_in_a_plain_list_is_refused_because_the_list_would_go_on_calling_it():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    model.mine = (model[0],)
+    perforate(model)
+    assert dict(dendritic_layers(model)).keys() == {"1"}
+    assert "use nn.ModuleList" in model.perforation.rows[0].reason
+
+
+class Scaled(nn.Linear):
+    def forward(self, input, scale=1.0):
+        return super().forward(input) * scale
+
+
+class Twofold(nn.Linear):
+    def forward(self, input):
+        return super().forward(input), input
+
+
+def test_a_layer_with_more_inputs_is_refused_and_one_that_returns_a_tuple_says_so():
+    model = perforate(nn.Sequential(Scaled(3, 4), nn.Linear(4, 2)))
+    assert "more than one input" in model.perforation.rows[0].reason
+    model = add_dendrites(perforate(nn.Sequential(nn.Linear(3, 4), Twofold(4, 2))))
+    with pytest.raises(ConfigError, match=r"Twofold returns a tuple.*perforate's select"):
+        model(torch.randn(2, 3))
+
+
+def test_dendrites_grow_beside_hooks_and_remembered_outputs_that_cannot_be_copied():
+    class Remembering(nn.Linear):
+        def forward(self, input):
+            self.last = super().forward(input)
+            return self.last
+
+    model, lock = nn.Sequential(Remembering(3, 4), nn.Linear(4, 2)), threading.Lock()
+
+    class Listener:
+        guard = None
+
+        def __call__(self, module, inputs, output):
+            self.heard = output
+
+    listener = Listener()
+    listener.guard = lock  # which no deepcopy takes
+    perforate(model)
+    model[0].neuron.register_forward_hook(listener)
+    model(torch.randn(2, 3))
+    add_dendrites(model)
+    assert model(torch.randn(5, 3)).shape == (5, 2)
+    assert len(model[0].dendrites) == 1 and listener.heard.shape == (5, 4), "the neuron is heard, not its dendrite"
+    assert not torch.equal(model[0].dendrites[0].weight, model[0].neuron.weight)
+
+
+def test_dendrites_do_not_grow_on_a_weight_that_has_come_to_be_computed():
+    model = perforate(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
+    nn.utils.parametrizations.weight_norm(model[0].neuron)
+    with pytest.raises(ConfigError, match=r"computed by a parametrisation.*remove it before they grow"):
+        add_dendrites(model)
+
+
+def test_dendrites_that_grow_in_inference_mode_learn():
+    model = perforate(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1)))
+    cycle = DendriteCycle(model, FixedSwitch((1, 1), dendrite=1), roll_back=False)
+    with torch.inference_mode():
+        assert cycle.step(0.5)
+    optimizer, x = torch.optim.SGD(cycle.parameters(), lr=0.1), torch.randn(16, 3)
+    before = [p.detach().clone() for p in cycle.parameters()]
+    mse_loss(model(x), x[:, :1]).backward()
+    cycle.follow()
+    optimizer.step()
+    assert not all(map(torch.equal, before, cycle.parameters()))
+
+
+class Busy(nn.Module):
+    """Counts, draws and remembers while it computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.block = nn.Conv2d(3, 4, 1), nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
+        self.last, self.nested = deque([1], maxlen=3), {"seen": [[2]]}
+
+    def forward(self, x):
+        self.count += 1
+        x = self.conv(x) * np.random.rand()
+        self.last.append(x)
+        self.nested["seen"][0].append(x)
+        return self.block(x).mean((2, 3))
+
+
+def test_looking_at_a_network_leaves_nothing_behind():
+    model, collected = Busy(), []
+    model.block.register_forward_hook(lambda module, inputs, output: collected.append(output))
+    np.random.seed(3)
+    drawn = np.random.get_state()[1].copy()
+    perforate(model)
+    assert model.block[0].neuron[1].num_features == 4, "it could be traced"
+    assert not collected and list(model.last) == [1] and model.nested == {"seen": [[2]]} and int(model.count) == 0
+    assert (np.random.get_state()[1] == drawn).all()
+    model(torch.randn(2, 3, 4, 4))
+    assert len(collected) == 1, "the hook still listens"
+
+
+def test_a_norm_behind_a_hook_that_changes_the_output_stays_behind_it():
+    model = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 1)), nn.BatchNorm2d(4))
+    model[0].register_forward_hook(lambda module, inputs, output: output.square())
+    x = torch.randn(2, 3, 4, 4)
+    before = model.eval()(x)
+    assert torch.equal(perforate(model)(x), before) and isinstance(model[1], nn.BatchNorm2d)
+
+
+def test_a_cycle_refuses_at_once_what_could_never_train():
+    frozen = perforate(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).requires_grad_(False))
+    for parameter in frozen.parameters():
+        assert not parameter.requires_grad
+    with pytest.raises(ConfigError, match="nothing in the model can learn"):
+        DendriteCycle(frozen)
+    compiled = torch.compile(perforate(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))))
+    with pytest.raises(ConfigError, match="a compiled model has no dendrite phase"):
+        DendriteCycle(compiled)
+    assert DendriteCycle(compiled, cycles=0).parameters()
+
+
+def test_a_switch_leaves_no_gradient_of_the_last_batch():
+    cycle, x, y = in_dendrite_phase()
+    mse_loss(cycle.model(x), y).backward()
+    cycle.follow()
+    assert any(p.grad is not None for p in cycle.model.parameters())
+    cycle.step()
+    cycle.train()
+    mse_loss(cycle.model(x), y).backward()
+    cycle.follow()
+    assert cycle.step() and all(p.grad is None for p in cycle.model.parameters())
+
+
+def test_the_name_of_a_block_is_answered_with_the_pattern_for_its_layers():
+    for chosen in ("features", ["features"]):
+        model = nn.Sequential(OrderedDict(features=nn.Sequential(nn.Linear(3, 4)), head=nn.Linear(4, 2)))
+        with pytest.raises(SelectionError, match=r"'features'; for the layers inside it write 'features\.\*'"):
+            perforate(model, chosen)

@@ -163,7 +163,7 @@ def test_no_set_up_file_names_a_host() -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no bash to count on")
-@pytest.mark.parametrize("name", ["binder/postBuild", "binder/start", ".ci/run"])
+@pytest.mark.parametrize("name", ["binder/postBuild", "binder/start", ".ci/run", "tools/test_lowest.sh"])
 def test_scripts_are_executable_and_valid_bash(name: str) -> None:
     assert os.access(ROOT / name, os.X_OK)
     subprocess.run(["bash", "-n", str(ROOT / name)], check=True)
@@ -346,6 +346,7 @@ def test_the_weekly_run_takes_the_newest_versions() -> None:
 # --- continuous integration -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there is no bash to count on")
 @pytest.mark.parametrize("beside", ["nothing", "images", "an empty folder"])
 def test_ci_asks_for_the_real_images_only_where_they_are_meant_to_be(tmp_path: Path, beside: str) -> None:
     (tmp_path / "clone" / ".ci").mkdir(parents=True)
@@ -402,7 +403,7 @@ def test_importing_perfteach_costs_little_beyond_torch_and_torchvision() -> None
     assert statistics.median(float(fresh(code)) for _ in range(3)) <= 0.3
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.skipif(os.name == "nt" or shutil.which("make") is None, reason="there is no make with a shell beside it")
 class TestMakefile:
     def make(self, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
@@ -506,3 +507,19 @@ class TestMakefile:
         done = self.make(folder, "test")
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1].startswith("ran -m pytest")
+
+
+def test_every_module_has_its_layer() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    (contract,) = tools["importlinter"]["contracts"]
+    modules = {path.stem for path in (ROOT / "perfteach").glob("*.py")} - {"__init__", "__main__"}
+    packages = {path.parent.name for path in (ROOT / "perfteach").glob("*/__init__.py")}
+    assert {f"perfteach.{name}" for name in modules | packages} == set(contract["layers"])
+
+
+def test_a_record_names_the_version_of_the_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which a set-up that is older than they are does not know."""
+    from perfteach import __version__, provenance
+
+    monkeypatch.setattr(provenance, "installed_version", lambda name: "0.0.1")
+    assert provenance.provenance()["versions"]["perfteach"] == __version__

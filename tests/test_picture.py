@@ -40,13 +40,13 @@ def test_a_picture_that_is_chosen_takes_its_place():
     choose(reader, "mine.png", picture(1).getvalue())
     assert reader.guesses == predict.classify(picture(1)) != predict.classify(picture(8))
     assert reader.picture.value != before
-    assert reader.guesses[0].name in reader.words.value
+    assert reader.guesses[0].name in " ".join(reader.words.sentences)
 
 
 def test_a_file_that_is_no_picture_is_named_and_the_widget_lives_on():
     reader = PictureReader(picture(8))
     choose(reader, "notes <b>.txt", b"no picture")
-    assert "notes &lt;b&gt;.txt cannot be read as a picture" in reader.words.value
+    assert "notes <b>.txt cannot be read as a picture" in " ".join(reader.words.sentences)
     assert reader.picture.value == ""
     choose(reader, "mine.png", picture(8).getvalue())
     assert reader.guesses == predict.classify(picture(8))

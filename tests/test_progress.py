@@ -90,9 +90,9 @@ def test_a_question_answers_at_once_and_keeps_a_right_answer(kept: Path, number:
     asked = quiz.ask(number)
     wrong = next(place for place in range(len(asked.answers)) if place != asked.right)
     asked.choice.value = wrong
-    assert "✗" in asked.said.value and number not in progress.load().questions
+    assert "✗" in " ".join(asked.said.sentences) and number not in progress.load().questions
     asked.choice.value = asked.right
-    assert "✓" in asked.said.value and number in progress.load().questions
+    assert "✓" in " ".join(asked.said.sentences) and number in progress.load().questions
     still = asked._repr_html_()
     assert "<details>" in still and asked.explanation[:20] in still and asked.answers[wrong][0][:20] in still
 

@@ -215,3 +215,7 @@ def test_an_idea_with_other_layers_trains_from_the_start(records, tiny_data, mon
     baseline, run = run_study("tiny", tiny_data, records / "work", seeds=(0,), progress=False)
     assert run.header["arm"] == arm and len(run.epochs) == len(baseline.epochs) + 2
     assert run.header["layers"] != baseline.header["layers"]
+
+
+def test_no_record_ships_that_belongs_to_no_declared_study():
+    assert set(runs.studies()) <= set(STUDIES)

@@ -24,7 +24,7 @@ from perfteach.phases import FixedSwitch
 from perfteach.runs import Run, recorded
 from perfteach.trainer import Callback
 from perfteach.widgets import CorrelationLab, PhaseExplorer, PhaseMonitor, SwitchGame, Watch
-from perfteach.widgets.base import HERE
+from perfteach.widgets.base import HERE, Said
 from perfteach.widgets.explorer import ExplorerView
 from perfteach.widgets.game import GameView
 from perfteach.widgets.lab import LabView
@@ -129,7 +129,7 @@ def show(browser, panels, tmp_path):  # noqa: F811
         page.on("console", lambda said: problems.append(said.text) if said.type in ("error", "warning") else None)
         place = tmp_path / f"{len(pages)}.html"
         panel = panels[panel] if isinstance(panel, str) else panel
-        place.write_text(stage(panel.widget, theme), encoding="utf-8")
+        place.write_text(stage(getattr(panel, "widget", panel), theme), encoding="utf-8")
         page.goto(place.as_uri())
         page.wait_for_function("window.ready")
         pages.append(page)
@@ -408,6 +408,13 @@ def test_lab_by_keyboard_and_mouse(show):
     assert len(page.evaluate("window.model.sent")) == 1, "the next move waits for the answer to the first"
     page.evaluate("window.model.set('state', {...window.model.get('state')})")
     assert page.evaluate("window.model.sent.at(-1).dendrite[0]") == pytest.approx(2.0, abs=0.1)
+    box.fill("99")
+    box.press("Enter")
+    assert box.input_value() == "5.00", "what cannot be taken is not left standing"
+    box.fill("")
+    box.press("Enter")
+    assert box.input_value() == "5.00", "nothing is no number"
+    page.evaluate("window.model.set('state', {...window.model.get('state')})")
     for name, what in (("Step", "step"), ("Run 50 steps", "run"), ("Switch phase", "switch"), ("Start over", "again")):
         page.get_by_role("button", name=name, exact=True).press("Enter")
         assert page.evaluate("window.model.sent.at(-1).do") == what
@@ -424,12 +431,18 @@ def test_the_game_by_keyboard_alone(show):
     page.keyboard.press("Enter")
     assert page.evaluate("window.model.sent") == [{"do": "start"}]
     now = "window.model.set('state', {...window.model.get('state'), %s})"
-    page.evaluate(now % "stage: 'plays', switchable: true, says: 'neurons learn', left: 9.2")
-    assert page.get_by_role("timer").inner_text() == "0:10" and "neurons learn" in banner_of(page)
+    page.evaluate(now % "stage: 'plays', switchable: false, says: 'neurons learn', left: 75")
     assert page.evaluate("document.activeElement.textContent") == "Switch", "the hand need not look for it"
     page.keyboard.press("Space")
+    assert page.evaluate("window.model.sent.length") == 1, "it cannot be pressed yet"
+    page.evaluate(now % "stage: 'plays', switchable: true, says: 'neurons learn', left: 9.2")
+    assert page.get_by_role("timer").inner_text() == "0:10" and "neurons learn" in banner_of(page)
+    page.keyboard.press("Space")
+    page.evaluate(now % "stage: 'plays', switchable: false")
+    assert page.evaluate("document.activeElement.textContent") == "Switch", "nor look for it again"
     page.get_by_role("button", name="Stop").press("Enter")
     assert page.evaluate("window.model.sent.slice(1)") == [{"do": "switch"}, {"do": "stop"}]
+    page.evaluate(now % "stage: 'rule', switchable: false")
     page.evaluate(now % "stage: 'over', switchable: false, says: 'a draw', notes: ['Yours: 1 %.', 'The rule: 1 %.']")
     assert page.evaluate("document.activeElement.textContent") == "Yours: 1 %.The rule: 1 %."
     for name, what in (("Play again", "start"), ("New start", "new")):
@@ -507,3 +520,63 @@ def test_monitor_keeps_its_height_from_before_the_first_epoch_on(show):
 def test_a_stage_carries_every_trait():
     page = stage(PhaseExplorer(made_run()).widget)
     assert json.dumps("mini/perforated-seed0")[1:-1] in page and "DecompressionStream" in page
+
+
+@mark
+def test_a_dead_kernel_is_said_and_the_hand_is_followed_all_the_same(show):
+    page = show("lab")
+    page.evaluate("window.model.send = () => { throw new Error('Cannot send'); }; null")
+    box = page.get_by_role("spinbutton", name="Dendrite weight 1")
+    for value in ("1.5", "-2"):
+        box.fill(value)
+        box.press("Enter")
+        assert page.locator(".pt-handle").get_attribute("cx") and "No kernel answers" in page.inner_text(".pt")
+        assert float(page.get_by_role("slider", name="Dendrite weight 1").input_value()) == float(value)
+
+
+@mark
+def test_new_epochs_leave_the_hand_and_the_settings_where_they_are(show):
+    page = show("explorer")
+    page.evaluate("window.model.set('run', {...window.model.get('run'), finished: false})")
+    page.get_by_role("combobox", name="Speed").select_option(label="in 60 s")
+    page.locator("summary").click()
+    layer = page.get_by_role("combobox", name="Layer")
+    layer.select_option(index=2)
+    chosen = layer.input_value()
+    page.get_by_role("button", name="Latest epoch").press("Enter")
+    page.evaluate("window.model.set('run', {...window.model.get('run')})")
+    assert page.evaluate("document.activeElement.textContent") == "Latest epoch"
+    assert page.locator("details").get_attribute("open") is not None
+    assert page.get_by_role("combobox", name="Speed").input_value() == "60"
+    page.wait_for_function(f"document.querySelector('select[aria-label=Layer]').value === '{chosen}'")
+    number = page.get_by_role("spinbutton", name="Epoch")
+    number.fill("999")
+    number.press("Enter")
+    assert int(number.input_value()) == page.evaluate("window.model.get('run').columns.train_error.length")
+
+
+@mark
+def test_a_long_run_plays_as_fast_as_it_says_where_frames_are_slow(show):
+    page = show("explorer")
+    page.evaluate(
+        "(() => { const real = window.requestAnimationFrame.bind(window);"
+        " window.requestAnimationFrame = (act) => setTimeout(() => real(act), 100); })()"
+    )
+    page.get_by_role("combobox", name="Speed").select_option(label="in 8 s")
+    box = page.get_by_role("spinbutton", name="Epoch")
+    box.fill("1")
+    box.press("Enter")
+    many = page.evaluate("window.model.get('run').columns.train_error.length")
+    page.get_by_role("button", name="Play").press("Enter")
+    page.wait_for_timeout(2500)
+    page.get_by_role("button", name="Pause").press("Enter")
+    assert int(box.input_value()) >= many / 8, "a quarter of the run in two of eight seconds, less the rests"
+
+
+@mark
+def test_what_python_says_is_read_aloud(show):
+    page = show(Said(sentences=["One <b>is</b> here.", "Two."], lines=3))
+    status = page.get_by_role("status")
+    assert status.locator("p").all_inner_texts() == ["One <b>is</b> here.", "Two."]
+    page.evaluate("window.kept = document.querySelector('[role=status]'); window.model.set('sentences', ['Three.'])")
+    assert status.inner_text() == "Three." and page.evaluate("window.kept.isConnected"), "it is the same live region"

@@ -10,6 +10,7 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from urllib.parse import quote
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("pyproject.toml", "CITATION.cff", "*.md", "docs/*.md", "notebooks/*.ipynb", "notebooks/solutions/*.ipynb")
@@ -33,11 +34,14 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or not re.fullmatch(r"[\w.-]+/[\w.-]+", arguments[0]):
         print("usage: python tools/set_repository.py OWNER/NAME", file=sys.stderr)
         return 2
-    old = re.compile(f"({'|'.join(map(re.escape, HOSTS))}){re.escape(repository())}(?![\\w-])")
+    before, inside = repository(), quote(repository(), safe="")  # a link inside a link is written with %2F
+    old = re.compile(f"({'|'.join(map(re.escape, HOSTS))}){re.escape(before)}(?![\\w-])")
+    quoted = re.compile(f"({re.escape(quote(HOSTS[0], safe=''))}){re.escape(inside)}(?![\\w-])")
     for page in sorted(path for pattern in PAGES for path in ROOT.glob(pattern)):
         text = page.read_text(encoding="utf-8")
         new, links = old.subn(rf"\g<1>{arguments[0]}", text)
-        if links:
+        new, more = quoted.subn(rf"\g<1>{quote(arguments[0], safe='')}", new)
+        if links := links + more:
             page.write_text(new, encoding="utf-8")
             print(f"{page.relative_to(ROOT)}: {links} links")
     return 0

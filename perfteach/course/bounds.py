@@ -6,7 +6,6 @@ Only the standard library is needed, so that `perfteach.course.env` can answer w
 from __future__ import annotations
 
 import re
-import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -67,16 +66,6 @@ def parse_bound(requirement: str) -> Bound:
     if match is None:
         raise ConfigError(f"Not a requirement: {requirement!r}; write it like 'torch>=2.10'.")
     return Bound(match.group(1), match.group(2).replace(" ", ""))
-
-
-def installed_version(name: str) -> str | None:
-    """The version of an installed package (or of Python), None when it is not installed."""
-    if name == "python":
-        return ".".join(str(part) for part in sys.version_info[:3])
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def satisfies(version: str, specifier: str) -> bool:

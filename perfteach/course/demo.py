@@ -10,13 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import active_children, get_context
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING
 
 import torch
 from tqdm.auto import tqdm
 
-from perfteach import data
+from perfteach import compare, data
 from perfteach.arms import EVERY_ARM
 from perfteach.config import TrainConfig
 from perfteach.data.points import small_network, two_spirals
@@ -27,7 +26,6 @@ from perfteach.selection import perforate
 from perfteach.trainer import PerforatedTrainer
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import nn
 
 ARMS = ("same-epochs", "wider", "random", "perforated")
@@ -85,22 +83,6 @@ def side_by_side(jobs: list[Job], *, progress: bool = True) -> list[tuple[nn.Mod
             raise
 
 
-def table(runs: dict[str, list[Run]]) -> str:
-    """One line per arm: error of each seed and their mean, parameters with dendrites, and the phases that ran."""
-    lines = [
-        f"{'arm':<11} {'test error %, by seed':<23} {'mean':>6} {'accuracy':>9} {'parameters':>11}  phases (epochs)"
-    ]
-    for arm, of_arm in runs.items():
-        errors = [run.error for run in of_arm]
-        by_seed = "  ".join(f"{error:5.2f}" for error in errors)
-        total = max(run.ended.total for run in of_arm)
-        phases = ", ".join(f"{band.phase} {len(band)}" for band in of_arm[0].bands())
-        lines.append(
-            f"{arm:<11} {by_seed:<23} {mean(errors):>6.2f} {100 - mean(errors):>7.2f} % {total:>11,}  {phases}"
-        )
-    return "\n".join(lines)
-
-
 def main(out: Path, *, progress: bool = True) -> None:
     """Run both parts, print a table for each, and save the figures and the records into `out`."""
     from perfteach import plots
@@ -110,16 +92,16 @@ def main(out: Path, *, progress: bool = True) -> None:
     long_first: list[Job] = [*((mobilenet_run, arm, 0) for arm in pairs), *((spiral_run, *pair) for pair in arms)]
     done = side_by_side(long_first, progress=progress)
 
-    mobilenets = {arm: [run] for arm, (_, run) in zip(pairs, done, strict=False)}
-    spirals: dict[str, list[Run]] = {arm: [] for arm in ARMS}
+    mobilenets = {arm: {0: run} for arm, (_, run) in zip(pairs, done, strict=False)}
+    spirals: compare.Results = {arm: {} for arm in ARMS}
     models: dict[str, nn.Module] = {}
-    for (arm, _), (model, run) in zip(arms, done[2:], strict=True):
-        spirals[arm].append(run)
+    for (arm, seed), (model, run) in zip(arms, done[2:], strict=True):
+        spirals[arm][seed] = run
         models.setdefault(arm, model)
     print("\nTwo spirals, five tanh neurons, three cycles, three seeds (points drawn by the package)")
-    print(table(spirals))
+    print(compare.table(spirals))
     print("\nMobileNetV3-Small, width 0.35, one cycle, one seed, on the embedded synthetic images (not CIFAR-10)")
-    print(table(mobilenets))
+    print(compare.table(mobilenets))
     print("One seed of a short run shows how the phases work; it is no evidence for or against dendrites.")
 
     points = two_spirals(1000, turns=1.4)
@@ -129,14 +111,9 @@ def main(out: Path, *, progress: bool = True) -> None:
         "mobilenet-curves": plots.training_curves(mobilenets["perforated"][0]),
         "mobilenet-scores": plots.score_heatmap(mobilenets["perforated"][0]),
     }
-    save(out, figures, [run for runs in (*spirals.values(), *mobilenets.values()) for run in runs])
-    print(f"\nFigures and records are in {out}")
-
-
-def save(out: Path, figures: dict[str, Figure], runs: list[Run]) -> None:
-    """Write the figures as PNG and the records as JSON lines."""
     out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(out / f"{name}.png", dpi=120, bbox_inches="tight")
-    for run in runs:
+    for _, run in done:
         run.save(out / f"{run.name.split('/')[-1]}.jsonl")
+    print(f"\nFigures and records are in {out}")

@@ -17,19 +17,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from perfteach.course.bounds import (
-    EXTRAS,
-    Bound,
-    extra_bounds,
-    installed_version,
-    numbers,
-    parse_bound,
-    runtime_bounds,
-    satisfies,
-)
+from perfteach.course.bounds import EXTRAS, Bound, extra_bounds, numbers, parse_bound, runtime_bounds, satisfies
 from perfteach.course.container import cpu_quota, free_memory, usable_cpus
 from perfteach.course.probe import probe_torch
-from perfteach.extras import install_command, installer
+from perfteach.extras import install_command, installed_version, installer
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -152,7 +143,8 @@ def check_extras(
             found, wanted = f"without {', '.join(missing)}", f"for {EXTRAS.get(extra, 'development')}"
             checks.append(Check(f"extra {extra}", "warn", found, wanted, f"Run {install_command(extra)}."))
         else:
-            checks += [_check_package(bound, look_up(bound.name)) for bound in packages]
+            known = {check.name for check in checks}  # of another extra, which this one includes
+            checks += [_check_package(bound, look_up(bound.name)) for bound in packages if bound.name not in known]
     return checks
 
 

@@ -107,9 +107,6 @@ def _record(what: str, number: str) -> None:
             part.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-# --- the map ----------------------------------------------------------------------------------------------------------
-
-
 class Page:
     """HTML for a notebook, and the same in words where HTML is not shown."""
 
@@ -152,8 +149,6 @@ def _mark(number: str, title: str, done: bool) -> str:
     label = html.escape(f"Exercise {number[3:]}, {title}: {state}")
     return f'<span role="img" aria-label="{label}" title="{label}">{"●" if done else "○"}</span>'
 
-
-# --- the certificate --------------------------------------------------------------------------------------------------
 
 _STYLE = """
 @page { size: A4 landscape; margin: 15mm }

@@ -6,7 +6,7 @@ import html
 from typing import Any
 
 from perfteach.course import progress
-from perfteach.widgets.base import Panel, paragraphs
+from perfteach.widgets.base import Panel, Said, paragraphs
 
 # ipywidgets gives an answer one line; on a narrow page it takes several, which would lie on each other.
 WRAPPED = """<style>.pt-quiz .widget-radio-box label {
@@ -34,7 +34,7 @@ class Quiz(Panel):
             layout=ipywidgets.Layout(width="auto"),
         )
         self.choice.add_class("pt-quiz")
-        self.said = ipywidgets.HTML(layout=ipywidgets.Layout(min_height="1.7em", width="auto"))
+        self.said = Said(lines=1)
         self.choice.observe(self.on_choice, names="value")
         self.fill(ipywidgets.HTML(WRAPPED + paragraphs(question)), self.choice, self.said)
 
@@ -45,9 +45,9 @@ class Quiz(Panel):
             return
         if place == self.right:
             progress.answered(self.number)
-            self.said.value = paragraphs(f"✓ {self.answers[place][1]} {self.explanation}")
+            self.said.sentences = [f"✓ {self.answers[place][1]} {self.explanation}"]
         else:
-            self.said.value = paragraphs(f"✗ Not this one. {self.answers[place][1]} Choose again.")
+            self.said.sentences = [f"✗ Not this one. {self.answers[place][1]} Choose again."]
 
     def summary(self) -> str:
         letters = (f"({chr(97 + place)}) {text}" for place, (text, _) in enumerate(self.answers))

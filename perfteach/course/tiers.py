@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perfteach.errors import ConfigError
 
@@ -85,29 +85,14 @@ def about(runs: Run | Sequence[Run]) -> str:
     listed = runs if isinstance(runs, Sequence) else [runs]
     if not listed:
         return "No recorded runs."
-    headers = [run.header for run in listed]
-    sets = sorted({_data(header) for header in headers})
-    dates = sorted({str(header.get("started", "on an unknown date"))[:10] for header in headers})
-    machines = sorted({_machine(header) for header in headers})
+    sets = sorted({f"{run.data_title}, {run.data.get('train', 0):,} training images" for run in listed})
+    dates = sorted({str(run.header.get("started", "on an unknown date"))[:10] for run in listed})
+    machines = sorted({_machine(run.header.get("machine") or {}) for run in listed})
     count = f"Recorded run *{listed[0].name}*" if len(listed) == 1 else f"{len(listed)} recorded runs"
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     return f"{count}: {', '.join(sets)}; {when}; {', '.join(machines)}."
 
 
-def _data(header: dict[str, object]) -> str:
-    about_data = header.get("data")
-    if not isinstance(about_data, dict):
-        return "unknown data"
-    synthetic = " (synthetic)" if about_data.get("synthetic") else ""
-    return f"{about_data.get('name', 'unknown data')}{synthetic}, {about_data.get('train', 0):,} training images"
-
-
-def _machine(header: dict[str, object]) -> str:
-    machine = header.get("machine")
-    if not isinstance(machine, dict):
-        return "unknown machine"
-    return str(machine.get("gpu") or f"{machine.get('cpu', 'unknown CPU')}, {_threads(machine.get('threads'))}")
-
-
-def _threads(number: object) -> str:
-    return "1 thread" if number == 1 else f"{number or '?'} threads"
+def _machine(machine: dict[str, Any]) -> str:
+    threads = machine.get("threads") or "?"
+    return str(machine.get("gpu") or f"{machine.get('cpu', 'unknown CPU')}, {threads} thread{'s' * (threads != 1)}")

@@ -131,7 +131,7 @@ def load(
         arrays, title = read_cifar10(cache_folder(cache), download, progress), "CIFAR-10"
     else:
         title = label or _stem(path)
-        if not settings.readable(path):
+        if not os.path.exists(path):
             raise DataError(
                 f"there is no data set and no file or folder called {name!r}; use 'synthetic10', "
                 "'cifar10-sample', 'cifar10', or the path of an image folder or archive"

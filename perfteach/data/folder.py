@@ -86,11 +86,7 @@ def _identity(path: Path, image_size: int | None) -> str:
 
 
 def _entries(folder: str, around: Places = ()) -> Iterator[os.DirEntry[str]]:
-    """Everything below a folder that is no folder itself; links are followed.
-
-    Raises:
-        DataError: if a folder cannot be read, or is a link to one around it.
-    """
+    """Everything below a folder that is no folder itself; links are followed."""
     try:
         status = os.stat(folder)
         here = (status.st_dev, status.st_ino)
@@ -108,11 +104,7 @@ def _entries(folder: str, around: Places = ()) -> Iterator[os.DirEntry[str]]:
 
 @contextlib.contextmanager
 def _unpacked(path: Path, place: Path) -> Iterator[Path]:
-    """The images of an archive in a temporary folder at `place`.
-
-    Raises:
-        DataError: if the archive is damaged or too large, or has a link or a member outside itself.
-    """
+    """The images of an archive in a temporary folder at `place`."""
     with tempfile.TemporaryDirectory(dir=place, prefix=f"unpacked.{mine()}.", suffix=PARTIAL) as folder:
         room = min(_MAX_UNPACKED, shutil.disk_usage(folder).free)
         for name, size, unpack in archives.members(path, folder):
@@ -132,9 +124,6 @@ def _unpacked(path: Path, place: Path) -> Iterator[Path]:
 def _is_image(parts: list[str]) -> bool:
     hidden = any(part.startswith(_HIDDEN) and part != "." for part in parts)
     return not hidden and os.path.splitext(parts[-1])[1].lower() in SUFFIXES
-
-
-# --- layout -----------------------------------------------------------------------------------------------------------
 
 
 def _survey(root: Path, name: str) -> tuple[tuple[str, ...], Files, Files]:
@@ -159,11 +148,7 @@ def _survey(root: Path, name: str) -> tuple[tuple[str, ...], Files, Files]:
 
 
 def _files(split: Path) -> Files:
-    """Every image of a split with its class, in the order of the paths.
-
-    Raises:
-        DataError: if a class has no images, or an image is no plain file.
-    """
+    """Every image of a split with its class, in the order of the paths."""
     found: list[tuple[list[str], str]] = []
     if not split.is_dir():
         return []
@@ -189,9 +174,6 @@ def _files(split: Path) -> Files:
 
 def _shown(path: Path, split: Path) -> str:
     return repr(path.relative_to(split.parent).as_posix())
-
-
-# --- decoding ---------------------------------------------------------------------------------------------------------
 
 
 def _decode(root: Path, name: str, image_size: int | None, progress: bool) -> Arrays:

@@ -261,9 +261,6 @@ class ImageData:
         return np.sort(np.concatenate(rows))
 
 
-# --- splitting and identity -------------------------------------------------------------------------------------------
-
-
 def divide(arrays: Arrays, validation: float, seed: int) -> tuple[Split, Split, Split]:
     """Train, validation and test: the same fraction of every class goes to validation; the order stays.
 
@@ -311,8 +308,6 @@ def _by_class(labels: Labels, count: int, *seed: int) -> list[Labels]:
 
     The sort keys come from numpy's raw PCG64 stream, which is the same in every version.
     """
-    for part in seed:
-        settings.seed("seed", part, error=DataError)
     order = np.argsort(np.random.PCG64(np.random.SeedSequence(seed)).random_raw(len(labels)), kind="stable")
     return [order[labels[order] == number] for number in range(count)]
 

@@ -49,8 +49,7 @@ class LoaderData:
         Raises:
             DataError: for an unknown split.
         """
-        if split not in self.loaders:
-            raise DataError(f"unknown split {settings.said(split)}; choose train, validation or test")
+        settings.text("split", split, self.loaders, error=DataError)
         return _Moved(self.loaders[split], device)
 
     @cached_property

@@ -41,6 +41,13 @@ class PointData:
         parts = (part for split in (self.train, self.validation, self.test) for part in (split.inputs, split.labels))
         return hashlib.sha256(b"".join(part.numpy().tobytes() for part in parts)).hexdigest()
 
+    @property
+    def extent(self) -> tuple[float, float]:
+        """Lower and upper edge of the square in which the training points lie, with some room."""
+        low, high = float(self.train.inputs.min()), float(self.train.inputs.max())
+        room = 0.08 * (high - low)
+        return low - room, high + room
+
     def batches(
         self, split: str, batch_size: int, *, shuffle: bool = False, seed: int = 0, device: Any = "cpu", **ignored: Any
     ) -> list[tuple[Tensor, Tensor]]:
@@ -49,8 +56,7 @@ class PointData:
         Raises:
             DataError: for an unknown split or a batch size below 1 or above the number of points.
         """
-        if not isinstance(split, str) or split not in ("train", "validation", "test"):
-            raise DataError(f"unknown split {settings.said(split)}; choose train, validation or test")
+        settings.text("split", split, ("train", "validation", "test"), error=DataError)
         points: Points = getattr(self, split)
         batch_size = settings.whole("batch_size", batch_size, 1, len(points), error=DataError)
         seed = settings.whole("seed", seed, 0, 2**63 - 1, error=DataError)

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perfteach.hackathon import board as boards
 from perfteach.hackathon.event import Event
-from perfteach.hackathon.store import Closed, Store, TooMany, UnknownToken
+from perfteach.hackathon.store import CannotWrite, Closed, Store, TooMany, UnknownToken, clock
 from perfteach.hackathon.submission import SubmissionError, read_about
 
 FRESH = 1.0  # seconds for which a page is kept, so that a full hall costs no more than one reader
@@ -40,7 +40,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-STATUS: dict[type[Exception], int] = {UnknownToken: 401, Closed: 403, TooMany: 429}
+STATUS: dict[type[Exception], int] = {UnknownToken: 401, Closed: 403, TooMany: 429, CannotWrite: 503}
 
 
 def application(store: Store, event: Event) -> Starlette:
@@ -96,9 +96,7 @@ class Pages:
         templates = PackageLoader("perfteach.hackathon", "templates")
         self.templates = Environment(loader=templates, autoescape=True, undefined=StrictUndefined)
         self.templates.filters["short"] = short
-        self.templates.filters["clock"] = lambda seconds: time.strftime("%H:%M:%S", time.localtime(seconds))
-
-    # ------------------------------------------------------------------ pages
+        self.templates.filters["clock"] = clock
 
     def board(self, request: Request) -> Response:
         """Ranks and figure."""
@@ -120,7 +118,7 @@ class Pages:
 
     def form(self, request: Request) -> Response:
         """The form to upload with."""
-        return self._page("submit.html", problem="", finished=self.store.finished())
+        return self._page("submit.html", problem="", state=self.store.state())
 
     def rules(self, request: Request) -> Response:
         """The rules as the participants' pack has them."""
@@ -144,8 +142,6 @@ class Pages:
             return JSONResponse({"error": error.detail}, error.status_code)
         return self._page("problem.html", error.status_code, problem=error.detail)
 
-    # ------------------------------------------------------------------ uploads
-
     async def upload(self, request: Request) -> Response:
         """Take in the form."""
         try:
@@ -161,9 +157,9 @@ class Pages:
                 async with self.reading:
                     packed = await file.read(self.event.limits.upload + 1)
                     number, _ = await run_in_threadpool(self._take, token, packed)
-        except (SubmissionError, TimeoutError) as error:
-            finished = await run_in_threadpool(self.store.finished)
-            return self._page("submit.html", _status(error), problem=_said(error), finished=finished)
+        except (SubmissionError, OSError) as error:  # of time, or of the disk, where a long upload is kept meanwhile
+            state = await run_in_threadpool(self.store.state)
+            return self._page("submit.html", _status(error), problem=_said(error), state=state)
         return RedirectResponse(f"/submissions/{number}", 303)
 
     async def api_upload(self, request: Request) -> Response:
@@ -175,7 +171,7 @@ class Pages:
             async with asyncio.timeout(PATIENCE), self.reading:
                 packed = await request.body()
                 number, new = await run_in_threadpool(self._take, token, packed)
-        except (SubmissionError, TimeoutError) as error:
+        except (SubmissionError, OSError) as error:
             return JSONResponse({"error": _said(error)}, _status(error))
         return JSONResponse({"number": number, "page": f"/submissions/{number}"}, 201 if new else 200)
 
@@ -201,8 +197,6 @@ class Pages:
         limits = self.event.limits
         return self.store.submit(token, packed, read_about(packed, limits), limits.per_hour)
 
-    # ------------------------------------------------------------------ helpers
-
     def _find(self, number: int) -> tuple[boards.Waiting, boards.Row | None]:
         entries = boards.queue(self.store, [number]) if number < 2**31 else []  # what a database calls a number
         if not entries:
@@ -216,7 +210,8 @@ class Pages:
     def _board(self, age: float = FRESH) -> boards.Board:
         """The board, computed once for everybody who asks within `age` seconds."""
         with self.lock:
-            if self.shown is None or time.monotonic() - self.shown[0] > age:
+            known = self.shown is not None and self.shown[1].finished == self.store.state().finished
+            if self.shown is None or not known or time.monotonic() - self.shown[0] > age:
                 self.shown = time.monotonic(), boards.board(self.store, self.least)
             return self.shown[1]
 
@@ -226,6 +221,7 @@ class Pages:
         if time.monotonic() - made > FRESH:
             shown = self._board()
             values = {"board": shown, "figure": boards.figure(shown), "counts": boards.counts(self.store), **more()}
+            values |= {"state": self.store.state(), "least": self.least}
             text = self._render(name, values)
             self.kept[name] = time.monotonic(), text
         return HTMLResponse(text)
@@ -246,8 +242,14 @@ def short(count: int) -> str:
 
 
 def _status(error: Exception) -> int:
-    return 408 if isinstance(error, TimeoutError) else STATUS.get(type(error), 400)
+    if isinstance(error, OSError):
+        return 408 if isinstance(error, TimeoutError) else 503
+    return STATUS.get(type(error), 400)
 
 
 def _said(error: Exception) -> str:
-    return "the upload took too long; try again" if isinstance(error, TimeoutError) else str(error)
+    if isinstance(error, TimeoutError):
+        return "the upload took too long; try again"
+    if isinstance(error, OSError):
+        return f"the board cannot keep the upload ({error.strerror}); tell the organisers, and try again later"
+    return str(error)

@@ -11,12 +11,14 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import func
 from sqlalchemy import select as choose
 
-from perfteach.hackathon.store import Entry, Store, Team, turns
+from perfteach.hackathon.store import Store, turns
+from perfteach.hackathon.tables import Entry, Team
 
 NEWEST = 100  # submissions in the list of the queue
 WIDTH, HEIGHT = 960, 480
@@ -31,6 +33,7 @@ class Row:
     team: str
     name: str
     note: str
+    received: float
     result: dict[str, Any]
     final: bool
     rank: int = 0
@@ -40,6 +43,11 @@ class Row:
     def accuracy(self) -> float:
         """In percent, on the final part when the event has ended and on the public part before."""
         return float(self.result["final" if self.final else "public"])
+
+    @property
+    def when(self) -> str:
+        """When it arrived, with the date and the offset from UTC."""
+        return datetime.fromtimestamp(self.received).astimezone().isoformat(" ", "seconds")
 
     @property
     def public(self) -> float:
@@ -80,11 +88,11 @@ def board(store: Store, least: float = 0.0) -> Board:
         least: accuracy in percent on the public part that a network needs to be in the figure and on the front. What
             guesses has no parameters, and would always stand there.
     """
-    finished = store.finished()
+    finished = store.state().finished
     query = choose(Entry, Team.name).outerjoin(Team).where(Entry.state == "done").order_by(Entry.id)
     with store.read() as session:
         rows = [
-            Row(e.id, team or "", e.name, e.note, e.result, finished)
+            Row(e.id, team or "", e.name, e.note, e.received, e.result, finished)
             for e, team in session.execute(query)
             if e.result is not None
         ]
@@ -146,11 +154,9 @@ def counts(store: Store) -> dict[str, int]:
         return {row[0]: row[1] for row in found}
 
 
-# --- as a table -------------------------------------------------------------------------------------------------------
-
 COLUMNS = (
-    "rank", "team", "submission", "number", "public_accuracy", "final_accuracy", "parameters", "macs", "bytes",
-    "latency_ms", "on_front", "claimed_accuracy", "claimed_parameters", "differences", "note",
+    "rank", "team", "submission", "number", "received", "public_accuracy", "final_accuracy", "parameters", "macs",
+    "bytes", "latency_ms", "on_front", "claimed_accuracy", "claimed_parameters", "differences", "note",
 )  # fmt: skip
 
 
@@ -164,7 +170,7 @@ def as_csv(shown: Board) -> str:
     for row in shown.every:
         got, claimed = row.result, row.result["claimed"]
         writer.writerow([
-            ranks.get(row.number, ""), _cell(row.team), _cell(row.name), row.number, got["public"],
+            ranks.get(row.number, ""), _cell(row.team), _cell(row.name), row.number, row.when, got["public"],
             got["final"] if shown.finished else "", got["parameters"], got["macs"], got["bytes"], got["latency_ms"],
             row.number in best, claimed["accuracy"], claimed["parameters"], _cell("; ".join(got["flags"])),
             _cell(row.note),
@@ -175,9 +181,6 @@ def as_csv(shown: Board) -> str:
 def _cell(text: str) -> str:
     """A spreadsheet would take what begins like this for a formula."""
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-
-
-# --- as a figure ------------------------------------------------------------------------------------------------------
 
 
 class Dot(NamedTuple):

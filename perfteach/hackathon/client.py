@@ -197,7 +197,7 @@ def _measured(address: str, wait: float) -> dict[str, Any] | None:
             for flag in got["flags"]:
                 print(f"Flagged: {flag}")
             return got
-        if found["state"] in ("refused", "failed"):
+        if found["state"] in ("refused", "failed", "withdrawn"):
             raise SubmissionError(f"it was {found['state']}: {found['reason']}")
         state = f"Waiting, {found['ahead']} before it …"
         if found["ahead"] and state != shown:
@@ -223,15 +223,18 @@ def _ask(address: str, body: bytes | None = None, headers: dict[str, str] | None
                 said = json.load(error)["error"]
             except (ValueError, KeyError, TypeError):
                 said = f"the server answered {error.code}"
+                if error.code == 404:
+                    said = (
+                        f"there is no board at {address}; give the address of its first page, as in http://board:8000"
+                    )
         raise SubmissionError(str(said)) from None
     except http.client.HTTPException as error:
         said = f"the board at {address} broke off in the middle of its answer ({type(error).__name__})"
         raise ConfigError(f"{said}; run the command again: what has arrived already is not counted twice") from error
-    except (BrokenPipeError, ConnectionResetError, urllib.error.URLError) as error:
+    except (OSError, ValueError) as error:
         broke = isinstance(getattr(error, "reason", error), (BrokenPipeError, ConnectionResetError))
         if broke and body is not None and len(body) > Limits().upload:
             most = f"boards usually take {Limits().upload / 1e6:g} MB"
             raise SubmissionError(f"the board broke off; the zip has {len(body) / 1e6:.1f} MB, and {most}") from error
-        raise ConfigError(f"no board answers at {address} ({error}); ask the organisers for its address") from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"no board answers at {address} ({error}); ask the organisers for its address") from error
+        advice = "wait a minute, in which it may be started again, or ask the organisers for its address"
+        raise ConfigError(f"no board answers at {address} ({error}); {advice}") from error

@@ -40,6 +40,7 @@ def add_commands(commands: Any, command: Add) -> None:
     team = on_folder("team", _team, text, "perfteach hackathon team event owls newts")
     team.add_argument("names", nargs="+", metavar="NAME", help="the teams' names")
     team.add_argument("--again", action="store_true", help="give teams that are there a new token; the old one ends")
+    on_folder("teams", _teams, "list the teams that are there", "perfteach hackathon teams event")
     text = "add a submission of your own as a line on the board"
     reference = on_folder("reference", _reference, text, "perfteach hackathon reference event runs/baseline")
     reference.add_argument("of", nargs="?", type=folder, metavar="RUN", help="a folder with run.jsonl and model.onnx")
@@ -52,8 +53,10 @@ def add_commands(commands: Any, command: Add) -> None:
     work = on_folder("work", _work, "measure what is handed in, without a board", "perfteach hackathon work event")
     work.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     text = "take nothing more in; what was handed in is still measured, and the board shows the public part"
-    close = on_folder("close", _close, text, "perfteach hackathon close event")
-    close.add_argument("--open", action="store_true", help="take submissions in again")
+    close = on_folder("close", _close, text, "perfteach hackathon close event --at 16:00")
+    when = close.add_mutually_exclusive_group()
+    when.add_argument("--at", metavar="HH:MM", help="from this time of today on (this machine's clock), as pages say")
+    when.add_argument("--open", action="store_true", help="take submissions in again")
     text = "end the event: nothing more is taken in, and the board shows the final part"
     finish = on_folder("finish", _finish, text, "perfteach hackathon finish event")
     finish.add_argument("--now", action="store_true", help="even while submissions are still measured")
@@ -62,7 +65,8 @@ def add_commands(commands: Any, command: Add) -> None:
         "withdraw", _withdraw, text, 'perfteach hackathon withdraw event 12 "weights hidden in a table"'
     )
     withdraw.add_argument("number", type=int, help="the submission's number, which the board shows")
-    withdraw.add_argument("reason", help="why, in a sentence")
+    withdraw.add_argument("reason", nargs="?", help="why, in a sentence")
+    withdraw.add_argument("--undo", action="store_true", help="put it back on the board")
     fetch = on_folder("fetch", _fetch, "write out what was handed in", "perfteach hackathon fetch event 12 12.zip")
     fetch.add_argument("number", type=int, help="the submission's number")
     fetch.add_argument("out", type=folder, help="the zip to write")
@@ -106,7 +110,7 @@ def _init(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     place = shlex.quote(str(arguments.folder))
     print(f"{arguments.folder} is ready: {len(made.labels()):,} hidden images, {made.hidden}.")
-    if arguments.data == "cifar10":
+    if arguments.data in ("cifar10", "cifar10-sample"):
         print("Warning: the test images of CIFAR-10 are public, so a network could have been trained on them.")
     print(f"For the participants: {made.pack_path}\nNext: perfteach hackathon team {place} NAME …")
     print(f"Then: perfteach hackathon serve {place} --host 0.0.0.0")
@@ -114,18 +118,27 @@ def _init(arguments: argparse.Namespace) -> None:
 
 def _team(arguments: argparse.Namespace) -> None:
     from perfteach.errors import ConfigError
+    from perfteach.hackathon.submission import NAME, plain
 
     store, _ = _opened(arguments)
     there = {name.casefold(): name for name in store.teams()}
-    known = [there[name.casefold()] for name in arguments.names if name.casefold() in there]
+    names = [plain(name, "team's name", NAME) for name in arguments.names]  # all of them, before one is made
+    if not all(names):
+        raise ConfigError("a team needs a name")
+    known = [there[name.casefold()] for name in names if name.casefold() in there]
     if known and not arguments.again:
         raise ConfigError(f"there already: {', '.join(known)}; leave them out, or give --again to replace their tokens")
-    if len({name.casefold() for name in arguments.names}) < len(arguments.names):
+    if len({name.casefold() for name in names}) < len(names):
         raise ConfigError("a name is there twice; give each team one of its own")
-    width = max(map(len, arguments.names))
-    for name in arguments.names:
+    width = max(map(len, names))
+    for name in names:
         print(f"{name:<{width}}  {store.add_team(there.get(name.casefold(), name))}")
     print("Give each team its token; it is kept as a checksum only, and `team --again` makes a new one.")
+
+
+def _teams(arguments: argparse.Namespace) -> None:
+    store, _ = _opened(arguments)
+    print("\n".join(store.teams()) or "There is no team yet.")
 
 
 def _reference(arguments: argparse.Namespace) -> None:
@@ -174,15 +187,44 @@ def _finish(arguments: argparse.Namespace) -> None:
 
 def _close(arguments: argparse.Namespace) -> None:
     store, _ = _opened(arguments)
-    waiting = store.close(not arguments.open)
+    at = None if arguments.at is None else _today(arguments.at)
+    waiting = store.close(not arguments.open, at)
     done = "Submissions are taken in again" if arguments.open else "Nothing more is taken in"
+    if at is not None:
+        from perfteach.hackathon.store import clock
+
+        done += f" from {clock(at)} on"
     print(f"{done}; {waiting} are not measured yet.")
 
 
+def _today(text: str) -> float:
+    """A time of this day that is still to come, in seconds since 1970."""
+    from datetime import datetime
+
+    from perfteach.errors import ConfigError
+
+    try:
+        time = datetime.strptime(text, "%H:%M").time()
+    except ValueError:
+        raise ConfigError(f"--at {text} is no time of the day; write it as in 16:00") from None
+    now = datetime.now()
+    at = datetime.combine(now, time)
+    if at <= now:
+        raise ConfigError(f"{text} has passed: it is {now:%H:%M} on this machine; leave out --at to close now")
+    return at.timestamp()
+
+
 def _withdraw(arguments: argparse.Namespace) -> None:
+    from perfteach.errors import ConfigError
+
+    if (arguments.reason is None) is not arguments.undo:
+        raise ConfigError("give a reason, which the submission's page shows, or --undo to put it back")
     store, _ = _opened(arguments)
-    store.withdraw(arguments.number, arguments.reason)
-    print(f"Submission {arguments.number} is off the board.")
+    if arguments.undo:
+        print(f"Submission {arguments.number}, {store.put_back(arguments.number)}, is back.")
+    else:
+        print(f"Submission {arguments.number}, {store.withdraw(arguments.number, arguments.reason)}, is off the board.")
+        print("It was the wrong one? `withdraw --undo` with its number puts it back.")
 
 
 def _fetch(arguments: argparse.Namespace) -> None:

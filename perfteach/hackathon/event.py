@@ -9,7 +9,6 @@ pack/, pack.zip   what the participants get
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 from dataclasses import asdict, dataclass
@@ -134,7 +133,10 @@ def create(
     )
     try:
         _write(event, images, labels, pack)
-    except OSError as error:
+    except BaseException as error:
+        shutil.rmtree(folder, ignore_errors=True)  # so that the same command can be given again
+        if not isinstance(error, OSError):
+            raise
         raise DataError(f"the event cannot be written to {str(folder)!r} ({error}); name another folder") from error
     return event
 
@@ -156,7 +158,8 @@ def _write(event: Event, images: npt.NDArray[Any], labels: npt.NDArray[Any], pac
     _write_hidden(event.folder / "hidden", images, labels)
     _write_pack(event, pack)
     shown = {key: value for key, value in vars(event).items() if key not in ("folder", "limits")}
-    _secret(event.folder / SETTINGS, json.dumps(shown | {"limits": asdict(event.limits)}, indent=2) + "\n")
+    text = json.dumps(shown | {"limits": asdict(event.limits)}, indent=2) + "\n"
+    (event.folder / SETTINGS).write_text(text, encoding="utf-8")
 
 
 def _hidden_images(whole: ImageData, source: str, most: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], str]:
@@ -212,28 +215,5 @@ def _write_pack(event: Event, images: ImageData) -> None:
     for name, value in words.items():
         rules = rules.replace(f"@{name}@", value)
     (place / "RULES.md").write_text(rules, encoding="utf-8")
-    notebook = _notebook((kit / "baseline.py").read_text(encoding="utf-8"))
-    (place / "baseline.ipynb").write_text(json.dumps(notebook, indent=1) + "\n", encoding="utf-8")
+    (place / "baseline.ipynb").write_bytes((kit / "baseline.ipynb").read_bytes())
     shutil.make_archive(str(event.pack_path.with_suffix("")), "zip", place)
-
-
-def _notebook(source: str) -> dict[str, Any]:
-    """A notebook of a script in cells: "# %%" begins one of code, "# %% [markdown]" one of text."""
-    cells = []
-    for number, part in enumerate(source.split("# %%")[1:]):
-        head, _, body = part.partition("\n")
-        text = body.strip("\n")
-        cell: dict[str, Any] = {"id": f"cell-{number}", "metadata": {}, "cell_type": "code"}
-        if "[markdown]" in head:
-            text = "\n".join(line.removeprefix("#").removeprefix(" ") for line in text.split("\n"))
-            cell["cell_type"] = "markdown"
-        else:
-            cell |= {"execution_count": None, "outputs": []}
-        cells.append(cell | {"source": text})
-    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    return {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
-
-
-def _secret(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)

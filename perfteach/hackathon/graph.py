@@ -75,9 +75,6 @@ def examine(model: bytes, image: Shape, classes: int) -> Cost:
     return Cost(_parameters(proto.graph, shapes, _kinds(inferred.graph)), _macs(proto.graph, shapes), name, read)
 
 
-# --- what is allowed --------------------------------------------------------------------------------------------------
-
-
 def _refuse_forbidden(proto: onnx.ModelProto) -> None:
     graph = proto.graph
     newest = onnx.defs.onnx_opset_version()
@@ -161,9 +158,6 @@ def _shape(shapes: dict[str, Shape], node: onnx.NodeProto, name: str) -> Shape:
     return shapes[name]
 
 
-# --- parameters -------------------------------------------------------------------------------------------------------
-
-
 def _parameters(graph: onnx.GraphProto, shapes: dict[str, Shape], kinds: dict[str, int]) -> int:
     """Every stored number, whatever its type and however often it is stored, and every one made from constants.
 
@@ -235,9 +229,6 @@ def _in_attributes(node: onnx.NodeProto) -> int:
             count += len(attribute.ints)
         count += node.op_type == "Constant" and attribute.name in ("value_float", "value_int")
     return count
-
-
-# --- multiply-accumulates ---------------------------------------------------------------------------------------------
 
 
 def _macs(graph: onnx.GraphProto, shapes: dict[str, Shape]) -> int:

@@ -39,12 +39,9 @@ def main(arguments: list[str]) -> None:
     except Exception as error:  # whatever onnxruntime raises for somebody's graph is the graph's fault
         reason = str(error).strip().split("\n")[0][:200]
         short = isinstance(error, MemoryError) or any(word in str(error).lower() for word in ("alloc", "arena"))
-        said = {"refused": _too_much(limits) if short else f"onnxruntime cannot run it ({reason})"}
+        much = f"it needed more than the {limits.memory / 1e9:g} GB of memory that are allowed"
+        said = {"refused": much if short else f"onnxruntime cannot run it ({reason})"}
     print(json.dumps(said))
-
-
-def _too_much(limits: Limits) -> str:
-    return f"it needed more than the {limits.memory / 1e9:g} GB of memory that are allowed"
 
 
 def _limit(limits: Limits) -> None:

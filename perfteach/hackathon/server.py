@@ -43,7 +43,7 @@ def serve(store: Store, event: Event, host: str, port: int, workers: int) -> Non
     keeper = threading.Thread(target=_keep_working, args=(store, event, workers, ended), daemon=True)
     keeper.start()
     beside = "1 scorer" if workers == 1 else f"{workers} scorers"
-    print(f"The board is at http://{host}:{port}/ with {beside}; Ctrl-C ends it.", flush=True)
+    print(f"The board is at http://{_reached_at(host)}:{port}/ with {beside}; Ctrl-C ends it.", flush=True)
     config = uvicorn.Config(
         application(store, event), host, port, log_level="warning", timeout_graceful_shutdown=5, timeout_keep_alive=2
     )  # a page asks every four seconds: kept open between, its connections would use up the files
@@ -58,6 +58,16 @@ def serve(store: Store, event: Event, host: str, port: int, workers: int) -> Non
         keeper.join(10)
 
 
+def _reached_at(host: str) -> str:
+    """Where others in the room reach a server that listens at every address: this machine's own, as a guess."""
+    if host not in ("0.0.0.0", "::"):
+        return host
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        asked.connect(("192.0.2.1", 9))  # sends nothing: it only picks the way out (an address of RFC 5737)
+        return str(asked.getsockname()[0])
+    return socket.gethostname()
+
+
 def _more_files() -> None:
     """As many open files as the system lets this process have: every reader's connection is one."""
     with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
@@ -69,7 +79,7 @@ def _more_files() -> None:
 
 
 def _keep_working(store: Store, event: Event, workers: int, ended: threading.Event) -> None:
-    command = [sys.executable, "-m", "perfteach.cli", "hackathon", "work", str(event.folder)]
+    command = [sys.executable, "-m", "perfteach", "hackathon", "work", str(event.folder)]
     command += ["--parent", str(os.getpid())]
     address = store.engine.url.render_as_string(hide_password=False)  # by the environment, which `ps` does not show
     running: list[subprocess.Popen[bytes]] = []
@@ -109,7 +119,7 @@ class Background:
         Raises:
             ConfigError: it did not start.
         """
-        command = [sys.executable, "-m", "perfteach.cli", "hackathon", "serve", str(self.event.folder)]
+        command = [sys.executable, "-m", "perfteach", "hackathon", "serve", str(self.event.folder)]
         command += ["--port", str(self.port), "--workers", str(self.workers)]
         address = self.store.engine.url.render_as_string(hide_password=False)
         said = tempfile.TemporaryFile()  # noqa: SIM115  (what it says while it ends belongs in nobody's notebook)

@@ -11,16 +11,17 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, Engine, ForeignKey, LargeBinary, String, UniqueConstraint, create_engine, event, func
+from sqlalchemy import func
 from sqlalchemy import select as choose
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
 
 from perfteach.errors import ConfigError
 from perfteach.hackathon.submission import NAME, NOTE, About, SubmissionError, plain
+from perfteach.hackathon.tables import Base, Entry, Note, Team, Upload, connect
 
 SILENT = 20.0  # seconds without a heartbeat after which a worker counts as dead
 ATTEMPTS = 5
@@ -40,60 +41,40 @@ class UnknownToken(SubmissionError):
     """No team has this token."""
 
 
-class Base(DeclarativeBase):
-    """The tables."""
+class CannotWrite(SubmissionError):
+    """The database takes nothing at the moment."""
 
 
-class Team(Base):
-    """A team; its token is kept as a checksum only."""
+@dataclass(frozen=True)
+class State:
+    """Where the event stands; `closes` is when it takes nothing more in, in seconds since 1970, where that is set."""
 
-    __tablename__ = "team"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(100), unique=True)
-    token: Mapped[str] = mapped_column(String(64), unique=True)
+    finished: bool
+    closes: float | None
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is taken in."""
+        return self.finished or (self.closes is not None and self.closes <= time.time())
 
-class Entry(Base):
-    """A submission with its state; `result` is what the scorer measured. A reference has no team."""
-
-    __tablename__ = "entry"
-    __table_args__ = (UniqueConstraint("team_id", "digest"),)
-    id: Mapped[int] = mapped_column(primary_key=True)
-    team_id: Mapped[int | None] = mapped_column(ForeignKey("team.id"), index=True)
-    name: Mapped[str] = mapped_column(String(100))
-    note: Mapped[str] = mapped_column(String(1000))
-    digest: Mapped[str] = mapped_column(String(64))
-    size: Mapped[int]
-    received: Mapped[float] = mapped_column(index=True)
-    state: Mapped[str] = mapped_column(String(10), index=True, default="waiting")
-    reason: Mapped[str] = mapped_column(String(1000), default="")
-    attempts: Mapped[int] = mapped_column(default=0)
-    worker: Mapped[str] = mapped_column(String(100), default="")
-    heartbeat: Mapped[float] = mapped_column(default=0.0)
-    result: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    @property
+    def refusal(self) -> str:
+        """Why nothing is taken in; empty while it is."""
+        if self.finished:
+            return "the event has ended; nothing more is taken in"
+        return f"since {clock(self.closes or 0)} nothing more is taken in" if self.closed else ""
 
 
-class Upload(Base):
-    """The zip of a submission, apart from its line so that the board never reads it."""
-
-    __tablename__ = "upload"
-    entry_id: Mapped[int] = mapped_column(ForeignKey("entry.id"), primary_key=True)
-    packed: Mapped[bytes] = mapped_column(LargeBinary)
-
-
-class Note(Base):
-    """A fact about the event, such as when it ended."""
-
-    __tablename__ = "note"
-    key: Mapped[str] = mapped_column(String(40), primary_key=True)
-    value: Mapped[str] = mapped_column(String(200))
+def clock(seconds: float) -> str:
+    """A time of this machine's day, with its zone."""
+    return time.strftime("%H:%M:%S %Z", time.localtime(seconds))
 
 
 class Store:
     """Everything that is asked of the database. Each method is one transaction, on disk when it returns."""
 
     def __init__(self, address: str) -> None:
-        self.engine = _engine(address)
+        self.engine = connect(address)
         self._writing = self.engine.execution_options(writes=True)
         try:
             with self._writing.begin() as connection:
@@ -104,8 +85,12 @@ class Store:
 
     @contextmanager
     def _write(self) -> Iterator[Session]:
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
-            yield session
+        try:
+            with Session(self._writing, expire_on_commit=False) as session, session.begin():
+                yield session
+        except OperationalError as error:
+            said = f"the board cannot write at the moment ({error.orig}), so nothing was changed"
+            raise CannotWrite(f"{said}; tell the organisers, who may have to make room on its disk") from error
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -119,7 +104,7 @@ class Store:
         Raises:
             SubmissionError: the name is empty or too long.
         """
-        name, token = plain(name, "team's name", NAME), secrets.token_urlsafe(24)
+        name, token = plain(name, "team's name", NAME), secrets.token_hex(16)
         if not name:
             raise SubmissionError("a team needs a name")
         with self._write() as session:
@@ -154,14 +139,13 @@ class Store:
                 if entry.state == "failed":  # the scorer's fault: handed in again, it is tried again
                     entry.state, entry.attempts, entry.reason = "waiting", 0, ""
                 return known, False
-            if session.get(Note, "finished"):
-                raise Closed("the event has ended; nothing more is taken in")
-            if session.get(Note, "closed"):
-                raise Closed("the organisers take nothing more in")
+            if said := _state(session).refusal:
+                raise Closed(said)
             recent = Entry.team_id == team.id, Entry.received > time.time() - 3600, Entry.state != "failed"
-            count = session.scalar(choose(func.count()).select_from(Entry).where(*recent)) or 0
-            if count >= per_hour:
-                raise TooMany(f"{team.name} has sent {count} submissions within the hour; {per_hour} are allowed")
+            sent = session.scalars(choose(Entry.received).where(*recent).order_by(Entry.received.desc())).all()
+            if len(sent) >= per_hour:
+                said = f"{team.name} has sent {len(sent)} submissions within the hour, and {per_hour} are allowed"
+                raise TooMany(f"{said}, refused ones too; the next is taken in at {clock(sent[per_hour - 1] + 3600)}")
             return _insert(session, packed, about, team.id), True
 
     def add_reference(self, packed: bytes, about: About) -> int:
@@ -215,8 +199,11 @@ class Store:
             if (entry.state, entry.worker) == ("running", worker):
                 _again(entry, reason)
 
-    def withdraw(self, number: int, reason: str) -> None:
+    def withdraw(self, number: int, reason: str) -> str:
         """Take a submission off the board; its page says why.
+
+        Returns:
+            Its name and whose it is.
 
         Raises:
             SubmissionError: there is none with this number.
@@ -224,6 +211,20 @@ class Store:
         with self._write() as session:
             entry = _entry(session, number)
             entry.state, entry.reason, entry.worker = "withdrawn", plain(reason, "reason", NOTE), ""
+            return _called(session, entry)
+
+    def put_back(self, number: int) -> str:
+        """Undo `withdraw`, and measure the submission where that has not been done; returns as `withdraw`.
+
+        Raises:
+            SubmissionError: there is none with this number, or it was not withdrawn.
+        """
+        with self._write() as session:
+            entry = _entry(session, number)
+            if entry.state != "withdrawn":
+                raise SubmissionError(f"submission {number} was not withdrawn: it is {entry.state}")
+            entry.state, entry.reason, entry.attempts = "waiting" if entry.result is None else "done", "", 0
+            return _called(session, entry)
 
     def packed(self, number: int) -> bytes:
         """The zip of a submission, to look at.
@@ -239,20 +240,25 @@ class Store:
         with self.read() as session:
             return list(session.scalars(choose(Team.name).order_by(Team.id)))
 
-    def close(self, closed: bool = True) -> int:
-        """Take nothing more in, or go on; returns how many submissions are not measured yet.
+    def close(self, closed: bool = True, at: float | None = None) -> int:
+        """Take nothing more in, at once or from a time on, or go on; returns how many are not measured yet.
+
+        Args:
+            at: seconds since 1970; None is now.
 
         Raises:
-            ConfigError: when the event is to go on and has ended.
+            ConfigError: when the event is to go on, or to close later, and has ended.
         """
         with self._write() as session:
-            if not closed and session.get(Note, "finished") is not None:
+            if (not closed or at is not None) and session.get(Note, "finished") is not None:
                 raise ConfigError("the event has ended and its hidden results are shown, so it takes nothing in again")
             note = session.get(Note, "closed")
-            if closed and note is None:
-                session.add(Note(key="closed", value=str(time.time())))
-            elif not closed and note is not None:
+            if note is not None and (not closed or at is not None or float(note.value) > time.time()):
                 session.delete(note)
+                session.flush()
+                note = None
+            if closed and note is None:
+                session.add(Note(key="closed", value=str(time.time() if at is None else at)))
             return session.scalar(choose(func.count()).select_from(Entry).where(Entry.state.in_(OPEN))) or 0
 
     def end_event(self) -> int:
@@ -262,10 +268,20 @@ class Store:
                 session.add(Note(key="finished", value=str(time.time())))
             return session.scalar(choose(func.count()).select_from(Entry).where(Entry.state.in_(OPEN))) or 0
 
-    def finished(self) -> bool:
-        """Whether the event has ended."""
+    def state(self) -> State:
+        """Whether submissions are taken in, and until when."""
         with self.read() as session:
-            return session.get(Note, "finished") is not None
+            return _state(session)
+
+
+def _state(session: Session) -> State:
+    closed = session.get(Note, "closed")
+    return State(session.get(Note, "finished") is not None, None if closed is None else float(closed.value))
+
+
+def _called(session: Session, entry: Entry) -> str:
+    team = None if entry.team_id is None else session.get_one(Team, entry.team_id).name
+    return f"{entry.name!r} of {team}" if team else f"{entry.name!r}, a reference"
 
 
 def _team(session: Session, query: Any) -> Team:
@@ -318,29 +334,5 @@ def _insert(session: Session, packed: bytes, about: About, team: int | None) -> 
 
 
 def _hash(token: str) -> str:
-    """A plain checksum is enough for a token, which is 24 random bytes and no password that could be guessed."""
+    """A plain checksum is enough for a token, which is 16 random bytes and no password that could be guessed."""
     return hashlib.sha256(token.strip().encode()).hexdigest()
-
-
-def _engine(address: str) -> Engine:
-    try:
-        url = make_url(address)
-        if url.get_backend_name() != "sqlite":
-            return create_engine(url, pool_pre_ping=True)
-    except Exception as error:  # an address that is none, or a driver that is not installed
-        raise ConfigError(f"the database {address.split('://')[0]}://… cannot be used ({error})") from error
-    engine = create_engine(url, connect_args={"timeout": 60}, pool_size=20, max_overflow=40)
-
-    @event.listens_for(engine, "connect")
-    def settings(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions begin where `begin` says so
-        for line in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {line}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        # A transaction that writes takes its turn at the start; one that becomes a writer later could fail.
-        writes = connection.get_execution_options().get("writes")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine

@@ -104,10 +104,9 @@ class Submission:
 
 def pack(model: bytes, record: bytes, about: About) -> bytes:
     """The zip of a submission."""
-    words = {"name": about.name, "team": about.team, "note": about.note}
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in ((ABOUT, json.dumps(words).encode()), (MODEL, model), (RECORD, record)):
+        for name, content in ((ABOUT, json.dumps(vars(about)).encode()), (MODEL, model), (RECORD, record)):
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # no time: same content, same bytes
     return packed.getvalue()
 

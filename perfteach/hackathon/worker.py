@@ -10,7 +10,7 @@ import time
 
 from perfteach.hackathon.event import Event
 from perfteach.hackathon.scorer import Killed, score
-from perfteach.hackathon.store import SILENT, Store
+from perfteach.hackathon.store import SILENT, CannotWrite, Store
 from perfteach.hackathon.submission import SubmissionError
 
 PAUSE = 0.5  # seconds between two looks at an empty queue
@@ -32,14 +32,17 @@ def work(store: Store, event: Event, *, until_empty: bool = False, parent: int |
     me = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
     done = 0
     while parent is None or os.getppid() == parent:
-        claimed = store.claim(me)
-        if claimed is None:
-            if until_empty:
+        try:
+            if claimed := store.claim(me):
+                _measure(store, event, me, *claimed)
+                done += 1
+            elif until_empty:
                 break
-            time.sleep(PAUSE)
-            continue
-        _measure(store, event, me, *claimed)
-        done += 1
+            else:
+                time.sleep(PAUSE)
+        except CannotWrite as error:  # what was being measured waits again once nothing is heard of it
+            print(f"perfteach: {error}", file=sys.stderr)
+            time.sleep(MEND)
     return done
 
 
@@ -54,6 +57,8 @@ def _measure(store: Store, event: Event, me: str, number: int, packed: bytes) ->
 
     try:
         result = score(packed, event, alive)
+    except CannotWrite:
+        raise
     except SubmissionError as error:
         store.finish(number, me, "refused", str(error))
     except Killed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,68 +11,39 @@ from matplotlib.textpath import TextPath
 
 from perfteach.compare import Gain, gains
 from perfteach.errors import ConfigError
-from perfteach.plots.style import (
-    BLUE,
-    BROWN,
-    DENDRITE,
-    DPI,
-    GREY,
-    INK,
-    PAPER,
-    SKY,
-    SMALL,
-    TEXT,
-    WIDTH,
-    Picture,
-    arm_dash,
-    arm_legend,
-    arm_look,
-    boxes,
-    frame,
-    grid_lines,
-    key,
-    legend_rows,
-    light_ticks,
-    message,
-    name_axes,
-    panel,
-    round_numbers,
-    text_width,
-)
+from perfteach.plots import style
+from perfteach.plots.style import Picture
 from perfteach.plots.wording import listed, short, short_tick, with_data
 from perfteach.runs import Run
 
 PART_LOOKS: dict[str, dict[str, Any]] = {
-    "stem": {"facecolor": SKY, "edgecolor": PAPER},
-    "blocks": {"facecolor": BLUE, "edgecolor": PAPER},
-    "head": {"facecolor": BROWN, "edgecolor": PAPER},
-    "other": {"facecolor": GREY, "edgecolor": PAPER},
-    "dendrites": {"facecolor": "#fdf0d8", "edgecolor": DENDRITE, "hatch": "////"},
+    "stem": {"facecolor": style.SKY, "edgecolor": style.PAPER},
+    "blocks": {"facecolor": style.BLUE, "edgecolor": style.PAPER},
+    "head": {"facecolor": style.BROWN, "edgecolor": style.PAPER},
+    "other": {"facecolor": style.GREY, "edgecolor": style.PAPER},
+    "dendrites": {"facecolor": "#fdf0d8", "edgecolor": style.DENDRITE, "hatch": "////"},
 }
 
 
-def parameter_bars(
-    counts: Mapping[str, Mapping[str, int]], limit: int | None = None, *, data: str = "", unit: str = "parameters"
-) -> Picture:
+def parameter_bars(counts: Mapping[str, Mapping[str, int]], limit: int | None = None, *, data: str = "") -> Picture:
     """Parameters by part as stacked bars, dendrites last and hatched.
 
     Args:
         counts: name of a network → parameters by part, as `count_parameters(model).as_dict()` gives them.
         limit: a line to stay under, such as 993_000.
         data: name of the data, for the title.
-        unit: what is counted; "MACs" for `count_macs`.
 
     Raises:
         ConfigError: for an unknown part, a negative count, or a total that is not the sum of the parts.
     """
-    title = with_data(f"{unit[0].upper()}{unit[1:]} by part, every dendrite counted", data)
+    title = with_data("Parameters by part, every dendrite counted", data)
     totals = _totals(counts)
     if not totals:
-        return message(title, "No network was given.", 200)
+        return style.message(title, "No network was given.", 200)
     height = 132 + 38 * len(totals)
-    figure = frame(height, title, alt=describe_parameter_bars(counts, limit, data=data, unit=unit))
+    figure = style.frame(height, title, alt=describe_parameter_bars(counts, limit, data=data))
     names, left = row_names(totals)
-    axes = panel(figure, left, 84, WIDTH - left - 116, height - 84 - 48)
+    axes = style.panel(figure, left, 84, style.WIDTH - left - 116, height - 84 - 48)
     parts = [part for part in PART_LOOKS if any(row.get(part) for row in counts.values())]
     starts = dict.fromkeys(totals, 0.0)
     for part in parts:
@@ -82,42 +52,48 @@ def parameter_bars(
             size = values.get(part, 0)
             places.append((starts[name], row - 0.31, size, 0.62))
             starts[name] += size
-        boxes(axes, places, gid=part, **PART_LOOKS[part] | {"linewidth": 0 if part == "dendrites" else 0.5})
-    key(figure, [(part, PART_LOOKS[part]) for part in parts], 46)
+        style.boxes(axes, places, gid=part, **PART_LOOKS[part] | {"linewidth": 0 if part == "dendrites" else 0.5})
+    style.key(figure, [(part, PART_LOOKS[part]) for part in parts], 46)
     widest = max([*totals.values(), limit or 0])
     axes.set_xlim(0, 1.02 * widest or 1)
     axes.set_ylim(len(totals) - 0.5, -0.5)
-    ticks = round_numbers(axes.get_xlim(), 6)
-    grid_lines(axes, ticks, "x")
-    pixel = axes.get_xlim()[1] / (WIDTH - left - 116)
+    ticks = style.round_numbers(axes.get_xlim(), 6)
+    style.grid_lines(axes, ticks, "x")
+    pixel = axes.get_xlim()[1] / (style.WIDTH - left - 116)
     for row, total in enumerate(totals.values()):
         word = short(total) + (" (over)" if limit is not None and total > limit else "")
         place = total + 7 * pixel
-        if limit is not None and place <= limit <= place + text_width(word, TEXT) * 1.15 * pixel:
+        if limit is not None and place <= limit <= place + style.text_width(word, style.TEXT) * 1.15 * pixel:
             place = limit + 7 * pixel  # behind the line, not across it
-        look: dict[str, Any] = {"size": TEXT, "weight": "bold", "color": INK, "va": "center", "gid": "total"}
-        axes.text(place, row, word, bbox={"facecolor": PAPER, "lw": 0, "pad": 1}, **look)
+        look: dict[str, Any] = {
+            "size": style.TEXT,
+            "weight": "bold",
+            "color": style.INK,
+            "va": "center",
+            "gid": "total",
+        }
+        axes.text(place, row, word, bbox={"facecolor": style.PAPER, "lw": 0, "pad": 1}, **look)
     if limit is not None:
-        axes.axvline(limit, color=INK, lw=1.1, ls=(0, (4, 3)), gid="limit")
+        axes.axvline(limit, color=style.INK, lw=1.1, ls=(0, (4, 3)), gid="limit")
         axes.annotate(
             f"limit {short(limit)}", (limit, 1), (0, 4), xycoords=("data", "axes fraction"), ha="center",
-            textcoords="offset points", size=SMALL, color=INK,
+            textcoords="offset points", size=style.SMALL, color=style.INK,
         )  # fmt: skip
-    light_ticks(axes, "y", range(len(totals)), names, TEXT, INK)
-    light_ticks(axes, "x", ticks, [short_tick(value) for value in ticks])
-    name_axes(axes, f"{unit} (number)", pads=(19, 0))
+    style.light_ticks(axes, "y", range(len(totals)), names, style.TEXT, style.INK)
+    style.light_ticks(axes, "x", ticks, [short_tick(value) for value in ticks])
+    style.name_axes(axes, "parameters (number)", pads=(19, 0))
     return figure
 
 
 def describe_parameter_bars(
-    counts: Mapping[str, Mapping[str, int]], limit: int | None = None, *, data: str = "", unit: str = "parameters"
+    counts: Mapping[str, Mapping[str, int]], limit: int | None = None, *, data: str = ""
 ) -> str:
     """The numbers of `parameter_bars` in words."""
     totals = _totals(counts)
     if not totals:
         return "No network was given."
     said = [
-        f"{name} has {total:,} {unit}" + (f", {counts[name]['dendrites']:,} of them in dendrites" if
+        f"{name} has {total:,} parameters" + (f", {counts[name]['dendrites']:,} of them in dendrites" if
         counts[name].get("dendrites") else "") for name, total in totals.items()
     ]  # fmt: skip
     text = listed(said, most=8)
@@ -142,9 +118,6 @@ def _totals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     return totals
 
 
-# ---------------------------------------------------------------------------------------------- differences
-
-
 def paired_differences(results: Mapping[str, Mapping[int, float]], control: str, *, data: str = "") -> Picture:
     """What each arm gains on the control in points of test error, seed by seed, with the mean and its 95 % interval.
 
@@ -159,32 +132,26 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
     title = with_data(f"Gain over {control}", data)
     found = gains(results, control)
     if not any(gain.points for gain in found.values()):
-        return message(title, f"No arm shares a seed with {control}, so there is nothing to compare.", 240)
+        return style.message(title, f"No arm shares a seed with {control}, so there is nothing to compare.", 240)
     height = 124 + 44 * len(found)
     note = "small: one seed; large: mean with its 95 % interval; right of the line the arm makes fewer errors"
-    figure = frame(height, title, note, alt=describe_paired_differences(results, control, data=data))
+    figure = style.frame(height, title, note, alt=describe_paired_differences(results, control, data=data))
     (names, left), right = row_names(found), 222
-    axes = panel(figure, left, 66, WIDTH - left - right, height - 66 - 48)
+    axes = style.panel(figure, left, 66, style.WIDTH - left - right, height - 66 - 48)
     axes.set_ylim(len(found) - 0.5, -0.5)
-    light_ticks(axes, "y", range(len(found)), names, TEXT, INK)
+    style.light_ticks(axes, "y", range(len(found)), names, style.TEXT, style.INK)
     gap = "\u00a0" * 5  # an SVG would draw one space for many
     words = f"← more errors{gap}gain over {control} in test error (percentage points){gap}fewer errors →"
-    name_axes(axes, words, pads=(19, 0))
+    style.name_axes(axes, words, pads=(19, 0))
     for row, (arm, gain) in enumerate(found.items()):
-        _draw_gain(axes, row, gain, arm_look(arm, list(results)))
+        _draw_gain(axes, row, gain, style.arm_look(arm, list(results)))
         text = f"{gain}, {len(gain.points)} seeds" if len(gain.points) > 1 else str(gain)
         axes.annotate(
             text.replace("-", "−"), (1, row), (10, 0), xycoords=("axes fraction", "data"), va="center",
-            textcoords="offset points", size=SMALL, color=INK, annotation_clip=False,
+            textcoords="offset points", size=style.SMALL, color=style.INK, annotation_clip=False,
         )  # fmt: skip
-    axes.axvline(0, color=INK, lw=1.1, gid="zero", zorder=1)
-    bounds = [side for gain in found.values() for side in gain.interval[1:3] if math.isfinite(side)]
-    reach = [0.0, *bounds, *(value for gain in found.values() for value in gain.points.values())]
-    span = max(reach) - min(reach) or 1.0
-    axes.set_xlim(min(reach) - 0.06 * span, max(reach) + 0.06 * span)
-    ticks = round_numbers(axes.get_xlim(), 6)
-    grid_lines(axes, ticks, "x")
-    light_ticks(axes, "x", ticks, [f"{value:+g}".replace("-", "−") if value else "0" for value in ticks])
+    reach = [value for gain in found.values() for value in (*gain.interval[1:3], *gain.points.values())]
+    style.gain_axis(axes, reach, 0.06, 6)
     return figure
 
 
@@ -192,13 +159,13 @@ def _draw_gain(axes: Axes, row: int, gain: Gain, look: tuple[str, str]) -> None:
     """An arm's row: its seeds, and above them their mean with its interval."""
     (color, marker), values, interval = look, list(gain.points.values()), gain.interval
     axes.plot(
-        values, np.full(len(values), row + 0.2), marker, color=color, ms=5, alpha=0.75, mec=PAPER, mew=0.4,
+        values, np.full(len(values), row + 0.2), marker, color=color, ms=5, alpha=0.75, mec=style.PAPER, mew=0.4,
         gid=f"seeds:{gain.arm}",
     )  # fmt: skip
     if len(values) > 1:
-        at: dict[str, Any] = {"color": INK, "lw": 1.8, "gid": f"interval:{gain.arm}", "zorder": 3}
+        at: dict[str, Any] = {"color": style.INK, "lw": 1.8, "gid": f"interval:{gain.arm}", "zorder": 3}
         axes.hlines(row - 0.12, interval.low, interval.high, **at)
-        mean: dict[str, Any] = {"color": color, "ms": 9, "mec": INK, "mew": 0.8, "zorder": 4}
+        mean: dict[str, Any] = {"color": color, "ms": 9, "mec": style.INK, "mew": 0.8, "zorder": 4}
         axes.plot([interval.estimate], [row - 0.12], marker, gid=f"mean:{gain.arm}", **mean)
 
 
@@ -232,10 +199,7 @@ def row_names(names: Iterable[str], most: float = 300) -> tuple[list[str], int]:
 
 def _pixels(word: str) -> float:
     """Width of a text in pixels, with a tenth more for what renderers make of it: names may not leave the figure."""
-    return 1.1 * float(TextPath((0, 0), word or " ", size=TEXT).get_extents().width) * DPI / 72
-
-
-# ---------------------------------------------------------------------------------------------- curves of arms
+    return 1.1 * float(TextPath((0, 0), word or " ", size=style.TEXT).get_extents().width) * style.DPI / 72
 
 
 def arm_curves(
@@ -252,28 +216,28 @@ def arm_curves(
     title = with_data("Validation error by arm", data)
     drawn = {arm: errors for arm, runs in arms.items() if (errors := _errors_by_epoch(runs)).shape[1] >= first}
     if not drawn:
-        return message(title, "No epoch has been recorded yet.")
+        return style.message(title, "No epoch has been recorded yet.")
     many = {arm: len(errors) for arm, errors in drawn.items()}
     words = {arm: f"{arm} ({seeds} seed{'s' if seeds > 1 else ''})" for arm, seeds in many.items()}
-    figure = frame(400, title, "lines: mean over seeds; bands: from the lowest to the highest seed")
-    top = 62 + legend_rows(list(words.values()))
-    axes = panel(figure, 62, top, WIDTH - 62 - 20, 400 - top - 46)
+    figure = style.frame(400, title, "lines: mean over seeds; bands: from the lowest to the highest seed")
+    top = 62 + style.legend_rows(list(words.values()))
+    axes = style.panel(figure, 62, top, style.WIDTH - 62 - 20, 400 - top - 46)
     ends = []
     for arm, errors in drawn.items():
         shown = errors[:, first - 1 :]
         epochs, mean = np.arange(first, errors.shape[1] + 1), np.nanmean(shown, 0)
-        color, dash = arm_look(arm, among or list(arms))[0], arm_dash(arm, among or list(arms))
+        color, dash = style.arm_look(arm, among or list(arms))[0], style.arm_dash(arm, among or list(arms))
         axes.fill_between(epochs, np.nanmin(shown, 0), np.nanmax(shown, 0), color=color, alpha=0.13, lw=0)
         axes.plot(epochs, mean, color=color, ls=dash, lw=1.8, label=words[arm], gid=f"mean:{arm}")
         ends.append(f"{arm} {mean[-1]:.2f} %")
     last = max(errors.shape[1] for errors in drawn.values())
     axes.set_xlim(first - 0.5, max(last, first + 4) + 0.5)
-    arm_legend(axes, list(words.values()))
-    numbers = round_numbers(axes.get_ylim(), 6)
-    light_ticks(axes, "x", round_numbers(axes.get_xlim(), 8, integer=True))
-    light_ticks(axes, "y", numbers)
-    grid_lines(axes, numbers)
-    name_axes(axes, "epoch", "validation error (%)", pads=(19, 27))
+    style.arm_legend(axes, list(words.values()))
+    numbers = style.round_numbers(axes.get_ylim(), 6)
+    style.light_ticks(axes, "x", style.round_numbers(axes.get_xlim(), 8, integer=True))
+    style.light_ticks(axes, "y", numbers)
+    style.grid_lines(axes, numbers)
+    style.name_axes(axes, "epoch", "validation error (%)", pads=(19, 27))
     figure.alt = f"{title}, means over seeds; in the last epoch: {', '.join(ends)}."
     return figure
 

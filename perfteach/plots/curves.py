@@ -28,11 +28,14 @@ def training_curves(run: Run) -> Picture:
     axes = style.panel(figure, 62, 96, style.WIDTH - 62 - 140, 380 - 96 - 46)
     axes.set_xlim(0.5, max(run.epochs[-1].epoch, 5) + 0.5)
     style.light_ticks(axes, "x", style.round_numbers(axes.get_xlim(), 7, integer=True))
-    style.name_axes(axes, "epoch", pads=(19, 0))
+    style.name_axes(axes, "epoch", "error (%)", pads=(19, 0))
     every = [*run["train_error"], *run["validation_error"]]
     pad = max(0.08 * (max(every) - min(every)), 0.5)
     axes.set_ylim(max(min(every) - pad, -1), min(max(every) + pad, 101))
-    numbers = _value_axis(axes, "error (%)", 6)
+    numbers = style.round_numbers(axes.get_ylim(), 6)
+    style.light_ticks(axes, "y", numbers)
+    place = axes.get_position()
+    axes.yaxis.set_label_coords((20 / style.WIDTH - place.x0) / place.width, 0.5)  # 20 pixels from the left edge
     style.add_note(figure, _run_note(run))
     style.grid_lines(axes, numbers)
     _draw_phases(axes, run)
@@ -66,7 +69,8 @@ def describe_training_curves(run: Run) -> str:
         return f"{wording.with_data('Error by epoch', run.data_title)}. {NOTHING}"
     first, last = run.epochs[0], run.epochs[-1]
     best = min(run.epochs, key=lambda epoch: epoch.validation_error)
-    dendritic = [_epochs(band) for band in run.bands() if band.dendritic]
+    bands = [band for band in run.bands() if band.dendritic]
+    dendritic = [f"epochs {b.first} to {b.last}" if len(b) > 1 else f"epoch {b.first}" for b in bands]
     where = f"; dendrites learn in {wording.listed(dendritic)}" if dendritic else "; no dendrite phase"
     tested = f" Test error {run.error:.2f} %." if run.finished else ""
     return (
@@ -74,19 +78,6 @@ def describe_training_curves(run: Run) -> str:
         f"{first.validation_error:.2f} %, is lowest in epoch {best.epoch} with {best.validation_error:.2f} % and ends "
         f"at {last.validation_error:.2f} %; training error ends at {last.train_error:.2f} %{where}.{tested}"
     )
-
-
-# ---------------------------------------------------------------------------------------------- shared
-
-
-def _value_axis(axes: Axes, label: str, most: int) -> list[float]:
-    """Round numbers at the left, which are returned, once the limits are set."""
-    numbers = style.round_numbers(axes.get_ylim(), most)
-    style.light_ticks(axes, "y", numbers)
-    axes.set_ylabel(label, size=style.TEXT, color=style.SOFT)
-    place = axes.get_position()
-    axes.yaxis.set_label_coords((20 / style.WIDTH - place.x0) / place.width, 0.5)  # 20 pixels from the left edge
-    return numbers
 
 
 def _draw_phases(axes: Axes, run: Run) -> None:
@@ -151,10 +142,6 @@ def _band_words(run: Run, band: Band) -> tuple[str, ...]:
         return (*reached, f"dendrites {band.cycle}", "dendrites", "D")
     best = min(epoch.validation_error for epoch in inside)
     return (f"neurons: best validation {best:.1f} %", f"neurons: best {best:.1f} %", "neurons", "N")
-
-
-def _epochs(band: Band) -> str:
-    return f"epoch {band.first}" if len(band) == 1 else f"epochs {band.first} to {band.last}"
 
 
 def _label_ends(axes: Axes, epoch: int, ends: list[tuple[float, str, str]]) -> None:

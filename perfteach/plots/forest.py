@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
 
 from perfteach.compare import Gain
+from perfteach.plots import style
 from perfteach.plots.comparison import row_names
-from perfteach.plots.style import (
-    BLUE,
-    DPI,
-    INK,
-    PAPER,
-    SMALL,
-    SOFT,
-    TEXT,
-    WIDTH,
-    Picture,
-    frame,
-    grid_lines,
-    light_ticks,
-    message,
-    name_axes,
-    panel,
-    round_numbers,
-)
+from perfteach.plots.style import Picture
 from perfteach.plots.wording import listed
 
 Groups = Mapping[str, Mapping[str, Gain]]
@@ -46,23 +29,19 @@ def forest(groups: Groups, plain: Collection[str] = ()) -> Picture:
     """
     rows = _places(groups)
     if not rows:
-        return message(TITLE, "No study has an arm with dendrites and its control.", 240)
+        return style.message(TITLE, "No study has an arm with dendrites and its control.", 240)
     tall = HEAD * len(groups) + ROW * len(rows)
     note = (
         "filled: with dendrites; hollow: a plain, wider network; bars: 95 % intervals, blue where they leave out zero"
     )
-    figure = frame(tall + 122, TITLE, note, alt=describe_forest(groups, plain))
+    figure = style.frame(tall + 122, TITLE, note, alt=describe_forest(groups, plain))
     names, left = row_names([name for _, _, name, _ in rows])
-    axes = panel(figure, left, 64, WIDTH - left - RIGHT, tall)
+    axes = style.panel(figure, left, 64, style.WIDTH - left - RIGHT, tall)
     axes.set_ylim(tall, 0)
-    _limits(axes, [gain for _, _, _, gain in rows])
-    light_ticks(axes, "y", [y for y, *_ in rows], names, TEXT, INK)
+    style.gain_axis(axes, [side for _, _, _, gain in rows for side in gain.interval[:3]], 0.03, 8)
+    style.light_ticks(axes, "y", [y for y, *_ in rows], names, style.TEXT, style.INK)
     gap = "\u00a0" * 4  # an SVG would draw one space for many
-    name_axes(axes, f"← more errors{gap}gain in test error (percentage points){gap}fewer errors →", pads=(19, 0))
-    ticks = round_numbers(axes.get_xlim(), 8)
-    grid_lines(axes, ticks, "x")
-    light_ticks(axes, "x", ticks, [f"{value:+g}".replace("-", "−") if value else "0" for value in ticks])
-    axes.axvline(0, color=INK, lw=1.1, gid="zero", zorder=1)
+    style.name_axes(axes, f"← more errors{gap}gain in test error (percentage points){gap}fewer errors →", pads=(19, 0))
     for y, heading, _, gain in rows:
         _draw(axes, y, gain, f"{heading}/{gain.arm}", gain.arm in plain)
     for y, heading in _headings(groups):
@@ -86,36 +65,30 @@ def _headings(groups: Groups) -> list[tuple[float, str]]:
     return [(HEAD * i + ROW * sum(map(len, list(groups.values())[:i])), name) for i, name in enumerate(groups)]
 
 
-def _limits(axes: Axes, gains: list[Gain]) -> None:
-    reach = [0.0, *(side for gain in gains for side in gain.interval[:3] if math.isfinite(side))]
-    span = max(reach) - min(reach) or 1.0
-    axes.set_xlim(min(reach) - 0.03 * span, max(reach) + 0.03 * span)
-
-
 def _draw(axes: Axes, y: float, gain: Gain, gid: str, hollow: bool) -> None:
     """A row: the interval, the mean on it, and both as numbers at the right."""
     interval, many = gain.interval, len(gain.points) > 1
-    color = BLUE if interval.excludes_zero else SOFT
+    color = style.BLUE if interval.excludes_zero else style.SOFT
     if many:
         axes.hlines(y, interval.low, interval.high, color=color, lw=2.0, gid=f"interval:{gid}", zorder=3)
-    look: dict[str, Any] = {"mec": color, "mfc": PAPER if hollow else color, "mew": 1.6, "zorder": 4}
+    look: dict[str, Any] = {"mec": color, "mfc": style.PAPER if hollow else color, "mew": 1.6, "zorder": 4}
     axes.plot([interval.estimate], [y], "D" if hollow else "o", ms=6.5 if many else 4.5, gid=f"mean:{gid}", **look)
     axes.annotate(
         (str(gain) if many else f"{interval.estimate:+.2f} (one seed)").replace("-", "−"), (1, y), (10, 0),
-        xycoords=("axes fraction", "data"), textcoords="offset points", va="center", size=SMALL, color=INK,
-        weight="bold" if interval.excludes_zero else "normal", gid="numbers", annotation_clip=False,
+        xycoords=("axes fraction", "data"), textcoords="offset points", va="center", size=style.SMALL,
+        weight="bold" if interval.excludes_zero else "normal", gid="numbers", annotation_clip=False, color=style.INK,
     )  # fmt: skip
 
 
 def _name_study(axes: Axes, y: float, heading: str, left: int) -> None:
     """A band across the picture with the study's heading."""
     where = axes.get_yaxis_transform()
-    pixel = 1 / (WIDTH - left - RIGHT)
+    pixel = 1 / (style.WIDTH - left - RIGHT)
     band: dict[str, Any] = {"color": BAND, "lw": 0, "clip_on": False, "zorder": 2}
     axes.fill_between([(16 - left) * pixel, 1 + (RIGHT - 16) * pixel], y + 4, y + HEAD - 4, transform=where, **band)
     axes.annotate(
-        heading, (0, y + HEAD / 2), ((24 - left) * 72 / DPI, 0), xycoords=("axes fraction", "data"), size=TEXT,
-        textcoords="offset points", va="center", color=INK, weight="bold", gid="study", zorder=5,
+        heading, (0, y + HEAD / 2), ((24 - left) * 72 / style.DPI, 0), xycoords=("axes fraction", "data"),
+        size=style.TEXT, textcoords="offset points", va="center", color=style.INK, weight="bold", gid="study", zorder=5,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def score_heatmap(run: Run) -> Picture:
     title = wording.with_data("Correlation with the error, by layer", run.data_title)
     every = [epoch for epoch in run.epochs if epoch.scores]
     layers = run.score_layers
-    height = _heatmap_height(len(layers))
+    height = 112 + min(max(9 * len(layers), 120), 520) if layers else 300
     if not every:
         return style.message(title, _no_scores(run), height)
     highest = max(max(epoch.scores.values()) for epoch in every)
@@ -69,10 +70,6 @@ def _no_scores(run: Run) -> str:
     return "No dendrite phase has been recorded" + (", so no layer has a score." if run.finished else " yet.")
 
 
-def _heatmap_height(layers: int) -> int:
-    return 112 + min(max(9 * layers, 120), 520) if layers else 300
-
-
 def _cycle_marks(axes: Axes, every: Sequence[Epoch], pixels: float) -> list[float]:
     """The cycles' names above, their first and last epochs below; returns where a gap parts two of them."""
     starts = [i for i, e in enumerate(every) if i == 0 or e.cycle != every[i - 1].cycle]
@@ -108,9 +105,5 @@ def _layer_words(layers: Sequence[str], row: float) -> list[tuple[float, str]]:
 
 def layer_groups(layers: Sequence[str]) -> list[tuple[str, int, int]]:
     """Neighbouring layers with the same first two name parts: (name, first index, last index)."""
-    groups: list[tuple[str, int, int]] = []
-    for index, layer in enumerate(layers):
-        name = ".".join(layer.split(".")[:2])
-        first = groups.pop()[1] if groups and groups[-1][0] == name else index
-        groups.append((name, first, index))
-    return groups
+    grouped = groupby(range(len(layers)), lambda index: ".".join(layers[index].split(".")[:2]))
+    return [(name, own[0], own[-1]) for name, indices in grouped for own in [list(indices)]]

@@ -11,6 +11,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from perfteach import settings
 from perfteach.data.points import PointData, Points
 from perfteach.dendrites import dendrite_counts
 from perfteach.errors import ConfigError
@@ -48,7 +49,7 @@ def decision_boundary(
         figure: Figure = style.frame(500, title, state, alt=alt)
         ax = style.panel(figure, 66, 72, 372, 372)
     style.quiet(ax)
-    low, high = _extent(data)
+    low, high = data.extent
     classes = _classes(model, low, high)
     ax.imshow(
         classes, origin="lower", extent=(low, high, low, high), interpolation="nearest", gid="regions", vmin=0,
@@ -61,7 +62,9 @@ def decision_boundary(
         ax.plot(mine[:, 0], mine[:, 1], marker, gid=f"class:{label}", label=name, **look)
     ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     if alone:
-        style.light_axes(ax, "first input (no unit)", "second input (no unit)", room=30)
+        for side in ("x", "y"):
+            style.light_ticks(ax, side, style.round_numbers((low, high), 6))
+        style.name_axes(ax, "first input (no unit)", "second input (no unit)", pads=(19, 30))
         _side_notes(cast(Figure, ax.figure), ax, data, points, split, error)
     else:  # axes of the reader's own keep ticks that follow when they are zoomed
         style.name_axes(ax, "first input (no unit)", "second input (no unit)")
@@ -75,7 +78,7 @@ def describe_decision_boundary(
 ) -> str:
     """The numbers of `decision_boundary` in words."""
     points = _points(data, split)
-    low, high = _extent(data)
+    low, high = data.extent
     classes = _classes(model, low, high)
     shares = [100 * float((classes == label).mean()) for label in range(len(data.classes))]
     regions = " and ".join(f"{name} {share:.0f} %" for name, share in zip(data.classes, shares, strict=True))
@@ -109,19 +112,11 @@ def _title(data: PointData) -> str:
 
 
 def _points(data: PointData, split: str) -> Points:
-    if split not in ("train", "validation", "test"):
-        raise ConfigError(f"unknown split {split!r}; choose train, validation or test")
+    settings.text("split", split, ("train", "validation", "test"))
     if len(data.classes) > len(CLASS_LOOKS):
         raise ConfigError(f"the figure tells {len(CLASS_LOOKS)} classes apart, and {data.name} has {len(data.classes)}")
     points: Points = getattr(data, split)
     return points
-
-
-def _extent(data: PointData) -> tuple[float, float]:
-    inputs = data.train.inputs
-    low, high = float(inputs.min()), float(inputs.max())
-    pad = 0.08 * (high - low)
-    return low - pad, high + pad
 
 
 def _logits(model: nn.Module, inputs: Tensor) -> Tensor:

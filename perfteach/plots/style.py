@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html as escaping
 import io
+import math
 import re
 import textwrap
 from collections.abc import Sequence
@@ -143,13 +144,6 @@ def light_ticks(
         axes.text(x, y, word, transform=where, size=size, color=color, gid=f"{side}-tick", **look)
 
 
-def light_axes(axes: Axes, x: str, y: str, most: tuple[int, int] = (6, 6), room: float = 27) -> None:
-    """Both axes with their names and a few round numbers, once the limits are set; `room` is for the numbers at y."""
-    light_ticks(axes, "x", round_numbers(axes.get_xlim(), most[0]))
-    light_ticks(axes, "y", round_numbers(axes.get_ylim(), most[1]))
-    name_axes(axes, x, y, pads=(19, room))
-
-
 def number(value: float) -> str:
     """A number at an axis, with a true minus sign."""
     return f"{value:g}".replace("-", "−")
@@ -178,9 +172,9 @@ def grid_lines(axes: Axes, places: Sequence[float], side: str = "y") -> LineColl
 
 def color_scale(
     figure: Figure, colors: str, place: tuple[int, int, int, int], ends: tuple[float, float], ticks: Sequence[float],
-    label: str, away: int = 56,
+    label: str,
 ) -> None:  # fmt: skip
-    """What the colours mean: a ramp at (left, top, width, height) in pixels, numbers, and a name `away` to its right.
+    """What the colours mean: a ramp at (left, top, width, height) in pixels, numbers from end to end, and a name.
 
     An image and a few words, because axes of its own would cost a redraw.
     """
@@ -190,21 +184,23 @@ def color_scale(
     ramp = BboxImage(TransformedBbox(box, figure.transFigure), cmap=colors, interpolation="nearest")
     ramp.set_data(np.linspace(1, 0, 128)[:, None])
     figure.add_artist(ramp)
-    look: dict[str, Any] = {"size": SMALL, "color": SOFT, "va": "center", "ha": "center", "rotation": 90}
-    figure.text(box.x1 + away / wide, (box.y0 + box.y1) / 2, label, **look)
-    scale_numbers(figure, place, ends, ticks)
-
-
-def scale_numbers(
-    figure: Figure, place: tuple[int, int, int, int], ends: tuple[float, float], ticks: Sequence[float]
-) -> None:
-    """Numbers beside a colour scale that goes from one end to the other."""
-    wide, high = figure.get_size_inches() * DPI
-    left, top, width, height = place
+    how: dict[str, Any] = {"size": SMALL, "color": SOFT, "va": "center", "ha": "center", "rotation": 90}
+    figure.text(box.x1 + 56 / wide, (box.y0 + box.y1) / 2, label, **how)
     look: dict[str, Any] = {"size": TINY, "color": SOFT, "va": "center_baseline", "gid": "scale"}
     for value in ticks:
         down = top + height * (ends[1] - value) / (ends[1] - ends[0])
         figure.text((left + width + 5) / wide, 1 - down / high, number(value), **look)
+
+
+def gain_axis(axes: Axes, values: Sequence[float], room: float, most: int) -> None:
+    """The axis of gains: zero and these values with `room`, a share of their span; signed numbers, lines, zero."""
+    reach = [0.0, *(value for value in values if math.isfinite(value))]
+    span = max(reach) - min(reach) or 1.0
+    axes.set_xlim(min(reach) - room * span, max(reach) + room * span)
+    ticks = round_numbers(axes.get_xlim(), most)
+    grid_lines(axes, ticks, "x")
+    light_ticks(axes, "x", ticks, [f"{value:+g}".replace("-", "−") if value else "0" for value in ticks])
+    axes.axvline(0, color=INK, lw=1.1, gid="zero", zorder=1)
 
 
 def boxes(axes: Axes, places: Sequence[tuple[float, float, float, float]], **how: Any) -> PathPatch:
@@ -291,18 +287,16 @@ def png(figure: Figure, dpi: int = DPI) -> bytes:
     return buffer.getvalue()
 
 
-def html(figure: Figure, alt: str | None = None, dpi: int = DPI, image: bytes | None = None) -> str:
+def html(figure: Figure, alt: str | None = None) -> str:
     """The figure as an `<img>` with alternative text and a fixed shape, which shrinks where the page is narrow.
 
     Args:
         figure: any matplotlib figure.
         alt: what a screen reader says; None takes the picture's own description.
-        dpi: resolution; the size on the page stays the same.
-        image: the figure as a PNG, where it has been drawn already.
     """
     words = escaping.escape(getattr(figure, "alt", "") if alt is None else alt, quote=True)
     wide, high = (round(side * DPI) for side in figure.get_size_inches())
-    data = base64.b64encode(image or png(figure, dpi)).decode()
+    data = base64.b64encode(png(figure)).decode()
     return (
         f'<img alt="{words}" width="{wide}" height="{high}" style="max-width:100%;height:auto;background:{PAPER}" '
         f'src="data:image/png;base64,{data}">'

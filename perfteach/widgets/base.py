@@ -9,10 +9,11 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import ipywidgets
+import traitlets
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
@@ -20,12 +21,9 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 IMPORT = re.compile(r'^import .*? from "\./(\w+)\.mjs";\n', re.M)
 ANSWERING = threading.RLock()
-T = TypeVar("T")
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
-def one_at_a_time(handler: Callable[Concatenate[T, P], R]) -> Callable[Concatenate[T, P], R]:
+def one_at_a_time(handler: Callable[..., None]) -> Callable[..., None]:
     """A widget's answer to a change, which waits until the answer to another change is finished.
 
     ipykernel from 7 on answers the controls of one page in several threads. Two answers at once would draw with
@@ -33,9 +31,9 @@ def one_at_a_time(handler: Callable[Concatenate[T, P], R]) -> Callable[Concatena
     """
 
     @functools.wraps(handler)
-    def alone(self: T, *args: P.args, **kwargs: P.kwargs) -> R:
+    def alone(*args: Any) -> None:
         with ANSWERING:
-            return handler(self, *args, **kwargs)
+            handler(*args)
 
     return alone
 
@@ -62,6 +60,19 @@ class View(anywidget.AnyWidget):
     _css = HERE / "view.css"
 
 
+class Said(View):
+    """Sentences that change; a screen reader reads them when they do.
+
+    Attributes:
+        sentences: a paragraph each.
+        lines: for how many lines there is room from the start, so that nothing below moves.
+    """
+
+    _esm = module("said")
+    sentences = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    lines = traitlets.Float(0.0).tag(sync=True)
+
+
 def paragraphs(*sentences: str) -> str:
     """HTML of one paragraph per sentence or group of sentences; empty ones are left out."""
     return "".join(f'<p style="margin:0 0 4px;line-height:1.5">{html.escape(text)}</p>' for text in sentences if text)
@@ -80,17 +91,20 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> s
         + "</tr>"
         for row in rows
     )
-    # Where the page is too narrow the table scrolls, also from the keyboard.
-    region = f'role="region" tabindex="0" aria-label="{html.escape(caption)}" style="overflow-x:auto"'
     return (
-        f'<div {region}><table style="border-collapse:collapse;line-height:1.4;font-size:0.92em"><caption {start}">'
-        f"{html.escape(caption)}</caption><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<div {scrolls(caption)}><table style="border-collapse:collapse;line-height:1.4;font-size:0.92em">'
+        f'<caption {start}">{html.escape(caption)}</caption>'
+        f"<thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
-def text(lines: float) -> Any:
-    """An HTML widget for text that keeps the room of `lines` lines, so that nothing below it jumps."""
-    return ipywidgets.HTML(layout=ipywidgets.Layout(min_height=f"{1.7 * lines:g}em", width="auto"))
+def scrolls(name: str) -> str:
+    """Attributes of an element that scrolls where the page is too narrow for it, also from the keyboard.
+
+    JupyterLab would take the arrow keys. Without a width of its own the element would widen the page instead.
+    """
+    keys = f'role="region" tabindex="0" data-lm-suppress-shortcuts="true" aria-label="{html.escape(name)}"'
+    return f'{keys} style="overflow-x:auto;width:0;min-width:100%"'
 
 
 def row(*children: Any) -> Any:
@@ -152,20 +166,26 @@ class Number:
 
 
 class Choices:
-    """Checkboxes with a name for the group, in the order that was offered."""
+    """Checkboxes with a name for the group, in the order that was offered; `kind` stands before each option."""
 
-    def __init__(self, name: str, handler: Callable[[Any], None]) -> None:
-        self.name, self.handler = name, handler
+    def __init__(self, name: str, handler: Callable[[Any], None], kind: str = "") -> None:
+        self.name, self.handler, self.kind = name, handler, kind
         self.boxes: dict[Any, Any] = {}
         self.widget = row()
 
     def offer(self, options: Sequence[Any]) -> None:
         """Show these options, all of them chosen."""
+        old = self.widget.children
         narrow = {"indent": False, "layout": {"width": "auto", "margin": "0 10px 0 0"}}
-        self.boxes = {option: ipywidgets.Checkbox(value=True, description=str(option), **narrow) for option in options}
+        words = {option: f"{self.kind} {option}".strip() for option in options}
+        self.boxes = {o: ipywidgets.Checkbox(value=True, description=word, **narrow) for o, word in words.items()}
         for box in self.boxes.values():
             box.observe(lambda change: self.handler(change), names="value")
         self.widget.children = (ipywidgets.HTML(f"<b>{html.escape(self.name)}</b>"), *self.boxes.values())
+        for child in old:  # else kernel and page would keep those of every study that was looked at
+            child.layout.close()
+            child.style.close()
+            child.close()
 
     @property
     def value(self) -> tuple[Any, ...]:
@@ -193,20 +213,13 @@ class PictureBox:
         from perfteach import plots
 
         self.summary = figure.alt
-        # On a narrow page it scrolls, also from the keyboard: shrunk to half its size its words could not be read.
-        region = f'role="region" tabindex="0" aria-label="{html.escape(figure.alt.partition(".")[0])}"'
-        self.image.value = f'<div {region} style="overflow-x:auto">{plots.svg(figure, least=640)}</div>'
+        # On a narrow page it scrolls: shrunk to half its size its words could not be read.
+        self.image.value = f"<div {scrolls(figure.alt.partition('.')[0])}>{plots.svg(figure, least=640)}</div>"
 
     def say(self, sentence: str) -> None:
         """No picture, only a sentence that says why."""
         self.summary = sentence
         self.image.value = paragraphs(sentence)
-
-
-def folded(title: str) -> tuple[Any, Any]:
-    """An HTML widget, and the part of the page that shows it when its title is pressed."""
-    inside = ipywidgets.HTML()
-    return inside, ipywidgets.Accordion([inside], titles=(title,), selected_index=None)
 
 
 class Panel:

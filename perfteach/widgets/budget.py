@@ -13,7 +13,7 @@ import ipywidgets
 from perfteach.errors import ConfigError
 from perfteach.metrics import paired_interval
 from perfteach.runs import Run
-from perfteach.widgets.base import Number, Panel, PictureBox, folded, one_at_a_time, paragraphs, row, table
+from perfteach.widgets.base import Number, Panel, PictureBox, Said, one_at_a_time, paragraphs, row, table
 from perfteach.widgets.design import BYTES, LAYERS, Design, design
 
 if TYPE_CHECKING:
@@ -124,9 +124,11 @@ class BudgetDesigner(Panel):
         self.layers = self._menu("Layers with dendrites", list(LAYERS))
         known = {recorded.name: recorded for recorded in self.designs if recorded.controls}
         self.recorded = self._menu("Recorded network", {OWN: "", **known}, self.on_recorded)
-        self.bars, self.words = ipywidgets.HTML(), ipywidgets.HTML()
+        self.bars, self.words = ipywidgets.HTML(), Said()
         self.points = PictureBox()
-        self.described, described = folded("Parameters by part, and the pictures in words")
+        self.described, title = ipywidgets.HTML(), "Parameters by part, and the pictures in words"
+        self.more = ipywidgets.Checkbox(value=False, indent=False, description=title, layout={"width": "auto"})
+        self.more.observe(self.on_more, names="value")
         self._filling = False
         self.fill(
             row(self.width.widget, self.head, self.hidden),
@@ -134,9 +136,15 @@ class BudgetDesigner(Panel):
             self.bars,
             self.points.image,
             self.words,  # at the end, so that a line more moves no picture
-            described,
+            self.more,  # an accordion's heading cannot be reached from the keyboard
+            self.described,
         )
+        self.on_more(None)
         self.on_change(None)
+
+    def on_more(self, _change: Any) -> None:
+        """Show or hide the table and the words."""
+        self.described.layout.display = None if self.more.value else "none"
 
     def _menu(self, name: str, options: Any, handler: Callable[[Any], None] | None = None) -> Any:
         menu = ipywidgets.Dropdown(
@@ -179,7 +187,7 @@ class BudgetDesigner(Panel):
         from perfteach import plots
 
         now = self.design
-        self.words.value = paragraphs(*self.sentences(now))
+        self.words.sentences = self.sentences(now)
         self.bars.value = part_bars(self._counts(now), LINE)
         points = recorded_points(run for recorded in self.designs for run in recorded.runs)
         if points:

@@ -11,7 +11,7 @@ import ipywidgets
 from perfteach.compare import CONTROLS, Results, accuracies, gains, results, rows
 from perfteach.metrics import Interval
 from perfteach.runs import Run
-from perfteach.widgets.base import Choices, Panel, PictureBox, one_at_a_time, paragraphs, row, table
+from perfteach.widgets.base import Choices, Panel, PictureBox, Said, one_at_a_time, paragraphs, row, table
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
@@ -86,20 +86,20 @@ class RunCompare(Panel):
             layout={"width": "auto", "max_width": "calc(100% - 4px)"},
             **wide,
         )
-        self.arms, self.seeds = Choices("Arms", self.on_change), Choices("Seeds", self.on_change)
+        self.arms, self.seeds = Choices("Arms", self.on_change), Choices("Seeds", self.on_change, "seed")
         self.control = ipywidgets.Dropdown(description="Control", layout={"width": "16em"}, **wide)
-        self.view = ipywidgets.ToggleButtons(options=VIEWS, style={"button_width": "auto"}, layout={"width": "auto"})
-        self.words, self.picture = ipywidgets.HTML(), PictureBox()
+        self.view = ipywidgets.Dropdown(options=VIEWS, description="Show", layout={"width": "auto"}, **wide)
+        self.words, self.picture = Said(), PictureBox()
         self._filling = False
         self.study.observe(self.on_study, names="value")
         for control in (self.control, self.view):
             control.observe(self.on_change, names="value")
         if keys:
             self.fill(row(self.study, self.control), self.arms.widget, self.seeds.widget, self.words,
-                      row(ipywidgets.HTML("<b>Show</b>"), self.view), self.picture.image)  # fmt: skip
+                      self.view, self.picture.image)  # fmt: skip
             self.on_study(None)
         else:
-            self.words.value = paragraphs(*self.sentences())
+            self.words.sentences = self.sentences()
             self.fill(self.words)
 
     @one_at_a_time
@@ -123,7 +123,7 @@ class RunCompare(Panel):
         if self._filling:
             return
         chosen = self.chosen()
-        self.words.value = paragraphs(*self.sentences())
+        self.words.sentences = self.sentences()
         shown = self._shown(chosen) if chosen else ""
         if isinstance(shown, str):
             self.picture.image.value = shown

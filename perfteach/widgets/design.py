@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from perfteach.errors import ConfigError
+from perfteach import settings
 
 BYTES = 4  # a parameter in single precision
 Head = Literal["task", "imagenet"]
@@ -91,8 +91,7 @@ def design(width: float, head: Head, layers: str, dendrites: int, hidden: int | 
     Raises:
         ConfigError: for an unknown choice of layers, or settings that the model refuses.
     """
-    if layers not in LAYERS:
-        raise ConfigError(f"unknown choice of layers {layers!r}; choose one of {', '.join(LAYERS)}")
+    settings.text("layers", layers, LAYERS)
     every, plain, spent = _plain(width, head, hidden)
     chosen = {name for name, layer in every.items() if dendrites and LAYERS[layers](name, layer)}
     macs = sum((1 + dendrites * (name in chosen)) * layer.weight.numel() * spent[name] for name, layer in every.items())

@@ -1,5 +1,5 @@
 // PhaseExplorer: scrub and play through a run that was sent once. No kernel is needed to look at it.
-import { button, clamp, floats, make, mount, next, number, onceAFrame, panel, put, set, tips, unpack, whenResized } from "./shared.mjs";
+import { GONE, button, clamp, floats, make, mount, next, number, onceAFrame, panel, post, put, set, tips, unpack, whenResized } from "./shared.mjs";
 import { bandAt, curves, layerName, mean, scoresOf, strip } from "./run.mjs";
 import { scores } from "./scores.mjs";
 import { plane } from "./plane.mjs";
@@ -51,9 +51,14 @@ function render({ model, el }) {
   const root = mount(el, "pt pt-explorer");
   let stop = build(model, root);
   const again = () => {
+    const held = root.contains(document.activeElement) && document.activeElement.textContent;
+    const open = root.querySelector("details")?.open;
+    const chosen = [...root.querySelectorAll("select")].map((menu) => [menu.getAttribute("aria-label"), menu.value]);
     stop();
     root.replaceChildren();
-    stop = build(model, root);
+    stop = build(model, root, chosen);
+    if (open && root.querySelector("details")) root.querySelector("details").open = true;
+    if (held) ([...root.querySelectorAll("button")].find((node) => node.textContent === held) ?? root.querySelector("input"))?.focus();
   };
   model.on("change:run", again);
   return () => {
@@ -62,18 +67,25 @@ function render({ model, el }) {
   };
 }
 
-function build(model, root) {
+function newer(model) {
+  const tip = "Take up new epochs of a running training; go to the last";
+  const node = button("Latest epoch", tip, () => post(model, { do: "latest" }, () => put(node, GONE)));
+  return node;
+}
+
+// `chosen`: what the menus of a view that stood here before had, by name.
+function build(model, root, chosen = []) {
   const run = { ...model.get("run") };
   run.scores = floats(run.scores);
   const title = make("strong", { class: "pt-title", text: `Phase explorer: ${run.name}, ${run.data}` });
   if (!run.opens) {
-    root.append(title, make("p", { text: "This run has no epochs yet." }));
+    root.append(title, make("p", { text: "This run has no epochs yet." }), newer(model));
     return () => {};
   }
   const many = run.columns.train_error.length;
   let epoch = clamp(model.get("epoch") || run.opens, 1, many);
   const tip = tips(root);
-  const parts = controls(run, seek, model);
+  const parts = controls(run, seek, () => epoch, model);
   const says = make("span", { class: "pt-says" });
   const frozen = make("span", { class: "pt-also" });
   const banner = make("div", { class: "pt-banner", role: "status" }, says, frozen);
@@ -94,6 +106,10 @@ function build(model, root) {
   grid.append(...[drawn.strip?.node, ...missing, drawn.curves.node, film?.node, drawn.scores?.node].filter(Boolean));
   root.prepend(title, parts.node, banner, grid, described);
 
+  const menus = new Map(chosen);
+  parts.speed.value = menus.get("Speed") ?? parts.speed.value;
+  let layer = Number(menus.get("Layer") ?? -1);
+
   let wide = 0;
   const high = { upper: 262, lower: 206 };
   const columns = () => (wide < NARROW ? 1 : film ? 3 : 2);
@@ -106,6 +122,8 @@ function build(model, root) {
     drawn.strip?.resize(across(1), high.upper);
     drawn.scores?.resize(across(Math.min(columns(), 2)), high.lower);
     film?.resize(Math.min(across(1), high.upper + high.lower - 80));
+    if (layer >= 0 && layer < run.layers.length) pick(layer);
+    layer = -1; // from here on the menu knows
     show();
   }
 
@@ -159,11 +177,16 @@ function build(model, root) {
 }
 
 // Slider, number box, play with its speed, next switch; and for a run that is not finished, its latest epoch.
-function controls(run, seek, model) {
+function controls(run, seek, asked, model) {
   const many = run.columns.train_error.length;
   const bounds = { min: 1, max: many, step: 1 };
   const slider = make("input", { type: "range", ...bounds, "aria-label": "Epoch", input: () => seek(Number(slider.value)) });
-  const box = make("input", { type: "number", ...bounds, change: () => seek(Number(box.value)) });
+  const box = make("input", { type: "number", ...bounds, change: typedIn });
+  function typedIn() {
+    const wanted = box.value === "" ? epoch : clamp(Math.round(Number(box.value)), 1, many);
+    box.value = wanted; // what cannot be taken is not left standing
+    seek(wanted);
+  }
   const speed = make("select", { "aria-label": "Speed", title: "How long the whole run takes" });
   speed.append(...Object.entries(SPEEDS).map(([text, value]) => make("option", { value, text, selected: value === 20 })));
   let epoch = 1;
@@ -172,22 +195,23 @@ function controls(run, seek, model) {
   play.className = "pt-play";
   const onward = button("Next switch", "Go to the first epoch of the next phase; from the last one back to the first", () => seek(next(run.starts, epoch)));
   onward.disabled = !run.starts.length;
-  const latest = button("Latest epoch", "Take up new epochs of a running training; go to the last", () => model.send({ do: "latest" }));
+  const latest = newer(model);
 
   function start() {
     let [place, before, rest] = [epoch === many ? 1 : epoch, performance.now(), 0];
-    if (epoch === many) seek(1);
+    seek(place);
+    let wanted = place; // the epoch that was asked for last, which need not be drawn yet
     put(play, "Pause");
     const step = (now) => {
       frame = requestAnimationFrame(step);
       const seconds = (now - before) / 1000;
       before = now;
       if (now < rest) return;
-      if (Math.abs(epoch - Math.floor(place)) > 1) place = epoch; // the slider was moved meanwhile
+      if (asked() !== wanted) place = asked(); // the slider was moved meanwhile
       const found = advance(run, place, seconds, Number(speed.value));
       place = found.place;
       if (found.rests) rest = now + REST;
-      seek(Math.floor(place));
+      seek((wanted = Math.floor(place)));
       if (place >= many) halt();
     };
     frame = requestAnimationFrame(step);
@@ -207,7 +231,7 @@ function controls(run, seek, model) {
   }
   const typed = make("label", { class: "pt-number", text: "Epoch " }, box, make("span", { text: ` of ${many}` }));
   const node = make("div", { class: "pt-controls" }, slider, typed, play, speed, onward, ...(run.finished ? [] : [latest]));
-  return { node, show, stop: halt };
+  return { node, show, speed, stop: halt };
 }
 
 // The network's border in every epoch of the run, with the border before the phase for comparison.

@@ -1,5 +1,5 @@
 // SwitchGame: the border as it is learned, what helps to decide when to switch, and the buttons. Python trains and words.
-import { button, floats, known, label, line, make, mount, number, panel, put, scale, set, size, ticks, tips, whenResized } from "./shared.mjs";
+import { GONE, able, button, floats, known, label, line, make, mount, number, panel, put, scale, set, post, size, ticks, tips, whenResized } from "./shared.mjs";
 import { plane } from "./plane.mjs";
 import { curves } from "./run.mjs";
 
@@ -37,7 +37,7 @@ function render({ model, el }) {
   const root = mount(el, "pt pt-game");
   const tip = tips(root);
   const problem = model.get("problem");
-  const ask = (what) => () => model.send({ do: what });
+  const ask = (what) => () => post(model, { do: what }, () => put(said, GONE));
   const start = button("Start", "Train the network, and start the clock", ask("start"));
   const fresh = button("New start", "Play with another random start of the network", ask("new"));
   const change = button("Switch", "End the phase that is running: the others learn next", ask("switch"));
@@ -70,10 +70,10 @@ function render({ model, el }) {
     const playing = now.stage === "plays" || now.stage === "rule";
     const held = root.contains(document.activeElement) && now.stage !== before;
     put(start, now.stage === "over" ? "Play again" : "Start");
-    start.disabled = playing;
+    able(start, !playing);
     fresh.hidden = now.stage !== "over";
-    change.disabled = !now.switchable;
-    halt.disabled = !playing;
+    able(change, now.switchable);
+    able(halt, playing);
     set(start, { class: playing ? null : "pt-primary" });
     set(change, { class: playing ? "pt-primary" : null });
     put(time, clock(now.left));

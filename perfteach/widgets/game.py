@@ -27,7 +27,7 @@ from perfteach.widgets.base import Panel, View, module
 from perfteach.widgets.lab import FINE
 from perfteach.widgets.monitor import answer_while_running
 from perfteach.widgets.story import banner, learners, story
-from perfteach.widgets.watch import CELLS, SHOWN, distances, extent, margins, square, within
+from perfteach.widgets.watch import CELLS, SHOWN, distances, margins, square, within
 
 EPOCHS = 300
 PACE = 0.25  # seconds from one epoch to the next at least: 300 of them take 75 seconds
@@ -107,7 +107,7 @@ class SwitchGame(Panel):
         self.ending, self._telling = threading.Event(), threading.Lock()
         self.scored = False
         self._thread: threading.Thread | None = None
-        self._grid = square(*extent(self.data), CELLS)
+        self._grid = square(*self.data.extent, CELLS)
         self._before = b""  # the border while the newest dendrites learned
         points = self.data.validation
         places = within(self.data, points.inputs[:SHOWN]) | {"labels": points.labels[:SHOWN].tolist()}
@@ -125,8 +125,6 @@ class SwitchGame(Panel):
             "said": WAITS, "notes": HINTS,
             "border": self._border(small_network(seed=self.seed)), "before": b"", "error": None, "follows": [],
         }  # fmt: skip
-
-    # ------------------------------------------------------------------ buttons; these may run in another thread
 
     @property
     def playing(self) -> bool:
@@ -167,8 +165,6 @@ class SwitchGame(Panel):
         self.join()
         self.widget.close()
         games.discard(self)
-
-    # ------------------------------------------------------------------ the game; this runs in a thread of its own
 
     def _play(self) -> None:
         warnings.filterwarnings("ignore", f"run '{NAME}'")  # whoever never switches has no dendrites, and sees that
@@ -224,8 +220,6 @@ class SwitchGame(Panel):
     def _tell(self, **changes: Any) -> None:
         with self._telling:
             self.widget.state = self.widget.state | changes
-
-    # ------------------------------------------------------------------ in words
 
     def _errors(self) -> tuple[float, float]:
         yours, rules = (trainer.run.error for trainer in self.played)

@@ -1,5 +1,5 @@
 // CorrelationLab: the error map, the hill with a dot to drag, and the border. Python does the arithmetic.
-import { button, clamp, css, floats, freshId, label, make, number, ofError, panel, picture, mount, put, scale, set, size, tips, viridis, whenResized } from "./shared.mjs";
+import { GONE, able, button, clamp, css, floats, freshId, label, make, number, ofError, panel, picture, mount, put, scale, set, post, size, tips, viridis, whenResized } from "./shared.mjs";
 import { plane } from "./plane.mjs";
 
 const NAMES = ["Dendrite weight 1", "Dendrite weight 2", "Dendrite bias"];
@@ -36,27 +36,36 @@ function render({ model, el }) {
   function move(place, value) {
     if (state.switched) return;
     dendrite = dendrite.with(place, clamp(value, -limit, limit));
-    send();
     showHand();
+    send();
   }
   function send() {
     waiting = dendrite;
     if (asked) return;
-    asked = true;
-    model.send({ do: "move", dendrite: waiting });
+    asked = ask({ do: "move", dendrite: waiting });
     waiting = null;
+  }
+  function ask(content) {
+    return post(model, content, () => put(numbers, GONE));
+  }
+
+  // What cannot be taken is not left standing.
+  function typed(place) {
+    const { box } = sliders[place];
+    if (box.value !== "") move(place, Number(box.value));
+    box.value = dendrite[place].toFixed(2);
   }
 
   const sliders = NAMES.map((name, place) => {
     const bounds = { min: -limit, max: limit, step: 0.1 };
     const slider = make("input", { type: "range", ...bounds, "aria-label": `${name}, slider`, input: () => move(place, Number(slider.value)) });
-    const box = make("input", { type: "number", ...bounds, "aria-label": name, change: () => move(place, Number(box.value)) });
+    const box = make("input", { type: "number", ...bounds, "aria-label": name, change: () => typed(place) });
     return { node: make("label", {}, make("span", { text: name }), slider, box), slider, box };
   });
-  const objective = make("select", { "aria-label": "Climbs", change: () => model.send({ do: "objective", value: objective.value }) });
+  const objective = make("select", { "aria-label": "Climbs", change: () => ask({ do: "objective", value: objective.value }) });
   objective.append(...Object.entries(problem.objectives).map(([text, value]) => make("option", { value, text })));
-  const rate = make("input", { type: "number", min: 0.1, max: 5, step: 0.1, "aria-label": "Step size", change: () => model.send({ do: "rate", value: Number(rate.value) }) });
-  const act = (what) => () => model.send({ do: what });
+  const rate = make("input", { type: "number", min: 0.1, max: 5, step: 0.1, "aria-label": "Step size", change: () => ask({ do: "rate", value: Number(rate.value) }) });
+  const act = (what) => () => ask({ do: what });
   const climbing = [
     button("Step", "Move the dendrite one step up its gradient", act("step")),
     button(`Run ${problem.many} steps`, `Move the dendrite ${problem.many} steps up its gradient`, act("run")),
@@ -154,7 +163,8 @@ function render({ model, el }) {
   function show() {
     objective.value = state.objective;
     rate.value = state.rate;
-    [...climbing, ...sliders.flatMap(({ slider, box }) => [slider, box])].forEach((each) => (each.disabled = state.switched));
+    climbing.forEach((each) => able(each, !state.switched));
+    sliders.flatMap(({ slider, box }) => [slider, box]).forEach((each) => (each.disabled = state.switched));
     set(root, { "data-phase": state.switched ? "neuron" : "dendrite" });
     put(says, state.says);
     put(frozen, state.frozen);
@@ -174,7 +184,6 @@ function render({ model, el }) {
     showHand();
   }
 
-  let held = false;
   const drag = (event) => {
     const box = hill.drawing.getBoundingClientRect();
     move(0, Number(a1.invert(event.clientX - box.left).toFixed(2)));
@@ -183,12 +192,11 @@ function render({ model, el }) {
   set(hill.drawing, {
     class: "pt-hill",
     pointerdown: (event) => {
-      held = true;
+      if (event.button) return;
       hill.drawing.setPointerCapture(event.pointerId);
       drag(event);
     },
-    pointermove: (event) => (held ? drag(event) : tip.show(event, `weights ${number(a1.invert(event.offsetX))}, ${number(a2.invert(event.offsetY))}`)),
-    pointerup: () => (held = false),
+    pointermove: (event) => (event.buttons & 1 ? drag(event) : tip.show(event, `weights ${number(a1.invert(event.offsetX))}, ${number(a2.invert(event.offsetY))}`)),
     pointerleave: tip.hide,
   });
 

@@ -10,7 +10,7 @@ from perfteach.data.points import PointData, xor
 from perfteach.runs import marked
 from perfteach.widgets.base import Panel, View, module, one_at_a_time
 from perfteach.widgets.neuron import LIMIT, OneNeuron
-from perfteach.widgets.watch import CELLS, distances, extent, margins, square, within
+from perfteach.widgets.watch import CELLS, distances, margins, square, within
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
@@ -44,7 +44,7 @@ class CorrelationLab(Panel):
         self.data, self.seed = data or xor(200), seed
         self.answered = 0
         self.objective, self.rate = "correlation", 1.0
-        self._grid = square(*extent(self.data), CELLS)
+        self._grid = square(*self.data.extent, CELLS)
         self.restart()
         title = f"Correlation lab: one neuron and one dendrite on {marked(self.data.name, self.data.synthetic)}"
         super().__init__(title, LabView(problem=self.problem(title), state=self.state()))
@@ -85,19 +85,8 @@ class CorrelationLab(Panel):
         labels = points.labels.tolist()
         edge = round(float(points.inputs.abs().max()) * 1.1, 1)
         unit = {**within(self.data, points.inputs), "labels": labels}
-        return {
-            "title": title,
-            "x": x,
-            "y": y,
-            "labels": labels,
-            "unit": unit,
-            "edge": edge,
-            "limit": LIMIT,
-        } | {
-            "cells": CELLS,
-            "many": MANY,
-            "objectives": OBJECTIVES,
-        }
+        about = {"title": title, "x": x, "y": y, "labels": labels, "unit": unit, "edge": edge, "limit": LIMIT}
+        return about | {"cells": CELLS, "many": MANY, "objectives": OBJECTIVES}
 
     def state(self) -> dict[str, Any]:
         """What moves: the dendrite, its objective with slope and hill, the neuron's errors and its border."""
@@ -122,12 +111,10 @@ class CorrelationLab(Panel):
             "border": distances(margins(model, self._grid), FINE).tobytes(),
             "numbers": numbers,
             "words": self.summary(),
-            "sees": self.sees(),
+            "sees": "The neuron's error at every training point, and the line on which the dendrite's output is zero.",
             "climbs": self.climbs(),
-            "draws": self.draws(),
+            "draws": f"The neuron's border: {model.wrong():.1f} % of {len(self.data.train)} points on the wrong side.",
         }
-
-    # ------------------------------------------------------------------ in words
 
     def sentences(self) -> list[str]:
         """The state: covariance and correlation, phase, gradient, and what the neuron gets wrong."""
@@ -146,10 +133,6 @@ class CorrelationLab(Panel):
             f"({slope[0]:+.4f}, {slope[1]:+.4f}, {slope[2]:+.4f}).",
         ]
 
-    def sees(self) -> str:
-        """The first picture in words."""
-        return "The neuron's error at every training point, and the line on which the dendrite's output is zero."
-
     def climbs(self) -> str:
         """The second picture in words."""
         a1, a2, c = self.model.dendrite
@@ -157,10 +140,6 @@ class CorrelationLab(Panel):
             f"|{self.objective}| over the dendrite's two weights at bias {c:.2f}: the dendrite stands at "
             f"({a1:.2f}, {a2:.2f}) at height {self.model.objective(self.objective):.4f}."
         )
-
-    def draws(self) -> str:
-        """The third picture in words."""
-        return f"The neuron's border: {self.model.wrong():.1f} % of {len(self.data.train)} points on the wrong side."
 
     def still(self) -> Picture:
         """The border."""

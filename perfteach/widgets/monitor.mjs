@@ -1,5 +1,5 @@
 // PhaseMonitor: a training while it runs. Python sends progress and the run so far; buttons are messages to it.
-import { button, floats, make, mount, put, set, tips, whenResized } from "./shared.mjs";
+import { GONE, able, button, floats, make, mount, post, put, set, tips, whenResized } from "./shared.mjs";
 import { curves, strip } from "./run.mjs";
 
 const PATIENCE = 4000; // milliseconds after which an answer is late
@@ -22,8 +22,7 @@ function render({ model, el }) {
   let [waiting, heard] = [0, 0];
   const ask = (what) => () => {
     clearTimeout(waiting);
-    waiting = setTimeout(() => put(said, LATE), PATIENCE);
-    model.send({ do: what });
+    if (post(model, { do: what }, () => put(said, GONE))) waiting = setTimeout(() => put(said, LATE), PATIENCE);
   };
   const pause = button("Pause", "Hold training after this batch; press again to continue", ask("pause"));
   const buttons = [
@@ -52,7 +51,7 @@ function render({ model, el }) {
     put(frozen, now.frozen);
     set(root, { "data-phase": now.phase });
     put(pause, now.paused ? "Continue" : "Pause");
-    buttons.forEach((each) => (each.disabled = !now.running));
+    buttons.forEach((each) => able(each, now.running));
   }
 
   let width = 0;

@@ -69,8 +69,6 @@ class PhaseMonitor(Panel, Callback):
         self.widget.on_msg(self.on_message)
         answer_while_running(self.widget)
 
-    # ------------------------------------------------------------------ buttons; these run in another thread
-
     def on_message(self, _widget: Any, content: dict[str, Any], _buffers: Any = None) -> None:
         """A button: end the phase, hold or go on, or end training, after the batch that is being trained."""
         trainer, what = self.trainer, content.get("do")
@@ -87,11 +85,10 @@ class PhaseMonitor(Panel, Callback):
             trainer.request_stop()
             self._tell(said="Stop asked for: training ends after this batch, the best weights are kept.")
 
-    # ------------------------------------------------------------------ the trainer's calls
-
     def on_fit_start(self, trainer: PerforatedTrainer) -> None:
         """Show the monitor if it is not on the page yet, and enable the buttons."""
         self.trainer, self.run = trainer, trainer.run
+        trainer.paused = False  # of a training that was broken off while it was held
         self._due = self._next = 0.0
         self._progress(trainer, 0, 1, running=True, paused=False, said="")
         self._send()
@@ -117,6 +114,13 @@ class PhaseMonitor(Panel, Callback):
         what = EVENTS.get(event.event, event.event.capitalize())
         self._progress(trainer, 0, 1, said=f"{what} after epoch {event.epoch}: {event.reason}.")
 
+    def on_fit_broken(self, trainer: PerforatedTrainer) -> None:
+        """Say that training goes on only when it is called again, and disable the buttons."""
+        self.trainer = None
+        done = f"Training was broken off after {len(trainer.run.epochs)} epochs"
+        words = f"{done}. After an interrupt, fit() goes on from there."
+        self._tell(running=False, paused=False, said="", words=words)
+
     def on_fit_end(self, trainer: PerforatedTrainer, run: Run) -> None:
         """Send the whole run once more and disable the buttons."""
         self._send()
@@ -128,8 +132,6 @@ class PhaseMonitor(Panel, Callback):
         self._tell(running=False, paused=False, words=words, done=len(run.epochs), planned=len(run.epochs))
         if self._handle is not None:  # so that the saved notebook holds the finished picture
             self._handle.update(self)
-
-    # ------------------------------------------------------------------ what is sent
 
     def _tell(self, **changes: Any) -> None:
         with TELLING:

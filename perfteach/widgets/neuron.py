@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from perfteach import settings
 from perfteach.correlation import GRADIENTS, Moments
 from perfteach.data.points import PointData
 from perfteach.errors import ConfigError
@@ -90,8 +91,7 @@ class OneNeuron(nn.Module):
         Raises:
             ConfigError: for an objective other than "covariance" and "correlation".
         """
-        if name not in GRADIENTS:
-            raise ConfigError(f"unknown objective {name!r}; choose one of {', '.join(GRADIENTS)}")
+        settings.text("objective", name, GRADIENTS)
         x, v, e = self.data.train.inputs, self.output(), self.error()
         by_v = GRADIENTS[name](v, e, Moments.of(v, e))
         if name == "covariance":

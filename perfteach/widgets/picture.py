@@ -11,7 +11,7 @@ import ipywidgets
 
 from perfteach import predict, shipped
 from perfteach.errors import DataError
-from perfteach.widgets.base import Panel, one_at_a_time, paragraphs, row, text
+from perfteach.widgets.base import Panel, Said, one_at_a_time, row
 
 SHOWN = 160  # pixels along the edge of the picture as it is shown
 
@@ -34,7 +34,7 @@ class PictureReader(Panel):
         self.guesses: list[predict.Guess] = []
         self.upload = ipywidgets.FileUpload(accept="image/*", description="Choose a picture", layout={"width": "auto"})
         self.upload.observe(self.on_upload, names="value")
-        self.picture, self.words = ipywidgets.HTML(), text(4)
+        self.picture, self.words = ipywidgets.HTML(), Said(lines=4)
         self.fill(self.upload, row(self.picture, self.words))
         self.look(picture)
 
@@ -48,7 +48,7 @@ class PictureReader(Panel):
                 self.look(content)
             except DataError as error:
                 self.guesses, self.said, self.picture.value = [], str(error), ""
-                self.words.value = paragraphs(self.said)
+                self.words.sentences = [self.said]
 
     def look(self, picture: str | Path | IO[bytes]) -> None:
         """Show what the network sees in this picture; raises as the constructor does."""
@@ -59,7 +59,7 @@ class PictureReader(Panel):
         first, *others = [f"{guess.name} ({guess.probability:.0%})" for guess in self.guesses]
         self.said = f"The network takes it for: {first}. Then come {' and '.join(others)}."
         knows = f"It knows {len(card.classes)} classes and nothing else, whatever a picture shows."
-        self.words.value = paragraphs(self.said, knows)
+        self.words.sentences = [self.said, knows]
         self.picture.value = _image(predict.shrink(picture, card.size))
 
     def summary(self) -> str:

@@ -97,20 +97,18 @@ export function curves(run, seek, tip) {
     const epochOf = (event) => {
       return clamp(Math.round(x.invert(event.clientX - drawing.getBoundingClientRect().left)), 1, train.length);
     };
-    let held = false;
     set(drawing, {
       class: "pt-seek",
       pointerdown: (event) => {
-        held = true;
+        if (event.button) return;
         drawing.setPointerCapture(event.pointerId);
         seek(epochOf(event));
       },
       pointermove: (event) => {
         const epoch = epochOf(event);
-        if (held) seek(epoch);
+        if (event.buttons & 1) seek(epoch);
         tip.show(event, `epoch ${epoch}: training ${number(train[epoch - 1])} %, validation ${number(validation[epoch - 1])} %`);
       },
-      pointerup: () => (held = false),
       pointerleave: tip.hide,
     });
   }

@@ -28,8 +28,25 @@ export function put(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+// A button that cannot be pressed now is marked so and keeps the focus, which a disabled one would lose.
 export function button(label, tip, act) {
-  return make("button", { type: "button", title: tip, text: label, click: act });
+  const node = make("button", { type: "button", title: tip, text: label, click: () => node.getAttribute("aria-disabled") || act() });
+  return node;
+}
+
+export const able = (node, yes) => set(node, { "aria-disabled": yes ? null : "true" });
+
+export const GONE = "No kernel answers. Run the cell again.";
+
+// A message to Python; where its kernel is gone, `silent` is told.
+export function post(model, content, silent) {
+  try {
+    model.send(content);
+    return true;
+  } catch {
+    silent();
+    return false;
+  }
 }
 
 // ---------------------------------------------------------------------------------------------- numbers
@@ -146,13 +163,19 @@ export function mount(el, look) {
 
 // Call `act` with the width in pixels now, and whenever it changes.
 export function whenResized(node, act) {
-  let before = 0;
+  let [before, asked] = [0, 0];
   const observer = new ResizeObserver(([{ contentRect }]) => {
     const width = Math.floor(contentRect.width);
-    if (width && width !== before) act((before = width));
+    if (!width || width === before) return;
+    before = width;
+    cancelAnimationFrame(asked); // drawn after the observer's turn, which must not change what it observes
+    asked = requestAnimationFrame(() => act(width));
   });
   observer.observe(node);
-  return () => observer.disconnect();
+  return () => {
+    cancelAnimationFrame(asked);
+    observer.disconnect();
+  };
 }
 
 // Run `act` once before the next picture, however often it is asked for.

@@ -167,9 +167,6 @@ def _plain(value: float, digits: int) -> float | None:
     return round(value, digits) if math.isfinite(value) else None
 
 
-# ---------------------------------------------------------------------------------------------- names of layers
-
-
 def layer_word(name: str, among: Sequence[str]) -> str:
     """What a learner calls a layer: "hidden layer" in a small network, "block 4, squeeze" in a MobileNet."""
     if all(other.isdigit() for other in among):

@@ -42,8 +42,7 @@ class Watch(Callback):
         self.wrong: list[float] = []  # percent of the validation points, by epoch
         self.neurons: dict[int, dict[str, list[int]]] = {}  # by cycle and layer: |r| of each neuron, 1 as 255
         if data is not None:
-            low, high = extent(data)
-            self.grid = square(low, high, CELLS)
+            self.grid = square(*data.extent, CELLS)
 
     def on_epoch_end(self, trainer: PerforatedTrainer, record: Epoch) -> None:
         """Look at the network as the epoch has left it."""
@@ -98,16 +97,9 @@ def packed(frames: list[np.ndarray]) -> bytes:
     return zlib.compress(np.diff(stack, axis=0, prepend=np.zeros_like(stack[:1])).tobytes(), 9)
 
 
-def extent(data: PointData) -> tuple[float, float]:
-    """Lower and upper edge of the square in which the points lie, with some room."""
-    low, high = float(data.train.inputs.min()), float(data.train.inputs.max())
-    room = 0.08 * (high - low)
-    return low - room, high + room
-
-
 def within(data: PointData, inputs: torch.Tensor) -> dict[str, list[float]]:
     """Places as shares of the square's edge, 0 to 1 from the lower left."""
-    low, high = extent(data)
+    low, high = data.extent
     x, y = ((inputs - low) / (high - low)).double().numpy().round(3).T.tolist()
     return {"x": x, "y": y}
 

@@ -133,8 +133,6 @@ COMMON = {
     "converted to Python scalars": "math's functions take one number; torch's, such as torch.sqrt, a whole tensor.",
 }
 
-# --- calling what the learner wrote -----------------------------------------------------------------------------------
-
 
 def call(function: Any, *arguments: Any, hint: str | Mapping[str, str] = RAISED) -> Any:
     """What the learner's function returns for these arguments, which it may change.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from perfteach import data, metrics
 from perfteach.arms import ARMS
@@ -93,25 +94,8 @@ def check_rules_out(answer: Any) -> str:
     return "each rival explanation has an arm of its own."
 
 
-class TinyResNet(nn.Module):
-    """Two residual blocks on 8 channels and a Linear head; images [B, 3, H, W] to logits [B, classes]."""
-
-    def __init__(self, classes: int = 10) -> None:
-        super().__init__()
-        self.stem = self._convolution(3)
-        self.first, self.second = self._convolution(8), self._convolution(8)
-        self.head = nn.Linear(8, classes)
-
-    @staticmethod
-    def _convolution(inputs: int) -> nn.Sequential:
-        return nn.Sequential(nn.Conv2d(inputs, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        x = x + self.first(x)
-        x = x + self.second(x)
-        logits: Tensor = self.head(x.mean((2, 3)))
-        return logits
+def _convolution(inputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
 
 
 @exercise("07.1", "Dendrites on the convolutions only")
@@ -119,7 +103,9 @@ def check_perforate_convolutions(answer: Any) -> str:
     """The learner's function of a model: one dendrite a neuron on every convolution and nowhere else."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
-        model = TinyResNet().eval()
+        parts = {"stem": _convolution(3), "first": _convolution(8), "second": _convolution(8)}
+        pooled = {"pool": nn.AdaptiveAvgPool2d(1), "flat": nn.Flatten(), "head": nn.Linear(8, 10)}
+        model = nn.Sequential(OrderedDict(parts | pooled)).eval()
         images = torch.randn(2, 3, 8, 8)
     before = model(images)
     raised = {
@@ -305,10 +291,24 @@ def _require_fair_arms(controls: list[Run], treated: list[Run]) -> None:
     unlike = sorted(name for name in names if any(run.config.get(name) != runs[0].config.get(name) for run in runs))
     hint = "a control has its partner's settings, but for the dendrites: arm_config writes both from the same ones."
     require(not unlike, f"runs that differ in {', '.join(unlike)}", "equal settings", hint)
+    fixed = ("FixedSwitch" in run.config.get("switch", {}) for run in runs)
+    if all(fixed):  # any other rule decides for each run by itself when the next cycle begins
+        begun = [(_restarts(a), _restarts(b)) for a, b in zip(controls, treated, strict=True)]
+        hint = "a control restarts where its partner does: arm_config writes both settings."
+        unlike = [f"{a} and {b}" for a, b in begun if a != b]
+        require(not unlike, f"cycles that begin in epochs {'; '.join(unlike)}", "the same in both of a pair", hint)
     sizes = sorted({run.ended.total - run.ended.parameters.get("dendrites", 0) for run in runs})
     said = " and ".join(f"{size:,}" for size in sizes)
     hint = "without its dendrites a network is the one of its control: the same class, and the same width."
     require(len(sizes) == 1, f"networks of {said} parameters without dendrites", "one size", hint)
+
+
+def _restarts(run: Run) -> list[int]:
+    """The first epoch of each cycle but the first, where the optimiser and its schedule begin anew."""
+    first: dict[int, int] = {}
+    for epoch in run.epochs:
+        first.setdefault(epoch.cycle, epoch.epoch)
+    return list(first.values())[1:]
 
 
 def _grew(run: Run) -> bool:

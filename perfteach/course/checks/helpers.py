@@ -30,9 +30,6 @@ def draw(seed: int, *shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-# --- 00 ---------------------------------------------------------------------------------------------------------------
-
-
 def run_of(neuron: int, dendrite: int) -> tuple[Run]:
     """A record with two dendrite phases, the first of them after `neuron` epochs."""
     phases = ["neuron"] * neuron + ["dendrite"] * dendrite + ["neuron"] * 2 + ["dendrite", "neuron"]
@@ -42,9 +39,6 @@ def run_of(neuron: int, dendrite: int) -> tuple[Run]:
 def dendritic(run: Run) -> list[int]:
     """The numbers of the epochs in which dendrites learned."""
     return [entry["epoch"] for entry in run.epochs if entry["phase"] == "dendrite"]
-
-
-# --- 01 ---------------------------------------------------------------------------------------------------------------
 
 
 def gate(x: Tensor) -> Tensor:
@@ -79,9 +73,6 @@ def squeezed(
     return x + factor if add else factor.expand_as(x) if scale else x * factor
 
 
-# --- 02 ---------------------------------------------------------------------------------------------------------------
-
-
 def columns() -> list[tuple[Tensor, Tensor]]:
     """Points [40, 3] with means far from zero, and a positive, a negative and a small correlation."""
     v = draw(5, 40, 3)
@@ -108,8 +99,6 @@ def ascent(x: Tensor, v: Tensor, e: Tensor, mean: bool = True, slope: bool = Tru
     turn = torch.sign(((v - v.mean()) * free).sum()) if sign is None else sign
     return (turn * (free if mean else e) * (1 - v.square() if slope else 1)) @ x
 
-
-# --- 03 and 04 --------------------------------------------------------------------------------------------------------
 
 Records = list[dict[str, Any]]
 
@@ -153,8 +142,6 @@ def unpaired(control: Sequence[float], treated: Sequence[float]) -> tuple[float,
     half = 2.776 * ((stdev(control) ** 2 + stdev(treated) ** 2) / len(control)) ** 0.5
     return middle, middle - half, middle + half
 
-
-# --- 05 ---------------------------------------------------------------------------------------------------------------
 
 BUDGET = 993_000
 
@@ -249,9 +236,6 @@ def front(points: list[tuple[str, int, float]], equal: bool = False, ties: int =
     return names
 
 
-# --- 06 ---------------------------------------------------------------------------------------------------------------
-
-
 def norms() -> list[tuple[Any, ...]]:
     """A convolution's weight and the numbers of a norm, with an eps so large that forgetting it shows."""
     numbers = torch.Generator().manual_seed(0)
@@ -309,8 +293,6 @@ def int8(x: Tensor, to_whole: Callable[[Tensor], Tensor] = torch.round) -> tuple
     scale = x.abs().max() / 127
     return to_whole(x / scale).to(torch.int8), float(scale)
 
-
-# --- 07 ---------------------------------------------------------------------------------------------------------------
 
 LIMIT = 993_000
 RULES: dict[str, Callable[[dict[str, Any], dict[str, Any]], bool]] = {
