@@ -123,6 +123,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     places |= {"DATA": "_DATA_DIR", "RUNTIME": "_RUNTIME_DIR"}
     own = {f"JUPYTER{name}": str(base / place.lower()) for place, name in places.items()}
     own |= {"IPYTHONDIR": str(base / "ipython"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    own["JUPYTER_CONFIG_PATH"] = str(ROOT / "tools" / "jupyter")  # as `make lab` has it
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -200,19 +201,9 @@ def press(page, cell: str, name: str, key: str = "Enter") -> None:
     page.keyboard.press(key)
 
 
-def choose(page, cell: str, name: str) -> None:
-    """Click one of several buttons until it is the chosen one: a page that moves under the mouse swallows a click."""
-    from playwright.sync_api import TimeoutError as Late
-
-    button = output(page, cell).get_by_role("button", name=name, exact=True)
-    chosen = output(page, cell).locator("button.mod-active").filter(has_text=re.compile(f"^{re.escape(name)}$"))
-    for _ in range(18):
-        button.click()
-        try:
-            return chosen.wait_for(timeout=10_000)
-        except Late:
-            continue
-    pytest.fail(f"{name!r} cannot be chosen with the mouse")
+def choose(page, view: str) -> None:
+    """Choose what the comparison shows."""
+    output(page, "compare").get_by_role("combobox", name="Show").select_option(view)
 
 
 def test_buttons_work_while_the_cell_is_still_training(page):
@@ -304,14 +295,32 @@ def test_comparison_by_keyboard(page):
     place.get_by_role("checkbox", name="wider").press("Space")
     line.wait_for()
     for view, what in (("table", "minutes"), ("in words", "in the last epoch"), ("gains", "small: one seed")):
-        press(page, "compare", view, "Space")
+        choose(page, view)
         place.get_by_text(what).first.wait_for()
     for seed in range(1, 5):
-        place.get_by_role("checkbox", name=f"{seed}", exact=True).press("Space")
+        place.get_by_role("checkbox", name=f"seed {seed}", exact=True).press("Space")
     place.get_by_text("fewer than two seeds").first.wait_for()
     for seed in range(1, 5):
-        place.get_by_role("checkbox", name=f"{seed}", exact=True).press("Space")
+        place.get_by_role("checkbox", name=f"seed {seed}", exact=True).press("Space")
     line.wait_for()
+
+
+def test_arrow_keys_and_letters_are_those_of_a_control_in_an_output_and_jupyterlab_s_elsewhere(page):
+    settle(page)
+    place = output(page, "compare")
+    control = place.get_by_role("combobox", name="Control")
+    control.select_option("same-epochs")
+    many, focused = page.locator(".jp-Cell").count(), "document.activeElement.tagName"
+    control.focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(focused) == "SELECT" and control.evaluate("menu => menu.value") != "same-epochs"
+    page.keyboard.press("x")
+    assert page.locator(".jp-Cell").count() == many, "no cell is cut"
+    control.select_option("same-epochs")
+    first, second = page.locator(".jp-Cell").nth(0), page.locator(".jp-Cell").nth(1)
+    first.locator(".jp-InputPrompt").click()
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("cell => cell.classList.contains('jp-mod-active')", arg=second.element_handle())
 
 
 def test_comparison_by_mouse(page):
@@ -319,12 +328,12 @@ def test_comparison_by_mouse(page):
     place = output(page, "compare")
     place.get_by_role("combobox", name="Control").select_option("baseline")
     place.get_by_text("same-epochs is better than baseline").wait_for()
-    choose(page, "compare", "curves")
+    choose(page, "curves")
     place.get_by_role("img", name="Validation error by arm").wait_for()
     place.get_by_role("checkbox", name="random").click()
     place.get_by_text("random and baseline").wait_for(state="detached")
     place.get_by_role("checkbox", name="random").click()
-    choose(page, "compare", "gains")
+    choose(page, "gains")
     place.get_by_role("combobox", name="Control").select_option("same-epochs")
     place.get_by_role("img", name="Gain over same-epochs").wait_for()
 

@@ -20,7 +20,7 @@
 # | | |
 # |---|---|
 # | **You will** | write a perforated layer · a switch rule · complete the phase loop · walk through a recorded run |
-# | **Minutes** | 40, and 30 more for the last exercise if you like |
+# | **Minutes** | 45, and 30 more for the last exercise if you like |
 # | **You need** | [02 · One neuron, one dendrite](02_one_neuron_one_dendrite.ipynb) |
 
 # %%

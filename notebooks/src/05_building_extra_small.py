@@ -19,7 +19,7 @@
 # | | |
 # |---|---|
 # | **You will** | count honestly · trade width, head, dendrites · choose where dendrites grow · read a Pareto front |
-# | **Minutes** | 50, with a place to pause after 35, and 35 more for the last exercise if you like |
+# | **Minutes** | 55, with a place to pause after 35, and 35 more for the last exercise if you like |
 # | **You need** | [04 · Perforated fine-tuning](04_perforated_fine_tuning.ipynb) |
 #
 # ## Where the parameters are
@@ -707,8 +707,7 @@ for epoch in range(4):
         logits = my_network(x.flip(3) if epoch % 2 else x)
         mine = torch.log_softmax(logits / 4, dim=1)
         far = F.kl_div(mine, soft, reduction="batchmean")  # from the teacher
-        # 4² makes up for the temperature; the teacher counts nine times as much as a label.
-        loss = F.cross_entropy(logits, y) + 9 * 4**2 * far
+        loss = F.cross_entropy(logits, y) + 9 * 4**2 * far  # 4² undoes the temperature
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

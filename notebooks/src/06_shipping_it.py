@@ -341,7 +341,7 @@ def labels_kept(bits):
 
 
 # %%
-from perfteach.widgets.base import Number, Panel, paragraphs, text
+from perfteach.widgets.base import Number, Panel, Said
 
 
 class BitsLab(Panel):
@@ -350,7 +350,7 @@ class BitsLab(Panel):
         self.bits = Number(
             "Bits per weight", 8, 2, 8, 1, self.on_change, continuous=False
         )
-        self.words = text(2)
+        self.words = Said(lines=2)
         self.fill(self.bits.widget, self.words)
         self.on_change(None)
 
@@ -360,7 +360,7 @@ class BitsLab(Panel):
             f"With {bits} bits per weight ({bits / 32:.0%} of 32), "
             f"{labels_kept(bits):.1f} % of {len(reference):,} test images keep their label."
         )
-        self.words.value = paragraphs(self.said)
+        self.words.sentences = [self.said]
 
     def summary(self):
         return self.said
