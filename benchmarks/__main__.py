@@ -92,10 +92,12 @@ def main() -> None:
         for name, most in memory.items():
             print(f"{MEMORY}, {name}: {most} MB")
         if arguments.write:
-            kept = json.loads((KEPT / "cpu.json").read_text(encoding="utf-8")) if arguments.only else {}
+            kept = json.loads((KEPT / "cpu.json").read_text(encoding="utf-8"))
             about: dict[str, Any] = {name: provenance()[name] for name in ("machine", "versions")}
-            about["parts"] = kept.get("parts", {}) | found
-            about["memory"] = memory or kept.get("memory", {})
+            # The rows of a peer that is not installed stay; of all others only what was measured now, but with --only.
+            stays = {title for title in kept["parts"] if arguments.only or title in found or peer.NAME in title}
+            about["parts"] = {title: rows for title, rows in kept["parts"].items() if title in stays} | found
+            about["memory"] = memory or kept["memory"]
             (KEPT / "cpu.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     if arguments.write or arguments.page:
         PAGE.write_text(page(), encoding="utf-8")
