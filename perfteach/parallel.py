@@ -9,7 +9,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from perfteach.data import ImageData, load, pack
 from perfteach.errors import ConfigError
 
 MOST_JOBS = 1024
+DIED = (BrokenProcessPool, CancelledError)  # what a run ends with whose worker, or whose images' last worker, died
 SECONDS = 20  # that a cluster's scheduler has to answer
 
 
@@ -112,12 +114,25 @@ class ClusterPool(Pool):
             raise ConfigError(
                 f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`, or use --jobs"
             ) from error
-        # Every worker gets the images once, and new ones from those that have them.
-        super().__init__(self.client.get_executor(pure=False), self.client.scatter(data, broadcast=True))
+        self.data = data
+        super().__init__(self.client.get_executor(pure=False), self._scatter())
+
+    def _scatter(self) -> Any:
+        """Every worker gets the images once, and new ones from those that have them."""
+        try:
+            return self.client.scatter(self.data, broadcast=True, hash=False)
+        except OSError as error:
+            self.client.close()
+            raise ConfigError(
+                "the cluster has no worker; start one with `dask worker` and the address of its scheduler"
+            ) from error
 
     @property
     def slots(self) -> int:
         return max(1, len(self.client.nthreads()))
+
+    def restart(self) -> None:
+        self.images = self._scatter()  # Dask replaces workers itself, but not what only a dead one had
 
     def close(self, *, now: bool) -> None:
         self.executor.shutdown(wait=not now)

@@ -65,7 +65,9 @@ class Resumable:
             try:
                 yield
             except KeyboardInterrupt as stopped:
-                count = len(self.run.epochs)
+                count = max(
+                    len(self.run.epochs), len(done.epochs) if done else 0
+                )  # it can come before the folder is read
                 kept = "1 epoch is" if count == 1 else f"{count} epochs are"
                 stopped.args = (f"{kept} kept, and training goes on from there when it is started again",)
                 raise

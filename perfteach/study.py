@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,7 +30,7 @@ from perfteach.declared import STUDIES, find
 from perfteach.engine import ENGINES
 from perfteach.errors import ConfigError, DataError, PerfteachError
 from perfteach.grids import Study
-from perfteach.parallel import Pool, images_of, workers
+from perfteach.parallel import DIED, Pool, images_of, workers
 from perfteach.phases import Phase
 from perfteach.runs import RECORDS, Run
 from perfteach.trainer import PerforatedTrainer
@@ -162,16 +161,17 @@ class _Runs:
             self.waiting.remove(cell)
             self.bar.set_description(f"{self.name} {cell[0]} seed {cell[1]}")
             self.tries[cell] = self.tries.get(cell, 0) + 1
-            baseline = checkpoint.files(self._folder(("baseline", cell[1]))) if self._shares(cell) else {}
-            work = self.work if self.pool.shared else None
-            files = {} if self.pool.shared else baseline
-            task = (self.name, self.study, *cell, self.pool.images, work, files, self.engine)
             try:
-                future = self.pool.executor.submit(_run, *task)
-            except BrokenProcessPool:  # a worker died since the last look
+                future = self._start(cell)
+            except DIED:  # a worker died since the last look
                 self._restart()
-                future = self.pool.executor.submit(_run, *task)
+                future = self._start(cell)
             self.under_way[future] = cell
+
+    def _start(self, cell: Cell) -> Future[Trained]:
+        baseline = checkpoint.files(self._folder(("baseline", cell[1]))) if self._shares(cell) else {}
+        work, files = (self.work, {}) if self.pool.shared else (None, baseline)
+        return self.pool.executor.submit(_run, self.name, self.study, *cell, self.pool.images, work, files, self.engine)
 
     def _ready(self) -> list[Cell]:
         """The runs to start now. A run waits for its baseline, and one on its last try has the workers for itself.
@@ -201,7 +201,7 @@ class _Runs:
         cell = self.under_way.pop(future)
         try:
             trained = future.result()
-        except BrokenProcessPool:
+        except DIED:
             self._restart(cell)
         except Exception as error:
             self.failed[cell] = error
@@ -216,7 +216,7 @@ class _Runs:
         broken = {
             future: cell
             for future, cell in self.under_way.items()
-            if not future.done() or isinstance(future.exception(), BrokenProcessPool)
+            if not future.done() or future.cancelled() or isinstance(future.exception(), DIED)
         }
         for future in broken:
             del self.under_way[future]

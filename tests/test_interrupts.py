@@ -163,6 +163,10 @@ def test_memory_or_folder_whichever_is_further(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         second.fit(progress=False)
     assert (len(first.run.epochs), len(second.run.epochs)) == (2, 5)
+    third = trainer(folder=tmp_path)
+    third._resume = lambda: stop(third)  # before the folder is read
+    with pytest.raises(KeyboardInterrupt, match="5 epochs are kept"):
+        third.fit(progress=False)
     seen: list[int] = []
     first.callbacks = [At(6, lambda trainer: seen.append(len(trainer.run.epochs)))]
     run = first.fit(progress=False)

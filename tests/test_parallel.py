@@ -83,6 +83,32 @@ def test_a_worker_that_dies_between_two_runs_is_replaced(records, tiny_data, exp
     assert len(submitted) == len(TINY.arms) + 1, "what the first workers had finished is not trained again"
 
 
+def test_runs_whose_images_were_lost_get_new_ones(records, tiny_data, expected, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    """Dask cancels what needs data that only a dead worker had."""
+    lost, fresh, given = object(), object(), []
+
+    class Cluster(parallel.Pool):
+        def restart(self) -> None:
+            self.images = fresh
+
+    class Cancels(parallel.InTurn):
+        def submit(self, fn, /, *task):  # type: ignore[no-untyped-def]
+            given.append(task[4])
+            if given[-1] is fresh:
+                return super().submit(fn, *task[:4], tiny_data, *task[5:])
+            future: Future[study.Trained] = Future()
+            future.cancel()
+            future.set_running_or_notify_cancel()
+            return future
+
+    pool = Cluster(Cancels(), lost)
+    monkeypatch.setattr(Cluster, "slots", 2)
+    done = [(arm, 0) for arm in TINY.arms]
+    study._Runs("tiny", TINY, records / "work", pool, tqdm(disable=True), list(done), math.inf, "eager").finish()
+    assert given == [lost] * 2 + [fresh] * len(done)
+    assert [figures(study.Run.load(record_path("tiny", *cell))) for cell in done] == expected
+
+
 def test_where_a_worker_is_gone_no_run_begins_before_others_have_ended(tmp_path) -> None:  # type: ignore[no-untyped-def]
     pool = SimpleNamespace(slots=2, images=None, shared=True, executor=SimpleNamespace(submit=lambda *task: Future()))
     cells = [("baseline", seed) for seed in range(5)]
@@ -216,12 +242,14 @@ def test_a_kept_folder_is_found_again_after_a_crash_and_gone_at_the_end(tmp_path
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 @pytest.mark.timeout(400)
+@pytest.mark.parametrize("size", [1, 2])  # where the only worker dies, the images are gone too
 def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(  # type: ignore[no-untyped-def]
     records,  # noqa: F811
     tiny_data,
     expected,
     tmp_path,
     monkeypatch,
+    size,
 ) -> None:
     distributed = pytest.importorskip("distributed")
     (scratch := tmp_path / "scratch").mkdir()
@@ -240,7 +268,7 @@ def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(  # type: ignore[
                         os.kill(owner, signal.SIGKILL)
             time.sleep(0.01)
 
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=size, threads_per_worker=1, dashboard_address=None) as cluster:
         thread = threading.Thread(target=kill_one, daemon=True)
         thread.start()
         done = run_study("tiny", tiny_data, records / "work", scheduler=cluster.scheduler_address, **SEED)
