@@ -149,13 +149,17 @@ def files(folder: Path) -> dict[str, bytes]:
 def write_files(folder: Path, content: dict[str, bytes]) -> None:
     """Put what `files` gave into a folder, where it is not there yet: the whole checkpoint, or nothing.
 
+    Checkpoints of another run are removed: they are numbered in the same way.
+
     Raises:
         CheckpointError: when it cannot be written.
     """
     for target in {folder / Path(name).parent for name in content}:
-        if target.is_dir():
+        if target.is_dir() and files(folder) == content:
             continue
         try:
+            for path in _numbered(folder).values():
+                shutil.rmtree(path)
             with _whole(target) as part:
                 for name, data in content.items():
                     path = part / Path(name).name

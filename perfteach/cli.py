@@ -197,9 +197,9 @@ def _add_data(commands) -> None:  # type: ignore[no-untyped-def]
     pack_text = "write data sets into one folder for a room without a network"
     packed = _command(data, "pack", _pack, pack_text, "perfteach data pack workshop --with cifar10")
     packed.add_argument("out", type=folder, help="folder to write into")
-    packed.add_argument("--with", dest="also", nargs="*", default=[], help="also cifar10, or a folder or archive")
+    packed.add_argument("--with", dest="also", nargs="*", default=[], help="also cifar10, cifar10-sample, a folder …")
     for command in (imported, show):
-        command.add_argument("name", help="synthetic10, cifar10, or a folder or archive with train/ and test/")
+        command.add_argument("name", help="synthetic10, cifar10, cifar10-sample, or an image folder or archive")
         command.add_argument("--label", help="what to call it")
 
 
@@ -279,7 +279,7 @@ def _show_run(arguments: argparse.Namespace) -> None:
 def _add_study(commands) -> None:  # type: ignore[no-untyped-def]
     text = "run, continue or report a study: a grid of arms and seeds"
     study = _command(
-        commands, "study", _study, text, 'perfteach study mini --data my-cifar10.zip --label "my CIFAR-10" --seeds 0 1'
+        commands, "study", _study, text, "perfteach study search-two-cycles --data my-cifar10.zip --seeds 0 1"
     )
     study.add_argument("name", help="mini, case-study, search, …; an unknown name lists them all")
     study.add_argument("--data", help="cifar10, or an image folder or archive (cifar10)")
@@ -317,7 +317,7 @@ def _add_predict(commands) -> None:  # type: ignore[no-untyped-def]
     text = "what a trained network sees in a picture"
     predict = _command(commands, "predict", _predict, text, "perfteach predict cat.jpg holiday.png")
     predict.add_argument("pictures", nargs="+", metavar="PICTURE", help="a JPEG, PNG or other picture file")
-    predict.add_argument("--network", default="mobilenet-extra-small", help="which trained network (%(default)s)")
+    predict.add_argument("--network", default="mobilenet-extra-small", help="an unknown name lists all (%(default)s)")
     predict.add_argument("--top", type=int, default=3, help="how many classes to name (%(default)s)")
 
 

@@ -15,6 +15,7 @@ Every neuron has its own dendrite, so everything below is done for C neurons at 
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -68,15 +69,28 @@ class Moments:
     Attributes:
         count: the number of places P.
         sums: ΣV, ΣE, ΣV², ΣE², ΣVE, shape [5, C].
-        mean_v, mean_e, var_v, var_e, cov: shape [C] each.
+        means, variances: of V and of E, shape [2, C].
+        cov: shape [C].
     """
 
     def __init__(self, count: float, sums: Tensor) -> None:
         self.count, self.sums = count, sums
-        self.mean_v, self.mean_e, square_v, square_e, product = sums / (count or 1)
-        self.var_v = (square_v - self.mean_v.square()).clamp_min(0)
-        self.var_e = (square_e - self.mean_e.square()).clamp_min(0)
-        self.cov = product - self.mean_v * self.mean_e
+
+    @cached_property
+    def _by_place(self) -> Tensor:
+        return self.sums / (self.count or 1)
+
+    @property
+    def means(self) -> Tensor:
+        return self._by_place[:2]
+
+    @cached_property
+    def variances(self) -> Tensor:
+        return (self._by_place[2:4] - self.means.square()).clamp_min(0)
+
+    @cached_property
+    def cov(self) -> Tensor:
+        return self._by_place[4] - self.means[0] * self.means[1]
 
     @classmethod
     def of(cls, v: Tensor, e: Tensor) -> Moments:
@@ -85,8 +99,10 @@ class Moments:
             return cls(0.0, v.new_zeros(5, v.shape[1], dtype=torch.float64))
         mean_v, mean_e = v.mean(0), e.mean(0)
         dv, de = v - mean_v, e - mean_e  # centred first: in single precision the squares would cancel
-        spread = torch.stack([mean_v, mean_e, (dv * dv).mean(0), (de * de).mean(0), (dv * de).mean(0)]).double()
-        spread[2:] += torch.stack([spread[0].square(), spread[1].square(), spread[0] * spread[1]])
+        cov = (dv * de).mean(0)
+        spread = torch.stack([mean_v, mean_e, dv.square_().mean(0), de.square_().mean(0), cov]).double()
+        spread[2:4] += spread[:2].square()
+        spread[4] += spread[0] * spread[1]
         return cls(float(len(v)), spread * len(v))
 
     def pooled(self, other: Moments, weight: float = 1.0) -> Moments:
@@ -101,29 +117,29 @@ class Moments:
         ranks.add_up(self.sums, places)
         return Moments(float(places), self.sums)
 
-    @property
+    @cached_property
     def alive(self) -> Tensor:
         """Where both V and E vary. A constant has the variance of its rounding errors, and dividing by that would
         explode. Shape [C]."""
-        return (self.var_v > ROUNDING * self.mean_v.square()) & (self.var_e > ROUNDING * self.mean_e.square())
+        return (self.variances > ROUNDING * self.means.square()).all(0)
 
     @property
     def r(self) -> Tensor:
         """Correlation of V and E per neuron, −1 to 1; 0 where one of them is constant. Shape [C]."""
-        return self.alive * self.cov / ((self.var_v * self.var_e).sqrt() + TINY)
+        return self.alive * self.cov / (self.variances.prod(0).sqrt() + TINY)
 
 
 def covariance_gradient(v: Tensor, e: Tensor, m: Moments, places: float = 0) -> Tensor:
     """∂S/∂V of the covariance rule. Shapes: v, e and the result are [P, C]."""
-    return m.cov.sign().to(e.dtype) * (e - m.mean_e.to(e.dtype))
+    return m.cov.sign().to(e.dtype) * (e - m.means[1].to(e.dtype))
 
 
 def correlation_gradient(v: Tensor, e: Tensor, m: Moments, places: float = 0) -> Tensor:
     """∂|r|/∂V of the scale-free rule. Shapes: v, e and the result are [P, C]; these P can be part of more `places`."""
-    sigma_v, sigma_e = m.var_v.sqrt() + TINY, m.var_e.sqrt() + TINY
+    (sigma_v, sigma_e), (mean_v, mean_e) = m.variances.sqrt() + TINY, m.means
     pull = m.cov.sign() * m.alive / ((places or len(v)) * sigma_v)
     by_e, by_v = pull / sigma_e, -pull * m.r / sigma_v  # the formula, sorted by what stands before E_p and V_p
-    rest = -by_e * m.mean_e - by_v * m.mean_v
+    rest = -by_e * mean_e - by_v * mean_v
     return torch.addcmul(rest.to(v.dtype), v, by_v.to(v.dtype)).addcmul_(e, by_e.to(v.dtype))
 
 
@@ -166,7 +182,7 @@ class Correlator:
         batch = Moments.of(v, e).of_all_ranks()
         if not batch.count:  # the layer was called with no rows, as an expert is to which no example was sent
             return torch.zeros_like(v)
-        if not batch.cov.isfinite().all():  # it costs its own step only, which a guard against such steps leaves out
+        if not batch.sums.isfinite().all():  # it costs its own step only, which a guard against such steps leaves out
             return torch.full_like(v, torch.nan)
         self.epoch = batch if self.epoch is None else self.epoch.pooled(batch)
         self.running = batch if self.running is None else self.running.pooled(batch, weight=self.decay)

@@ -108,6 +108,11 @@ class DendriteCycle:
                 "call perforate(model) first, or set cycles=0 to train without"
             )
         phases = grow and all(rule.has_dendrite_phase for rule in rules)
+        if grow and cycles and not phases and any(rule.has_dendrite_phase for rule in rules):
+            raise ConfigError(
+                f"the layers have the rules {', '.join(sorted(rules))}, and those of gradient alone have no phase of "
+                "their own; give all layers one rule"
+            )
         self.machine = PhaseMachine(
             FixedSwitch() if switch is None else switch,
             cycles,
@@ -158,11 +163,10 @@ class DendriteCycle:
         """After `loss.backward()`: in a dendrite phase give the newest dendrites their gradients; else nothing.
 
         Raises:
-            ConfigError: when no dendrite has heard an error.
+            ConfigError: when layers with new dendrites were called, and none of them has heard an error.
         """
         if self.phase is Phase.DENDRITE:
-            follow_errors(self.model)
-            self._followed = True
+            self._followed |= follow_errors(self.model)
 
     def step(self, score: float | None = None, weights: nn.Module | None = None) -> Step:
         """Say that an epoch is over, and how good the model is now.
@@ -264,13 +268,17 @@ class DendriteCycle:
             if self.grow:
                 self._grow()
         else:
+            scores = dendrites.scores(self.model)
             for name, layer in dendritic_layers(self.model):
                 layer.load_state_dict(self.layer_best[name][1])
             best_scores = [score for score, _ in self.layer_best.values()]
             mean = sum(best_scores) / len(best_scores) if best_scores else 0.0
             said = f"each layer's best dendrites, mean |r| {mean:.4f}"
-            if deaf := [name for name, (score, _) in self.layer_best.items() if not score]:
-                said += f"; no error reached {', '.join(deaf)}, so dendrites there stay as random as they were drawn"
+            still = [name for name, (score, _) in self.layer_best.items() if not score]
+            for heard, why in ((False, "no error reached"), (True, "errors or dendrites do not vary in")):
+                if names := [name for name in still if (name in scores) == heard]:
+                    said += f"; {why} {', '.join(names)}, so dendrites there stay as random as they were drawn"
+            if still:
                 warnings.warn(said, stacklevel=3)
         self.layer_best = {}
         if self.phase is Phase.NEURON:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from perfteach import ranks, settings
 from perfteach.errors import ConfigError
-from perfteach.layer import DendriticLayer
+from perfteach.layer import DendriticLayer, is_computed
 from perfteach.phases import Phase
 
 M = TypeVar("M", bound=nn.Module)
@@ -180,26 +180,31 @@ def correlate(model: nn.Module) -> dict[str, float]:
         Mean |r| of each layer over the epoch so far.
 
     Raises:
-        ConfigError: when no dendrite has heard an error.
+        ConfigError: when layers with new dendrites were called, and none of them has heard an error.
     """
     follow_errors(model)
     return scores(model)
 
 
-def follow_errors(model: nn.Module) -> None:
-    """`correlate` without the scores, which cost time to compute after every batch.
+def follow_errors(model: nn.Module) -> bool:
+    """`correlate` without the scores, which cost time to compute after every batch; returns whether an error was heard.
 
     Raises:
         ConfigError: as `correlate`.
     """
     settings.a(nn.Module, "model", model, "a torch.nn.Module")
-    pairs = [pair for _, layer in dendritic_layers(model) for pair in layer.objective_gradient()]
-    if not pairs:
+    layers = [layer for _, layer in dendritic_layers(model)]
+    # A batch may pass none of them, as where a network has several heads.
+    due = any(layer.listens for layer in layers) or not any(layer.phase is Phase.DENDRITE for layer in layers)
+    pairs = [pair for layer in layers for pair in layer.objective_gradient()]
+    if due and not pairs and ranks.count() == 1:
         raise ConfigError(
             "no dendrite has heard an error; call correlate(model) after loss.backward(), in a dendrite phase"
         )
-    torch.autograd.backward([v for v, _ in pairs], [g.neg_() for _, g in pairs])
-    ranks.add_up(*(p.grad for p in trainable(model) if p.grad is not None))
+    if pairs:
+        torch.autograd.backward([v for v, _ in pairs], [g.neg_() for _, g in pairs])
+    ranks.add_up_gradients(trainable(model))
+    return bool(pairs)
 
 
 def scores(model: nn.Module) -> dict[str, float]:
@@ -227,8 +232,8 @@ def fold(model: M) -> M:
     """A copy for inference, in eval mode: every BatchNorm of a dendritic layer folded into its convolution.
 
     Norms without running statistics stay as they are, and so do those behind a convolution of one's own making, which
-    need not multiply by its weights as they stand. The copy computes the same function up to rounding, with fewer
-    operations, and is not meant to be trained.
+    need not multiply by its weights as they stand, or behind one whose weights are computed. The copy computes the same
+    function up to rounding, with fewer operations, and is not meant to be trained.
     """
     settings.a(nn.Module, "model", model, "a torch.nn.Module")
     folded = copy.deepcopy(model).eval()
@@ -243,7 +248,7 @@ def _fused(neuron: nn.Module) -> nn.Module:
     if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
         return neuron
     convolution: Any = neuron.get_submodule("0")
-    if not type(convolution).__module__.startswith(("torch.nn.", "perfteach.")):
+    if is_computed(convolution) or not type(convolution).__module__.startswith(("torch.nn.", "perfteach.")):
         return neuron
     fused: nn.Module = nn.utils.fuse_conv_bn_eval(convolution, norm)
     return fused

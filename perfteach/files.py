@@ -157,10 +157,9 @@ def _owner(folder: Path) -> str:
 def kept(name: str) -> Iterator[Path]:
     """A folder among this machine's temporary ones that a later process finds again by its name.
 
-    It is removed when the block ends well; after a crash or an interrupt it stays. Where another process has it, or it
-    cannot be had, it is a new one.
+    It stays until `forget(name)`. Where another process has it, or it cannot be had, it is a new one, for this block.
     """
-    folder = Path(tempfile.gettempdir(), f"perfteach-{os.getuid()}" if hasattr(os, "getuid") else "perfteach", name)
+    folder = _own_folder(name)
     with contextlib.ExitStack() as held:
         try:
             folder.parent.mkdir(mode=0o700, exist_ok=True)
@@ -170,7 +169,19 @@ def kept(name: str) -> Iterator[Path]:
         except (OSError, CheckpointError):
             folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
         yield folder
-        shutil.rmtree(folder, ignore_errors=True)  # while nobody else may have it
+
+
+def forget(name: str) -> None:
+    """Remove what `kept(name)` left on this machine, unless a process is at work there."""
+    folder = _own_folder(name)
+    with contextlib.suppress(OSError, CheckpointError):
+        if folder.is_dir():
+            with alone(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_folder(name: str) -> Path:
+    return Path(tempfile.gettempdir(), f"perfteach-{os.getuid()}" if hasattr(os, "getuid") else "perfteach", name)
 
 
 def cannot_write(folder: Path, error: Exception) -> CheckpointError:

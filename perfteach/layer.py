@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized
 
-from perfteach import settings
+from perfteach import ranks, settings
 from perfteach.correlation import Rule
 from perfteach.errors import ConfigError
 from perfteach.phases import Phase
@@ -25,14 +25,14 @@ from perfteach.phases import Phase
 MANY = 1 << 14  # numbers from which four passes over them take less time than one tanh
 
 
-def _tanh(a: Tensor) -> Tensor:
+def _tanh(a: Any) -> Any:  # a tensor, or what `torch.fx` has in place of one
     """tanh a; for many numbers on a CPU 2 σ(2a) − 1, which is the same up to 2e-7.
 
     PyTorch's sigmoid takes a tenth of the time of its tanh there. Where a gradient is wanted, the additional passes
     backward cost what this saves.
     """
-    plain = a.device.type == "cpu" and a.dtype == torch.float32 and a.numel() >= MANY
-    if torch.is_grad_enabled() or not plain or torch.compiler.is_compiling():
+    traced = isinstance(a, fx.Proxy) or torch._C._get_tracing_state() or torch.compiler.is_compiling()
+    if torch.is_grad_enabled() or traced or a.device.type != "cpu" or a.dtype != torch.float32 or a.numel() < MANY:
         return torch.tanh(a)
     return (2 * a).sigmoid_().mul_(2).sub_(1)
 
@@ -119,6 +119,7 @@ class DendriticLayer(nn.Module):
         self.fresh = False  # whether the newest dendrite is not in use yet: only such a one learns in a dendrite phase
         self.correlator = self.rule.correlator()
         self._heard: list[list[Tensor]] = []  # V and E of each call of the layer, until `correlate`
+        self.listens = False  # whether a call of the layer waits for its error
 
     def add_dendrite(self, weight: float = 0.0) -> None:
         """Grow one dendrite per neuron, freshly initialised.
@@ -158,6 +159,11 @@ class DendriticLayer(nn.Module):
             return h
         if isinstance(h, tuple):
             raise ConfigError(f"{type(self.neuron).__name__} returns a tuple, and a dendrite needs one tensor; {LEAVE}")
+        if isinstance(h, Tensor) and h.shape[h.dim() - 1 - self.space] != self.neurons:
+            shape, place = tuple(h.shape), h.dim() - 1 - self.space
+            raise ConfigError(
+                f"its output has shape {shape}, which are not {self.neurons} neurons in dimension {place}; {LEAVE}"
+            )
         through = self.rule.lets_errors_through
         outputs = self.dendrite_outputs(input if through else input.detach())  # detach: the perforation
         listening = self.phase is Phase.DENDRITE and self.fresh and torch.is_grad_enabled()
@@ -185,7 +191,8 @@ class DendriticLayer(nn.Module):
 
     def enter(self, phase: Phase, thaw: bool) -> None:
         """Begin a phase: say which of the dendrites learn, and forget what the last one heard."""
-        self.phase, self.thawed, self.fresh, self._heard = phase, thaw, self.has_new_dendrite, []
+        self.phase, self.thawed, self.fresh = phase, thaw, self.has_new_dendrite
+        self._heard, self.listens = [], False
         for k, dendrite in enumerate(self.dendrites):
             dendrite.requires_grad_(self.learns(k))
         for k, u in enumerate(self.cascade, start=1):
@@ -205,6 +212,9 @@ class DendriticLayer(nn.Module):
     def _listen(self, h: Tensor, v: Tensor) -> Tensor:
         if not h.requires_grad:  # everything below is frozen: give the error somewhere to flow
             h = h + torch.zeros(1, dtype=h.dtype, device=h.device, requires_grad=True)
+        elif h._is_view():  # an activation that works in place would give a view another history, without the hook
+            h = h.clone()
+        self.listens = True
         heard: list[Tensor] = []
 
         def hear(error: Tensor | None) -> None:
@@ -226,8 +236,10 @@ class DendriticLayer(nn.Module):
         A layer that is called twice, or gradients that are accumulated over several batches, give several pairs.
         Their places are pooled. The errors that several backward passes bring to one call are added up.
         """
-        heard, self._heard = self._heard, []
+        heard, self._heard, self.listens = self._heard, [], False
         if not heard or self.correlator is None:
+            if self.correlator and self.fresh and ranks.count() > 1:  # another rank may have heard, and waits for all
+                self.correlator.gradient(*self.weights[-1].detach().new_zeros(2, 0, self.neurons))
             return []
         rows = [(self._rows(v), self._rows(e)) for v, e in heard]
         v, e = rows[0] if len(rows) == 1 else (torch.cat(parts) for parts in zip(*rows, strict=True))
@@ -279,12 +291,22 @@ class DendriticLayer(nn.Module):
             return getattr(core, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("weight", "bias"):  # it would be nobody's
+        neuron = vars(self).get("_modules", {}).get("neuron")
+        core = neuron[0] if isinstance(neuron, nn.Sequential) else neuron
+        if name in ("weight", "bias", *getattr(core, "__constants__", ())):  # it would be nobody's
             raise AttributeError(_around(name))
         super().__setattr__(name, value)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination._metadata.get(prefix[:-1], {})["activation"] = self.activation
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, about: dict[str, Any], *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, about, *args)
+        if (saved := about.get("activation", self.activation)) != self.activation:
+            args[-1].append(
+                f"{prefix[:-1]}: its dendrites were saved with φ = {saved}; give perforate activation={saved!r}"
+            )
         if not any(key.startswith(prefix) for key in state_dict):  # a partial state says nothing about this layer
             return
         # Runs before the children are loaded, so the layer can first grow to the number of dendrites that was saved.
@@ -296,7 +318,7 @@ class DendriticLayer(nn.Module):
         self.train(self.training)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_heard": []}  # graph tensors can be neither copied nor pickled
+        return self.__dict__ | {"_heard": [], "listens": False}  # graph tensors can be neither copied nor pickled
 
     def extra_repr(self) -> str:
         count = len(self.dendrites)

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from perfteach import extras, settings
+from perfteach import extras, files, settings
 from perfteach.data import ImageData, load, pack
-from perfteach.errors import ConfigError
+from perfteach.errors import ConfigError, PerfteachError
 
 MOST_JOBS = 1024
 DIED = (BrokenProcessPool, CancelledError)  # what a run ends with whose worker, or whose images' last worker, died
 SECONDS = 20  # that a cluster's scheduler has to answer
+REPLACED = 600  # seconds in which a cluster may get a worker in place of its last one
 
 
 class InTurn(Executor):
@@ -62,6 +65,9 @@ class Pool:
 
     def restart(self) -> None:
         """New workers in place of dead ones."""
+
+    def forget(self, folder: str) -> None:
+        """Remove what a worker kept of a run by this name: its result is here."""
 
     def close(self, *, now: bool) -> None:
         """End the workers, `now` or when their run is over."""
@@ -117,26 +123,40 @@ class ClusterPool(Pool):
         self.data = data
         super().__init__(self.client.get_executor(pure=False), self._scatter())
 
-    def _scatter(self) -> Any:
+    def _scatter(self, seconds: float = SECONDS) -> Any:
         """Every worker gets the images once, and new ones from those that have them."""
         try:
-            return self.client.scatter(self.data, broadcast=True, hash=False)
-        except OSError as error:
+            return self.client.scatter(self.data, broadcast=True, hash=False, timeout=seconds)
+        except TimeoutError as error:
             self.client.close()
             raise ConfigError(
                 "the cluster has no worker; start one with `dask worker` and the address of its scheduler"
             ) from error
+        except (OSError, RuntimeError) as error:  # RuntimeError: of a client that has given up
+            raise self._gone(error) from error
 
     @property
     def slots(self) -> int:
-        return max(1, len(self.client.nthreads()))
+        try:
+            return max(1, len(self.client.nthreads()))
+        except (OSError, RuntimeError) as error:
+            raise self._gone(error) from error
 
     def restart(self) -> None:
-        self.images = self._scatter()  # Dask replaces workers itself, but not what only a dead one had
+        self.images = self._scatter(REPLACED)  # Dask replaces workers itself, but not what only a dead one had
+
+    def forget(self, folder: str) -> None:
+        with suppress(OSError, RuntimeError):  # what is left there goes with the machine's temporary files
+            self.client.run(files.forget, folder, on_error="ignore")
 
     def close(self, *, now: bool) -> None:
-        self.executor.shutdown(wait=not now)
+        with suppress(Exception) if now else nullcontext():
+            self.executor.shutdown(wait=not now)
         self.client.close()
+
+    def _gone(self, error: Exception) -> PerfteachError:
+        said = "start it again, and give the same command: what is recorded stays, and only the rest is trained"
+        return PerfteachError(f"the Dask scheduler no longer answers ({error}); {said}")
 
 
 @contextmanager
@@ -183,14 +203,32 @@ def _read(path: Path) -> ImageData:
     return load(path)
 
 
-def begin(counter: Any, gpus: list[str]) -> None:
-    """In a new process: one thread, and one of the GPUs."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """A block in which PyTorch has one thread, wherever it runs: sums over several are rounded in another way."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def begin(counter: Any, gpus: list[str]) -> None:
+    """In a new process: one of the GPUs, and an eye on the process that began it."""
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     with counter.get_lock():
         number = counter.value
         counter.value += 1
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
+
+
+def _end_with(sentinel: Any) -> None:
+    """A worker whose parent was killed would wait for its next run for ever."""
+    connection.wait([sentinel])
+    os._exit(1)
 
 
 def _gpus() -> list[str]:

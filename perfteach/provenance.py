@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from perfteach import __version__
+from perfteach import __version__, ranks
 from perfteach.counting import count_parameters
 from perfteach.dendrites import dendritic_layers
 from perfteach.extras import installed_version
@@ -51,10 +51,16 @@ def provenance() -> dict[str, Any]:
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "gpu": gpu,
+            **({"processes": ranks.count()} if ranks.count() > 1 else {}),
         },
         "revision": _revision(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def code() -> str:
+    """Version and revision of the perfteach that runs here, in words."""
+    return f"perfteach {__version__}, revision {_revision() or 'unknown'}"
 
 
 def _cpu() -> str:

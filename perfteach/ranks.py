@@ -7,8 +7,10 @@ seeded, and scores come from rank 0, so all ranks decide alike. Rank 0 alone wri
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,10 +38,15 @@ def joined() -> Iterator[None]:
     gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    # Else DistributedDataParallel imports it later. Then its functions keep the group, as their usual argument, and the
+    # group's threads live on while Python ends, which aborts the process now and then.
+    importlib.import_module("torch.distributed.nn.functional")
+
     distributed.init_process_group("nccl" if gpu else "gloo")
     try:
         yield
     finally:
+        gc.collect()  # a trainer in an exception's trace may have kept the group, too
         distributed.destroy_process_group()
 
 
@@ -53,6 +60,18 @@ def add_up(*tensors: Tensor) -> None:
     if count() > 1:
         for tensor in tensors:
             distributed.all_reduce(tensor)
+
+
+def add_up_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Give each parameter the sum of its gradients over the ranks; one that has none on any rank is left without."""
+    if count() == 1 or not parameters:
+        return
+    having = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
+    add_up(having)
+    for p, ranks_with in zip(parameters, having.tolist(), strict=True):
+        if ranks_with:
+            p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+            add_up(p.grad)
 
 
 def agreed(value: float) -> float:

@@ -14,7 +14,7 @@ from perfteach import checkpoint, files, ranks
 from perfteach.cycle import DendriteCycle, copied, snapshot
 from perfteach.errors import CheckpointError, NonFiniteLossError
 from perfteach.interrupts import Interrupts
-from perfteach.provenance import provenance
+from perfteach.provenance import code, provenance
 from perfteach.runs import Event, Run
 
 
@@ -147,7 +147,7 @@ class Resumable:
 def _elsewhere(header: dict[str, Any]) -> str:
     """Where a run goes on, if that is not where it began: its header says that only."""
     here = provenance()
-    if all(header.get(part) == here[part] for part in ("machine", "versions")):
+    if all(header.get(part) == here[part] for part in ("machine", "versions", "revision")):
         return ""
     machine = here["machine"]
-    return f", on {machine['gpu'] or machine['cpu']} with PyTorch {here['versions']['torch']}"
+    return f", on {machine['gpu'] or machine['cpu']} with PyTorch {here['versions']['torch']} and {code()}"

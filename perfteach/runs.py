@@ -212,6 +212,10 @@ class Run:
                 raise DataError(f"line {number} of {str(path)!r} is not a run record ({what})") from error
         if not run.header:
             raise DataError(f"{str(path)!r} is not a run record: it has no line that says what was run")
+        if [epoch.epoch for epoch in run.epochs] != list(range(1, len(run.epochs) + 1)):
+            raise DataError(
+                f"{str(path)!r} is damaged: its epochs do not follow one another; put it away, and run it again"
+            )
         return run
 
     @classmethod

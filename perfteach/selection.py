@@ -76,7 +76,8 @@ class Perforation:
 def perforate(model: M, select: Select = None, rule: str = "perforated", *, activation: str = "tanh") -> M:
     """Wrap the model's convolutions (with the norm that follows each) and Linear layers, in place.
 
-    The wrapped model computes exactly what it did before. `add_dendrites` then grows dendrites, `set_phase` says who
+    The wrapped model's `forward` computes exactly what it did before; other methods of the model, which may call a
+    convolution or its norm alone, are not looked at. `add_dendrites` then grows dendrites, `set_phase` says who
     learns, and `print(model.perforation)` shows what was wrapped, what not, and why. Where `torch.fx` cannot trace the
     forward pass, it is taken on trust that a block of a convolution and its norm, an `nn.Sequential`, is called as one.
 
@@ -171,19 +172,38 @@ def _wrap(model: nn.Module, name: str, norm: str | None, rule: str, activation: 
     neuron = model.get_submodule(name)
     training = neuron.training
     if norm is not None:
-        neuron = nn.Sequential(neuron, model.get_submodule(norm))
-        model.set_submodule(norm, MovedNorm(f"{name}.neuron[1]"))
+        neuron = nn.Sequential(neuron, moved := model.get_submodule(norm))
+        model.set_submodule(norm, MovedNorm(f"{name}.neuron[1]", moved))
     layer = DendriticLayer(neuron, rule, activation)
     layer.training = neuron.training = training  # not train(): a norm that was put into eval mode by hand stays there
     model.set_submodule(name, layer)
 
 
 class MovedNorm(nn.Identity):
-    """What stands in the place of a norm that has gone into the layer with its convolution."""
+    """What stands in the place of a norm that has gone into the layer with its convolution.
 
-    def __init__(self, home: str) -> None:
+    `eval()` and `requires_grad_()` are passed on to it, as from a model that keeps its norms frozen.
+    """
+
+    def __init__(self, home: str, norm: nn.Module) -> None:
         super().__init__()
         self.home = home
+        vars(self)["_norm"] = norm  # not as a part of its own, or its numbers would stand in two places
+
+    def train(self, mode: bool = True) -> MovedNorm:
+        if not mode:  # whether it trains is a question of the phase, which its layer answers
+            self._norm.eval()
+        return super().train(mode)
+
+    def requires_grad_(self, requires_grad: bool = True) -> MovedNorm:
+        self._norm.requires_grad_(requires_grad)
+        return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        norm = vars(self).get("_norm")
+        if norm is not None and name in (*getattr(norm, "__constants__", ()), *norm._parameters, *norm._buffers):
+            raise AttributeError(self._moved(name))
+        super().__setattr__(name, value)
 
     def extra_repr(self) -> str:
         return f"now {self.home}"
@@ -191,7 +211,10 @@ class MovedNorm(nn.Identity):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             return super().__getattr__(name)
-        raise AttributeError(f"this norm has moved, and its {name} with it: see {self.home}, behind its convolution")
+        raise AttributeError(self._moved(name))
+
+    def _moved(self, name: str) -> str:
+        return f"this norm has moved, and its {name} with it: see {self.home}, behind its convolution"
 
 
 def _held(module: nn.Module) -> Iterator[nn.Module]:

@@ -23,15 +23,15 @@ from tqdm.auto import tqdm
 from perfteach import checkpoint, files
 from perfteach import settings as check
 from perfteach.arms import EVERY_ARM
+from perfteach.baseline import continue_from, is_finished, shares_baseline
 from perfteach.candidates import BestOfRandom
-from perfteach.cycle import Kept
 from perfteach.data import ImageData
 from perfteach.declared import STUDIES, find
 from perfteach.engine import ENGINES
 from perfteach.errors import ConfigError, DataError, PerfteachError
 from perfteach.grids import Study
-from perfteach.parallel import DIED, Pool, images_of, workers
-from perfteach.phases import Phase
+from perfteach.parallel import DIED, Pool, images_of, one_thread, workers
+from perfteach.provenance import code
 from perfteach.runs import RECORDS, Run
 from perfteach.trainer import PerforatedTrainer
 
@@ -54,6 +54,13 @@ def record_folder(name: str) -> Path:
 def record_path(name: str, arm: str, seed: int) -> Path:
     """Where the record of one run is kept: data/runs/NAME/ARM-seedS.jsonl."""
     return record_folder(name) / f"{arm}-seed{seed}.jsonl"
+
+
+def recorded(name: str, arm: str, seed: int) -> Run | None:
+    """The record of one run, if it is there and whole to its end."""
+    path = record_path(name, arm, seed)
+    run = Run.load(path) if path.is_file() else None
+    return run if run and run.finished else None
 
 
 def run_study(
@@ -104,7 +111,7 @@ def run_study(
     if unknown:
         there = f"arms {', '.join(study.arms)}; seeds {', '.join(map(str, study.seeds))}"
         raise ConfigError(f"the study {name} has no {unknown[0]!r}; it has {there}")
-    _refuse_foreign_records(name, study, study.images(data))
+    _refuse_foreign_records(name, study, study.images(data).checksum, len(data.classes))
     grid = [(a, s) for a, s in study.grid() if s in (seeds or study.seeds) and a in (arms or study.arms)]
     with (
         files.alone(work / name),
@@ -112,7 +119,7 @@ def run_study(
         tqdm(total=len(grid), unit="run", disable=not progress) as bar,
     ):
         _Runs(name, study, work, pool, bar, list(grid), deadline, engine).finish()
-    return [Run.load(path) for arm, seed in grid if (path := record_path(name, arm, seed)).is_file()]
+    return [run for arm, seed in grid if (run := recorded(name, arm, seed))]
 
 
 Cell = tuple[str, int]  # arm and seed
@@ -136,7 +143,7 @@ class _Runs:
     failed: dict[Cell, Exception] = field(default_factory=dict)
 
     def finish(self) -> None:
-        for cell in [cell for cell in self.waiting if record_path(self.name, *cell).is_file()]:
+        for cell in [cell for cell in self.waiting if recorded(self.name, *cell)]:
             self.waiting.remove(cell)
             self._report(cell)
         while self.waiting or self.under_way:
@@ -171,7 +178,8 @@ class _Runs:
     def _start(self, cell: Cell) -> Future[Trained]:
         baseline = checkpoint.files(self._folder(("baseline", cell[1]))) if self._shares(cell) else {}
         work, files = (self.work, {}) if self.pool.shared else (None, baseline)
-        return self.pool.executor.submit(_run, self.name, self.study, *cell, self.pool.images, work, files, self.engine)
+        task = (self.name, self.study, *cell, self.pool.images, work, files, self.engine, code())
+        return self.pool.executor.submit(_run, *task)
 
     def _ready(self) -> list[Cell]:
         """The runs to start now. A run waits for its baseline, and one on its last try has the workers for itself.
@@ -207,9 +215,20 @@ class _Runs:
             self.failed[cell] = error
             self.bar.write(f"{self.name}/{cell[0]}-seed{cell[1]} failed: {error}")
         else:
-            checkpoint.write_files(self._folder(cell), trained.files)
+            self._save(cell, trained)
+
+    def _save(self, cell: Cell, trained: Trained) -> None:
+        """Keep what a worker gave back. Another command may be at work on the same study, with other images even."""
+        try:
+            _refuse_foreign_records(self.name, self.study, trained.run.data["checksum"], trained.run.data["classes"])
+        except DataError as error:
+            self.failed[cell] = error
+            return
+        checkpoint.write_files(self._folder(cell), trained.files)
+        if not recorded(self.name, *cell):
             trained.run.save(record_path(self.name, *cell))
-            self._report(cell)
+        self.pool.forget(trained.folder)
+        self._report(cell)
 
     def _restart(self, *lost: Cell) -> None:
         """New workers in place of a broken pool's; what they had not finished is tried again."""
@@ -246,16 +265,16 @@ class _Runs:
         self.bar.set_postfix_str("epochs " + ", ".join(epochs) if epochs else "")
 
 
-def _refuse_foreign_records(name: str, study: Study, data: ImageData) -> None:
+def _refuse_foreign_records(name: str, study: Study, checksum: str, classes: int) -> None:
     """The records of a study are compared with each other, so all of them have to share images and settings."""
     for arm, seed in study.grid():
         path = record_path(name, arm, seed)
         if not path.is_file():
             continue
         run = Run.load(path)
-        if run.data["checksum"] != data.checksum:
+        if run.data["checksum"] != checksum:
             raise DataError(f"{path} was made on other data ({run.data['name']}); keep studies apart")
-        declared = {"config": study.config(arm, seed).describe(), **study.network(arm, len(data.classes))}
+        declared = {"config": study.config(arm, seed).describe(), **study.network(arm, classes)}
         # The first records name neither the selection nor the activation.
         if any(run.header.get(key, value) != value for key, value in declared.items()):
             raise DataError(f"{path} was made with other settings than {name} has now; move it away to run it again")
@@ -263,16 +282,11 @@ def _refuse_foreign_records(name: str, study: Study, data: ImageData) -> None:
 
 @dataclass(frozen=True)
 class Trained:
-    """What a worker gives back: the record, and the files of the checkpoint where it has no folder in common."""
+    """What a worker gives back: the record, and where it has no folder in common, its checkpoint's files and folder."""
 
     run: Run
     files: dict[str, bytes]
-
-
-def shares_baseline(study: Study, arm: str) -> bool:
-    """Whether an arm starts as the baseline does: with the same layers and settings."""
-    kind = EVERY_ARM[arm]
-    return bool(kind.cycles and study.cycles and not (kind.wider or kind.select or kind.activation or kind.net))
+    folder: str
 
 
 def _run(
@@ -284,20 +298,27 @@ def _run(
     work: Path | None,
     baseline: dict[str, bytes],
     engine: str,
+    wanted: str,
 ) -> Trained:
     """In a worker: train one run, or go on with it. Without `work` it has a folder of its own, and returns it.
 
-    On a worker's machine that folder has the same name next time, so that a worker in place of a dead one goes on.
+    On a worker's machine that folder has the same name next time, so that a worker in place of a dead one goes on, and
+    so does the next command where this one was stopped.
+
+    Raises:
+        PerfteachError: when the worker has other code than the one that the record is to name.
     """
+    if (own_code := code()) != wanted:
+        raise PerfteachError(f"its worker has {own_code}, and this machine {wanted}; install the same on both")
     found = images_of(images)
     what = f"{study} {engine} {found.checksum}"
     named = f"{name}-{arm}-seed{seed}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
-    with ONE_RUN, nullcontext(work) if work else files.kept(named) as own:
+    with ONE_RUN, one_thread(), nullcontext(work) if work else files.kept(named) as own:
         root = own / name
         checkpoint.write_files(root / f"baseline-seed{seed}", baseline)
         folder = root / f"{arm}-seed{seed}"
         run = _train(name, study, arm, seed, study.images(found), folder, engine)
-        return Trained(run, {} if work else checkpoint.files(folder))
+        return Trained(run, {} if work else checkpoint.files(folder), named)
 
 
 def _train(name: str, study: Study, arm: str, seed: int, data: ImageData, folder: Path, engine: str) -> Run:
@@ -311,27 +332,6 @@ def _train(name: str, study: Study, arm: str, seed: int, data: ImageData, folder
     )
     trainer.run.header |= {"study": name, "arm": arm, **study.network(arm, len(data.classes))}
     baseline = folder.with_name(f"baseline-seed{seed}")
-    if shares_baseline(study, arm) and checkpoint.record(baseline) and not checkpoint.record(folder):
+    if shares_baseline(study, arm) and not checkpoint.record(folder) and is_finished(baseline):
         continue_from(trainer, baseline)  # without it the arm trains from the start, to the same numbers
     return trainer.fit(progress=False)
-
-
-def continue_from(trainer: PerforatedTrainer, baseline: Path) -> None:
-    """Let a trainer take over its first neuron phase from the folder of a finished baseline run.
-
-    Raises:
-        ConfigError: when the baseline is not finished, or was trained on other data, as another network, or with
-            another seed or other settings.
-        CheckpointError: when its checkpoint cannot be used.
-    """
-    saved = checkpoint.load(baseline, trainer.device)
-    if saved is None or not saved.run.finished:
-        raise ConfigError(f"the baseline in {baseline} is not finished; run the arm baseline first")
-    run = saved.run
-    if any(run.header[key] != trainer.run.header[key] for key in ("data", "seed", "model", "layers")):
-        raise ConfigError(f"the baseline in {baseline} was trained on other data, another network or another seed")
-    own = ("switch", "cycles", "grow", "thaw")  # what distinguishes arms
-    old, new = ({key: value for key, value in one.config.items() if key not in own} for one in (run, trainer.run))
-    if old != new or len(run.epochs) != trainer.config.switch.length(Phase.NEURON, 0):
-        raise ConfigError(f"the baseline in {baseline} was trained with other settings; delete it to train it again")
-    trainer.take_over(run, Kept(run.ended.best_epoch, run.ended.validation_accuracy, saved.weights))

@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from perfteach import Callback, DendriteCycle, FixedSwitch, PerforatedTrainer, TrainConfig, perforate, ranks
 from perfteach.data.points import small_network, two_spirals
+from perfteach.dendrites import add_dendrites, correlate, set_phase, trainable
 
 SWITCH = FixedSwitch((3, 3), 3)
 EPOCHS = 9
@@ -41,6 +42,7 @@ def train(folder: Path, rule: str, dies: int) -> dict[str, torch.Tensor]:
         "elsewhere" if rule == "apart" and ranks.rank() else "run"
     )  # as on machines with disks of their own
     run = PerforatedTrainer(model, data, config, folder=place, callbacks=callbacks).fit(progress=False)
+    assert run.header["machine"].get("processes", 1) == ranks.count()
     losses = torch.tensor(run["train_loss"] + run["validation_loss"] + run["train_accuracy"])
     scores = torch.tensor([value for epoch in run.epochs for value in epoch.scores.values()])
     return {"losses": losses, "scores": scores, **model.state_dict()}
@@ -73,12 +75,47 @@ def own_loop() -> dict[str, torch.Tensor]:
     return dict(model.state_dict())
 
 
+class Experts(nn.Module):
+    """Sends an example to the head that its first number names, so that each of two ranks uses one head only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.heads = nn.Linear(3, 8), nn.ModuleList([nn.Linear(8, 2), nn.Linear(8, 2), nn.Linear(8, 2)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, out = torch.tanh(self.body(x)), x.new_zeros(len(x), 2)
+        for number, head in enumerate(self.heads):
+            rows = x[:, 0] == number
+            if rows.any():
+                out = out.index_put((rows.nonzero()[:, 0],), head(h[rows]))
+        return out
+
+
+def experts() -> dict[str, torch.Tensor]:
+    """A dendrite phase in which no rank uses every layer, and one layer is used by none."""
+    torch.manual_seed(0)
+    model = add_dendrites(perforate(Experts()))
+    set_phase(model, "dendrite")
+    optimizer = torch.optim.SGD(trainable(model), lr=0.1, weight_decay=0.1)
+    for _ in range(3):
+        x, y = torch.randn(16, 3), torch.randint(0, 2, (16,))
+        x[:, 0] = torch.arange(16) % 2
+        x, y = ranks.part(x, y)
+        optimizer.zero_grad()
+        cross_entropy(model(x), y).backward()
+        correlate(model)
+        optimizer.step()
+    return dict(model.state_dict())
+
+
 def main() -> None:
     folder, what, dies = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     torch.set_num_threads(1)
     with ranks.joined():
-        end = own_loop() if what == "own" else train(folder, what, dies)
+        end = {"own": own_loop, "experts": experts}.get(what, lambda: train(folder, what, dies))()
         torch.save(end, folder / f"end-{ranks.count()}-{ranks.rank()}.pt")
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    assert not any("gloo" in name for name in names), "threads that live on can abort the process at its end"
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import io
 import math
+import os
 import pickle
 import socket
 import tarfile
@@ -13,6 +14,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -359,6 +361,28 @@ def test_a_second_load_decodes_nothing(
     assert len(load(path).test) == len(first.test) + 1  # a damaged cache is made again
 
 
+@pytest.mark.skipif(os.name == "nt", reason="its clock of changes is that of creation")
+def test_images_that_change_behind_the_same_size_and_time_are_read_again(
+    load: Callable[..., data.ImageData], tmp_path: Path
+) -> None:
+    """As those that an archive with fixed times brings, or a copy that keeps them."""
+    found = []
+    for colour in (7, 8):
+        for name, content in _files().items():
+            path = tmp_path / "set" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_bitmap(colour) if name.endswith(".png") else content)
+            os.utime(path, (0, 0))
+        found.append(load(tmp_path / "set").checksum)
+    assert found[0] != found[1]
+
+
+def _bitmap(colour: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (colour, 0, 0)).save(buffer, "BMP")
+    return buffer.getvalue()
+
+
 def test_archives_are_unpacked_in_the_cache_folder_and_the_files_deleted(
     load: Callable[..., data.ImageData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -695,7 +719,7 @@ def test_a_wrong_file_is_deleted(small_cifar: str, server: _Server, tmp_path: Pa
     (tmp_path / "cifar-10-python.tar.gz.part").write_bytes(b"x" * 50)  # longer than what the server has
     with pytest.raises(DataError, match="wrong md5"):
         data.download_cifar10(tmp_path, small_cifar, progress=False)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("cifar*"))
 
 
 @pytest.mark.usefixtures("small_cifar")
@@ -741,6 +765,18 @@ def test_another_mirror_goes_on_where_the_first_stopped(
     monkeypatch.setattr(_Server, "stops_at", property(lambda _: next(ends)))
     data.download_cifar10(tmp_path, progress=False)
     assert server.requests == [None, "bytes=5000-"]
+
+
+def test_several_downloads_at_once_leave_each_other_whole(
+    small_cifar: str, server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = cifar10._fetch
+    monkeypatch.setattr(cifar10, "_fetch", lambda *how: (time.sleep(0.3), fetch(*how))[1])
+    with ThreadPoolExecutor(3) as pool:
+        how = {"progress": False}
+        done = [pool.submit(data.download_cifar10, tmp_path, small_cifar, **how) for _ in range(3)]  # type: ignore[arg-type]
+        assert {each.result() for each in done} == {tmp_path / "cifar-10-batches-py"}
+    assert server.requests == [None], "one has downloaded it, for all"
 
 
 def test_wrong_bytes_that_another_server_left_do_not_discredit_a_good_one(

@@ -512,9 +512,12 @@ def test_accumulated_batches_are_pooled():
 
 
 def test_correlate_without_an_error_says_so():
-    model = set_phase(add_dendrites(perforate(mlp())), "dendrite")
-    with pytest.raises(ConfigError, match="heard"):
-        correlate(model)
+    model = add_dendrites(perforate(mlp()))
+    for phase in ("neuron", "dendrite"):
+        set_phase(model, phase)
+        model(torch.randn(4, 3))
+        with pytest.raises(ConfigError, match="heard"):
+            correlate(model)
 
 
 def test_a_compiled_model_has_no_dendrite_phase():

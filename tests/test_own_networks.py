@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import threading
 from collections import OrderedDict, deque
@@ -9,8 +10,9 @@ from collections import OrderedDict, deque
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn.functional import cross_entropy, l1_loss, linear, mse_loss
+from torch.nn.utils import parametrizations, prune
 from torch.optim.swa_utils import AveragedModel, update_bn
 from torch.utils.checkpoint import checkpoint as recompute
 
@@ -575,3 +577,161 @@ def test_the_name_of_a_block_is_answered_with_the_pattern_for_its_layers():
         model = nn.Sequential(OrderedDict(features=nn.Sequential(nn.Linear(3, 4)), head=nn.Linear(4, 2)))
         with pytest.raises(SelectionError, match=r"'features'; for the layers inside it write 'features\.\*'"):
             perforate(model, chosen)
+
+
+def test_another_activation_than_the_saved_one_is_refused(tmp_path):
+    def network(activation: str) -> nn.Module:
+        return perforate(nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)), activation=activation)
+
+    torch.save(add_dendrites(network("relu"), weight=0.5).state_dict(), tmp_path / "a.pt")
+    state = torch.load(tmp_path / "a.pt", weights_only=True)
+    network("relu").load_state_dict(state)
+    with pytest.raises(
+        RuntimeError, match=r"0: its dendrites were saved with φ = relu; give perforate activation='relu'"
+    ):
+        network("tanh").load_state_dict(state)
+    network("tanh").load_state_dict(dict(state))  # tensors alone, as in an older file, say nothing
+
+
+@pytest.mark.parametrize("norm", [nn.InstanceNorm2d, nn.BatchNorm2d])
+def test_an_activation_in_place_behind_a_view_does_not_hide_the_error(norm):
+    """`instance_norm` returns a view, whose history an operation in place replaces."""
+    found = []
+    for inplace in (False, True):
+        torch.manual_seed(0)
+        blocks = [part for i in (3, 8, 8) for part in (nn.Conv2d(i, 8, 3), norm(8, affine=True), nn.ReLU(inplace))]
+        model = add_dendrites(perforate(nn.Sequential(*blocks, nn.Conv2d(8, 1, 1))))
+        set_phase(model, Phase.DENDRITE)
+        mse_loss(model(torch.randn(4, 3, 16, 16)), torch.randn(4, 1, 10, 10)).backward()
+        found.append(correlate(model))
+    assert found[0] == found[1] and len(found[0]) == 4
+
+
+class Frozen(nn.Module):
+    """Keeps the statistics of its norm, as those who fine-tune do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.fc = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.bn(self.conv(x)).relu().mean((2, 3)))
+
+    def train(self, mode: bool = True) -> Frozen:
+        super().train(mode)
+        self.bn.eval()
+        return self
+
+
+def test_what_a_network_says_to_its_norm_reaches_the_norm_that_moved():
+    model = perforate(Frozen())
+    model.train()
+    model(torch.randn(16, 3, 8, 8) + 3)
+    norm = model.conv.neuron[1]
+    assert not norm.running_mean.any() and model.training and model.conv.training
+    model.bn.requires_grad_(False)
+    assert not any(p.requires_grad for p in norm.parameters())
+    for name, value in {"momentum": 0.5, "weight": None, "running_mean": torch.ones(8)}.items():
+        with pytest.raises(AttributeError, match=rf"this norm has moved, and its {name} with it"):
+            setattr(model.bn, name, value)
+    model.bn.note = "anything else is its own"
+    twin = copy.deepcopy(model)
+    twin.bn.eval()
+    twin.bn.requires_grad_(True)
+    assert twin.conv.neuron[1].weight.requires_grad and not norm.weight.requires_grad
+    assert twin.state_dict().keys() == model.state_dict().keys() and "bn.weight" not in model.state_dict()
+
+
+def test_a_layer_whose_output_lies_otherwise_is_refused():
+    class ChannelsLast(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+    model = perforate(nn.Sequential(ChannelsLast(3, 6, 3), nn.ReLU()))
+    model(torch.randn(4, 8, 8, 3))
+    add_dendrites(model)
+    with pytest.raises(ConfigError, match=r"shape \(4, 7, 7, 6\), which are not 6 neurons in dimension 1"):
+        model(torch.randn(4, 9, 9, 3))
+
+
+def test_rules_with_and_without_a_dendrite_phase_do_not_mix():
+    model = nn.Sequential(nn.Sequential(nn.Linear(5, 8), nn.ReLU()), nn.Sequential(nn.Linear(8, 2)))
+    perforate(model[0])
+    perforate(model[1], rule="gradient")
+    with pytest.raises(ConfigError, match="the rules gradient, perforated, and"):
+        DendriteCycle(model)
+    assert DendriteCycle(model, cycles=0).parameters()
+
+
+def test_a_setting_of_the_neurons_is_not_set_beside_them():
+    model = perforate(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3)))
+    for name in ("stride", "padding", "dilation"):
+        with pytest.raises(AttributeError, match=rf"no {name} of its own: the neurons' is neuron\.{name}"):
+            setattr(model[0], name, (2, 2))
+    model[0].neuron.stride = (2, 2)
+    model[0].note = "anything else is its own"
+    assert model[0].stride == (2, 2) and model(torch.randn(1, 3, 9, 9)).shape[2:] == (2, 2)
+
+
+def test_a_grown_network_can_be_traced():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU())
+    x = torch.randn(4, 3, 32, 32)
+    set_phase(add_dendrites(perforate(model), weight=0.5), Phase.NEURON, thaw=True)
+    model.eval()
+    for traced in (fx.symbolic_trace(model), torch.jit.trace(model, x)):
+        torch.testing.assert_close(traced(x), model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_that_passes_no_layer_with_dendrites_is_left_out():
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.a, self.b = nn.Linear(5, 8), nn.Linear(8, 2), nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor, task: int) -> torch.Tensor:
+            return (self.b if task else self.a)(self.body(x).tanh())
+
+    cycle = DendriteCycle(perforate(Heads(), ["a"]), FixedSwitch((1, 1), 2))
+    cycle.step(0.1)
+    cycle.train()
+    for task in (1, 0, 1, 0):
+        loss = cycle.model(torch.randn(8, 5), task).square().mean()
+        if loss.requires_grad:
+            loss.backward()
+        cycle.follow()
+    cycle.step()
+    cycle.train()
+    cycle.model(torch.randn(8, 5), 0)
+    with pytest.raises(ConfigError, match="no dendrite has heard an error"):
+        cycle.follow()  # before backward()
+    cycle.model(torch.randn(8, 5), 1)
+    cycle.follow()
+    with pytest.raises(ConfigError, match=r"call cycle\.follow\(\)"):
+        cycle.step()
+
+
+def test_an_error_that_does_not_vary_is_not_called_none():
+    model = perforate(nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1)))
+    cycle = DendriteCycle(model, FixedSwitch((1, 1), 1))
+    cycle.step(0.0)
+    cycle.train()
+    model(torch.randn(16, 5)).mean().backward()
+    cycle.follow()
+    with pytest.warns(UserWarning, match="; errors or dendrites do not vary in 2, so") as said:
+        cycle.step()
+    assert "no error reached" not in str(said[0].message)
+
+
+@pytest.mark.parametrize("how", ["weight_norm", "prune"])
+def test_fold_leaves_a_computed_weight_as_it_is(how):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+    add_dendrites(perforate(model), weight=0.3).eval()
+    convolution = model[0].neuron[0]
+    if how == "prune":
+        prune.l1_unstructured(convolution, "weight", 0.5)
+    else:
+        parametrizations.weight_norm(convolution)
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        expected = model(x)
+        torch.testing.assert_close(fold(model)(x), expected)

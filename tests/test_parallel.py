@@ -8,6 +8,8 @@ import math
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -21,7 +23,7 @@ import pytest
 from test_study import TINY, figures, records  # noqa: F401  (a fixture)
 from tqdm.auto import tqdm
 
-from perfteach import cli, extras, files, parallel, study
+from perfteach import checkpoint, cli, extras, files, parallel, study
 from perfteach.errors import ConfigError, MissingExtraError, PerfteachError
 from perfteach.study import record_path, run_study
 
@@ -183,6 +185,50 @@ def test_after_the_minutes_no_run_begins(records, tiny_data) -> None:  # type: i
     assert run_study("tiny", tiny_data, records / "work", minutes=0, **SEED) == []
 
 
+def test_the_checkpoint_of_another_run_gives_way_to_what_a_worker_sends(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    name = "checkpoint-000002"
+    checkpoint.write_files(tmp_path, {f"{name}/model.safetensors": b"old", "checkpoint-000003/x": b"older"})
+    new = {f"{name}/model.safetensors": b"new"}
+    checkpoint.write_files(tmp_path, new)
+    assert checkpoint.files(tmp_path) == new and [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_worker_with_other_code_trains_nothing(records, tiny_data, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+    own = iter(["perfteach 1, revision a", "perfteach 2, revision b"])
+    monkeypatch.setattr(study, "code", lambda: next(own))
+    with pytest.raises(
+        PerfteachError, match="its worker has perfteach 2, revision b, and this machine perfteach 1, rev"
+    ):
+        run_study("tiny", tiny_data, records / "work", arms=("baseline",), **SEED)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
+def test_workers_end_with_a_driver_that_was_killed(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    script = tmp_path / "driver.py"
+    script.write_text(
+        "import os, time\nfrom pathlib import Path\n"
+        "from perfteach import data, parallel\n"
+        "if __name__ == '__main__':\n"
+        "    pool = parallel.LocalPool(1, data.load('synthetic10').subset(20, 10, 10), Path('work'))\n"
+        "    print(pool.executor.submit(os.getpid).result(), flush=True)\n"
+        "    time.sleep(300)\n",
+        encoding="utf-8",
+    )
+    with subprocess.Popen([sys.executable, script], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout
+        worker = int(driver.stdout.readline())
+        driver.kill()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker was still there")
+
+
 def test_gpus_are_dealt_out_in_turn(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     counter, seen = multiprocessing.get_context("spawn").Value("i", 0), []
@@ -217,19 +263,22 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_line(records, tiny_data, 
     gc.collect()
 
 
-def test_a_kept_folder_is_found_again_after_a_crash_and_gone_at_the_end(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_kept_folder_is_found_again_after_a_crash_and_gone_when_it_is_forgotten(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with suppress(RuntimeError), files.kept("mine") as folder:
         (folder / "half").touch()
         raise RuntimeError("a crash")
     with files.kept("mine") as again:
-        assert again == folder and (again / "half").exists()
+        files.forget("mine")
+        assert again == folder and (again / "half").exists(), "somebody is at work there"
         with files.kept("mine") as other:  # somebody is at work there
             assert other != folder and not list(other.iterdir())
         with files.kept("yours") as other:
             assert other.parent == folder.parent
-        assert again.is_dir() and not other.exists()
-    assert not folder.exists()
+        assert again.is_dir() and other.is_dir()
+    files.forget("mine")
+    files.forget("yours")
+    assert not folder.exists() and not other.exists()
     if hasattr(os, "getuid"):
         assert folder.parent.stat().st_mode & 0o077 == 0, "nobody else may read or write there"
         somebody = os.getuid() + 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ranked import own_loop, train
+from ranked import experts, own_loop, train
 
 from perfteach import checkpoint
 
@@ -48,9 +48,9 @@ def whole(tmp_path_factory) -> dict[str, torch.Tensor]:  # type: ignore[no-untyp
     return run(tmp_path_factory.mktemp("whole"), 2, "perforated")
 
 
-@pytest.mark.parametrize("what", ["perforated", "covariance", "own"])
+@pytest.mark.parametrize("what", ["perforated", "covariance", "own", "experts"])
 def test_two_processes_end_where_one_ends(what: str, tmp_path: Path) -> None:
-    alone = own_loop() if what == "own" else train(tmp_path / "one", what, 0)
+    alone = {"own": own_loop, "experts": experts}.get(what, lambda: train(tmp_path / "one", what, 0))()
     same(run(tmp_path / "two", 2, what), alone)
 
 

@@ -146,12 +146,63 @@ def test_unknown_study_and_foreign_baseline(records, tiny_data):
     assert all(torch.equal(value, before[key]) for key, value in trainer.model.state_dict().items())
 
 
-def test_an_unfinished_baseline_is_not_taken(records, tiny_data):
+@pytest.mark.filterwarnings("ignore:.*none is installed:UserWarning")
+def test_an_unfinished_or_damaged_baseline_is_not_taken(records, tiny_data):
+    how = {"arms": ("thawed",), "seeds": (0,), "progress": False}
     folder = records / "work" / "tiny" / "baseline-seed0"
     started = PerforatedTrainer(TINY.model("baseline", 0), tiny_data, TINY.config("baseline", 0), folder=folder)
     started.save()
     with pytest.raises(ConfigError, match="not finished; run the arm baseline first"):
-        run_study("tiny", tiny_data, records / "work", arms=("thawed",), seeds=(0,), progress=False)
+        study.continue_from(PerforatedTrainer(TINY.model("thawed", 0), tiny_data, TINY.config("thawed", 0)), folder)
+    (without,) = run_study("tiny", tiny_data, records / "work", **how)
+    record_path("tiny", "thawed", 0).unlink()
+    run_study("tiny", tiny_data, records / "other", arms=("baseline",), seeds=(0,), progress=False)
+    for path in (records / "other").glob("tiny/baseline-seed0/checkpoint-*/model.safetensors"):
+        path.write_bytes(path.read_bytes()[:-50])
+    with pytest.warns(UserWarning, match="until then the other arms train from the start"):
+        (after,) = run_study("tiny", tiny_data, records / "other", **how)
+    assert figures(after) == figures(without)
+
+
+def test_a_record_that_is_cut_is_missing_and_one_with_gaps_is_refused(records, tiny_data):
+    how = {"arms": ("baseline",), "seeds": (0,), "progress": False}
+    (whole,) = run_study("tiny", tiny_data, records / "work", **how)
+    path = record_path("tiny", "baseline", 0)
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]), encoding="utf-8")
+    assert study.recorded("tiny", "baseline", 0) is None
+    assert [figures(run) for run in run_study("tiny", tiny_data, records / "work", **how)] == [figures(whole)]
+    for damaged in (lines[:1] + lines[2:], lines + lines):
+        path.write_text("".join(damaged), encoding="utf-8")
+        with pytest.raises(DataError, match="its epochs do not follow one another"):
+            Run.load(path)
+
+
+def test_what_another_command_recorded_in_the_meantime_is_kept_apart(records, tiny_data, monkeypatch):
+    """Two commands with folders of their own for checkpoints."""
+    other = dataclasses.replace(tiny_data, checksum="0" * 64)
+    train = study._run
+
+    def meanwhile(*task):
+        with monkeypatch.context() as patch:
+            patch.setattr(study, "_run", train)
+            run_study("tiny", other, records / "b", arms=("same-epochs",), seeds=(0,), progress=False)
+        return train(*task)
+
+    monkeypatch.setattr(study, "_run", meanwhile)
+    with pytest.raises(DataError, match=r"same-epochs-seed0\.jsonl was made on other data"):
+        run_study("tiny", tiny_data, records / "a", arms=("baseline",), seeds=(0,), progress=False)
+    assert not record_path("tiny", "baseline", 0).exists()
+
+
+def test_a_study_has_one_thread_wherever_it_runs(records, tiny_data):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        (run,) = run_study("tiny", tiny_data, records / "work", arms=("baseline",), seeds=(0,), progress=False)
+        assert run.header["machine"]["threads"] == 1 and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_outside_a_checkout_nothing_is_trained(records, tiny_data, monkeypatch):

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from facts import AIM, IN_WORDS, LIMIT, MARGIN, NETWORKS, Facts
 
 from perfteach import compare, plots
-from perfteach.arms import EVERY_ARM, IDEAS
+from perfteach.arms import EVERY_ARM
 from perfteach.errors import DataError, PerfteachError
 from perfteach.study import record_folder
 
@@ -45,7 +45,7 @@ def environment(facts: Facts) -> Environment:
         keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
     made.globals |= facts.functions() | {
-        "every_arm": EVERY_ARM, "ideas": IDEAS, "in_words": IN_WORDS, "AIM": AIM, "LIMIT": LIMIT, "MARGIN": MARGIN,
+        "every_arm": EVERY_ARM, "in_words": IN_WORDS, "AIM": AIM, "LIMIT": LIMIT, "MARGIN": MARGIN,
         "networks": NETWORKS,
     }  # fmt: skip
     return made

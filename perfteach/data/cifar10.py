@@ -95,17 +95,19 @@ def download_cifar10(root: Path | str, mirror: str | None = None, progress: bool
     """
     mirror = mirror if mirror is None else settings.text("mirror", mirror, error=DataError)
     progress = settings.flag("progress", progress, error=DataError)
+    from filelock import FileLock
+    from torchvision.datasets import CIFAR10
+
     addresses = _addresses(mirror)
     root = settings.path("root", root, error=DataError)
     whole, part = root / FILENAME, root / f"{FILENAME}.part"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        if not (whole.exists() and _md5(whole) == MD5):
-            _fetch_from_any(addresses, part, progress)
-            part.replace(whole)
-        from torchvision.datasets import CIFAR10
-
-        CIFAR10(root, download=True)  # finds the file, checks it once more and unpacks it
+        with FileLock(root / ".cifar10.lock"):  # of several processes one downloads, and the others find it done
+            if not (whole.exists() and _md5(whole) == MD5):
+                _fetch_from_any(addresses, part, progress)
+                part.replace(whole)
+            CIFAR10(root, download=True)  # finds the file, checks it once more and unpacks it where that was not done
     except OSError as error:
         raise DataError(f"CIFAR-10 cannot be stored in {str(root)!r}: {error}") from error
     return root / FOLDER

@@ -76,12 +76,15 @@ def read_images(
 
 
 def _identity(path: Path, image_size: int | None) -> str:
-    """Names what is at `path` without reading it, by the size and time of every file."""
+    """Names what is at `path` without reading it, by the size, place and times of every file.
+
+    The time of the last change can be set, by archives and copies; that of the entry cannot.
+    """
     seen = [f"1 {image_size} {path.resolve()}"]
     found = sorted(entry.path for entry in _entries(str(path))) if path.is_dir() else [str(path)]
     for file in found:
         status = os.lstat(file) if os.path.islink(file) and not os.path.exists(file) else os.stat(file)
-        seen.append(f"{file} {status.st_size} {status.st_mtime_ns}")
+        seen.append(f"{file} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}")
     return hashlib.sha256(os.fsencode("\n".join(seen))).hexdigest()[:20]
 
 

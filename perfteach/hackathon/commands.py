@@ -87,7 +87,7 @@ def _add_init(init: argparse.ArgumentParser) -> None:
     add, usual = init.add_argument, Limits()
     add("folder", type=folder, help="folder to make; keep it to yourself, it holds the hidden images")
     text = (
-        "synthetic10 (hidden images drawn from a secret seed), an image folder or archive (its test images), or cifar10"
+        "synthetic10 (hidden images drawn from a secret seed), an image folder or archive, cifar10 (their test images)"
     )
     add("--data", default="synthetic10", help=f"{text} (%(default)s)")
     add("--label", help="what to call images read from a path")
