@@ -36,6 +36,7 @@ def figures(run: Run) -> list[dict]:
 
 
 ONE_SEED = (
+    "extra-small-first",
     "extra-small-long",
     "recipe",
     "extra-small-eleven",
