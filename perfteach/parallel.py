@@ -120,7 +120,7 @@ class ClusterPool(Pool):
             raise ConfigError(
                 f"no Dask scheduler answers at {address!r} ({error}); start one with `dask scheduler`, or use --jobs"
             ) from error
-        self.data = data
+        self.data, self.done = data, list[str]()
         super().__init__(self.client.get_executor(pure=False), self._scatter())
 
     def _scatter(self, seconds: float = SECONDS) -> Any:
@@ -146,13 +146,19 @@ class ClusterPool(Pool):
         self.images = self._scatter(REPLACED)  # Dask replaces workers itself, but not what only a dead one had
 
     def forget(self, folder: str) -> None:
-        with suppress(OSError, RuntimeError):  # what is left there goes with the machine's temporary files
-            self.client.run(files.forget, folder, on_error="ignore")
+        self.done.append(folder)
+        self._forget(folder)
 
     def close(self, *, now: bool) -> None:
         with suppress(Exception) if now else nullcontext():
             self.executor.shutdown(wait=not now)
+        for folder in self.done:  # once more: a run that was lost to the driver may have been at work there
+            self._forget(folder)
         self.client.close()
+
+    def _forget(self, folder: str) -> None:
+        with suppress(OSError, RuntimeError):  # what is left there goes with the machine's temporary files
+            self.client.run(files.forget, folder, on_error="ignore")
 
     def _gone(self, error: Exception) -> PerfteachError:
         said = "start it again, and give the same command: what is recorded stays, and only the rest is trained"

@@ -225,13 +225,14 @@ def test_binder_files_run_in_order_with_two_gigabytes_one_cpu_and_no_network(cut
 
 
 def seconds_to_refuse(command: list[str], **settings) -> float:
-    """How long it takes until a request for CIFAR-10 is refused in one sentence that says what to do."""
+    """How long it takes, or says it took, until a request for CIFAR-10 is refused in one sentence with what to do."""
     start = time.monotonic()
     done = run(command, **settings)
     taken = time.monotonic() - start
     assert done.returncode == 1, done.stdout
     assert re.fullmatch(NO_CIFAR10 + ".*\n", done.stderr), done.stderr
-    return taken
+    own = re.search(r"^\d+\.\d+$", done.stdout, re.M)
+    return float(own[0]) if own else taken
 
 
 @pytest.mark.parametrize("more", [[], ["--mirror", "http://192.0.2.1/"]], ids=["no names", "no route"])
@@ -244,12 +245,16 @@ def test_a_download_from_a_server_that_says_nothing_is_given_up(place, fresh) ->
         mirror = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         # All of them: with a network the others would answer.
         code = f"""
-            import sys
+            import sys, time
             from perfteach import cli
             from perfteach.data import cifar10
             cifar10.MIRRORS = tuple({mirror!r} + name for name in ("b.gz", "c.gz", "d.gz", "e.gz"))
-            sys.exit(cli.main(["data", "download", "cifar10", "--mirror", {mirror!r}]))
+            start = time.monotonic()
+            status = cli.main(["data", "download", "cifar10", "--mirror", {mirror!r}])
+            print(time.monotonic() - start)
+            sys.exit(status)
             """
+        # Its own clock: starting Python takes seconds on a busy machine, and the waits add up to nearly eight.
         assert seconds_to_refuse([sys.executable, "-c", textwrap.dedent(code)], cwd=place, env=fresh) < 10
 
 

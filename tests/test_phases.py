@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perfteach.errors import ConfigError
@@ -27,6 +27,7 @@ rules = st.one_of(
 machines = st.builds(PhaseMachine, rules, cycles=st.integers(0, 4), roll_back=st.booleans())
 
 
+@settings(deadline=None)
 @given(machines, st.lists(st.floats(0, 100), min_size=200, max_size=200), st.sets(st.integers(0, 199)))
 def test_no_sequence_of_scores_gets_it_stuck_or_skips_a_phase(machine, scores, presses):
     """12 epochs a phase at most, 4 cycles of two phases at most: 108 epochs must be enough, whatever the scores."""
@@ -52,6 +53,7 @@ def test_no_sequence_of_scores_gets_it_stuck_or_skips_a_phase(machine, scores, p
         assert visited == order, "without rollback every cycle is run"
 
 
+@settings(deadline=None)
 @given(machines, st.lists(st.floats(0, 100), min_size=1, max_size=120), st.integers(0, 119))
 def test_a_restored_machine_goes_on_as_if_nothing_had_happened(machine, scores, cut):
     twin = PhaseMachine(machine.rule, machine.cycles, machine.roll_back)

@@ -53,6 +53,7 @@ def test_the_quick_tier_trains_on_it() -> None:
     assert len(images.train) == 2000 and len(images.test) == 1000 and not images.synthetic
 
 
+@pytest.mark.timeout(1800)  # as in `test_real_images`
 def test_its_images_are_where_the_whole_set_has_them(loaded: data.ImageData, real_images: Path) -> None:
     """A network trained on the whole set, with its usual split, has not learned from the sample's held-out images."""
     whole = data.load(real_images, progress=False)

@@ -213,7 +213,8 @@ def test_a_killed_run_resumes_to_the_same_result(tmp_path, epoch):
     assert third.evaluate("test")[1] == whole.result["test_accuracy"], "and its best weights are loaded"
 
 
-def test_a_run_that_goes_on_elsewhere_says_where(tmp_path, monkeypatch):
+@pytest.mark.parametrize("what", ["machine", "revision"])
+def test_a_run_that_goes_on_elsewhere_says_where(what, tmp_path, monkeypatch):
     class Kill(Callback):
         def on_batch_end(self, trainer, batch, batches):
             if len(trainer.run.epochs) == 2:
@@ -222,11 +223,17 @@ def test_a_run_that_goes_on_elsewhere_says_where(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         trainer(folder=tmp_path, callbacks=[Kill()]).fit(progress=False)
     here = provenance()
-    elsewhere = here | {"machine": here["machine"] | {"gpu": "a GPU"}, "versions": here["versions"] | {"torch": "9.9"}}
+    machine = {"machine": here["machine"] | {"gpu": "a GPU"}, "versions": here["versions"] | {"torch": "9.9"}}
+    elsewhere = here | (machine if what == "machine" else {"revision": "abc"})
     monkeypatch.setattr("perfteach.resumable.provenance", lambda: elsewhere)
     run = trainer(folder=tmp_path).fit(progress=False)
     (said,) = [event.reason for event in run.events if event.event == "resume"]
-    assert said == "continued from the checkpoint, on a GPU with PyTorch 9.9"
+    on = (
+        "a GPU with PyTorch 9.9"
+        if what == "machine"
+        else f"{here['machine']['cpu']} with PyTorch {here['versions']['torch']}"
+    )
+    assert said.startswith(f"continued from the checkpoint, on {on}") and "and perfteach" in said
 
 
 def test_resuming_with_other_settings_is_refused(tmp_path):

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -330,8 +331,11 @@ def test_playing_says_pause_rests_on_switches_and_ends(show):
 
 def processor_seconds() -> float:
     """Processor time of the browser's processes so far."""
-    children = psutil.Process().children(recursive=True)
-    return sum(sum(process.cpu_times()[:2]) for process in children)
+    total = 0.0
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # of a page that was just closed
+            total += sum(process.cpu_times()[:2])
+    return total
 
 
 def busy() -> bool:

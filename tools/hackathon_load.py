@@ -20,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -61,8 +62,9 @@ class Server(Background):
             self.start(wait=False)
             return what
         for process in self.below("work" if what == "worker" else "perfteach.hackathon.measure")[:1]:
-            process.kill()
-            return what
+            with suppress(psutil.Error):  # it has just ended
+                process.kill()
+                return what
         return None
 
 

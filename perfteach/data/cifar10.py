@@ -96,7 +96,6 @@ def download_cifar10(root: Path | str, mirror: str | None = None, progress: bool
     mirror = mirror if mirror is None else settings.text("mirror", mirror, error=DataError)
     progress = settings.flag("progress", progress, error=DataError)
     from filelock import FileLock
-    from torchvision.datasets import CIFAR10
 
     addresses = _addresses(mirror)
     root = settings.path("root", root, error=DataError)
@@ -107,6 +106,8 @@ def download_cifar10(root: Path | str, mirror: str | None = None, progress: bool
             if not (whole.exists() and _md5(whole) == MD5):
                 _fetch_from_any(addresses, part, progress)
                 part.replace(whole)
+            from torchvision.datasets import CIFAR10  # late: importing it takes longer than finding no network
+
             CIFAR10(root, download=True)  # finds the file, checks it once more and unpacks it where that was not done
     except OSError as error:
         raise DataError(f"CIFAR-10 cannot be stored in {str(root)!r}: {error}") from error
