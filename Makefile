@@ -92,6 +92,7 @@ site: $(SITE_STAMP) ## build the pages of the course, with a search, in build/si
 
 figures: $(STAMP) ## draw the figures of README and docs again, and write the pages from records
 	"$(PY)" tools/pictures.py
+	"$(PY)" tools/climb.py
 	"$(PY)" tools/evidence.py --write
 
 bench: $(STAMP) ## time what training, inference, loading and widgets cost, as ratios
@@ -101,5 +102,5 @@ torture: $(STAMP) ## try to lose something: interrupts, flipped bits, full disks
 	OMP_NUM_THREADS=1 "$(PY)" tools/torture.py $(TORTURE_ARGS)
 
 clean: ## remove caches and build results; the environment and the data stay
-	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -path "./$(VENV)" -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +

@@ -5,12 +5,19 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
+import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
@@ -29,6 +36,40 @@ def load_tool(name: str) -> ModuleType:
     sys.modules[name] = module  # where data classes and pickle look for it
     spec.loader.exec_module(module)
     return module
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@contextmanager
+def running(
+    command: list[str] | str, address: str, log: Path, seconds: float = 180, **settings: Any
+) -> Iterator[bytes]:
+    """Start a server and wait for its first answer at the address, which is handed over; ends it with its children."""
+    with log.open("wb") as file:
+        server = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, **settings)
+    try:
+        yield _first_answer(server, address, log, seconds)
+    finally:
+        if server.poll() is None:
+            for process in [*psutil.Process(server.pid).children(recursive=True), server]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            server.wait(30)
+
+
+def _first_answer(server: subprocess.Popen[bytes], address: str, log: Path, seconds: float) -> bytes:
+    end = time.monotonic() + seconds  # for a busy machine; alone it takes a few
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                return answer.read()
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"there was no answer:\n{log.read_text(encoding='utf-8', errors='replace')[-3000:]}")
 
 
 def _session_cache() -> Path:

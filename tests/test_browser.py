@@ -6,17 +6,14 @@ import json
 import os
 import re
 import shutil
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
+from conftest import free_port, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,34 +121,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     own = {f"JUPYTER{name}": str(base / place.lower()) for place, name in places.items()}
     own |= {"IPYTHONDIR": str(base / "ipython"), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     own["JUPYTER_CONFIG_PATH"] = str(ROOT / "tools" / "jupyter")  # as `make lab` has it
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = (
         "--allow-root", "--no-browser", "--ServerApp.ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0",
         "--IdentityProvider.token=", f"--ServerApp.root_dir={base / 'work'}", "--LabApp.expose_app_in_browser=True",
     )  # fmt: skip
-    with (base / "lab.log").open("w") as log:
-        command = [sys.executable, "-m", "jupyterlab", *options]
-        server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        wait_for_server(server, f"http://127.0.0.1:{port}/api/status", base / "lab.log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        for process in [*psutil.Process(server.pid).children(recursive=True), psutil.Process(server.pid)]:
-            process.kill()
-        server.wait(10)
-
-
-def wait_for_server(server: subprocess.Popen, address: str, log: Path) -> None:
-    end = time.monotonic() + 180  # on a busy machine; alone it takes seconds
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            with urllib.request.urlopen(address, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+    address, command = f"http://127.0.0.1:{port}", [sys.executable, "-m", "jupyterlab", *options]
+    with running(command, f"{address}/api/status", base / "lab.log", env=os.environ | own):
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +158,8 @@ def page(chromium, lab):
     page.goto(f"{lab}/lab/tree/widgets.ipynb")
     page.wait_for_function(IDLE)
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")  # not awaited: it is long
-    return page
+    yield page
+    assert page.problems == []
 
 
 def output(page, name: str):
@@ -472,6 +450,7 @@ def test_the_check_finds_a_control_without_a_name(chromium, html, unnamed):
 
 
 def test_nothing_went_wrong_in_the_page(page):
+    settle(page)
     assert page.problems == []
     assert page.locator(".jp-OutputArea [data-mime-type*=stderr]").all_inner_texts() == []
     assert page.get_by_text("Error displaying widget").count() == 0

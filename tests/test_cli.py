@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import multiprocessing
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -64,7 +66,7 @@ def test_train_shows_every_epoch_and_continues_nothing_twice(folder, tmp_path, c
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no bash to count on")
 def test_a_reader_that_has_seen_enough_ends_the_list_quietly():
-    line = f"{sys.executable} -m perfteach.cli runs list | head -1"
+    line = f"{shlex.quote(sys.executable)} -m perfteach.cli runs list | head -1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, check=True)
     assert done.stdout.count("\n") == 1 and done.stderr == ""
 
@@ -121,9 +123,14 @@ def test_errors_are_one_sentence(argv, says, capsys, tmp_path, monkeypatch):
     assert says in said and said.startswith("perfteach: ") and said.count("\n") == 1
 
 
-def commands() -> list[list[str]]:
-    two = [["data", what] for what in ("download", "import", "show", "pack")] + [["runs", "list"], ["runs", "show"]]
-    return [["train"], ["demo"], ["check-env"], ["study"], *two]
+def commands(parser: argparse.ArgumentParser | None = None, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every command there is, as the words that call it."""
+    (within,) = (action for action in (parser or cli.parser())._actions if isinstance(action.choices, dict))
+    found = []
+    for name, below in within.choices.items():
+        group = any(isinstance(action.choices, dict) for action in below._actions)
+        found += commands(below, (*above, name)) if group else [(*above, name)]
+    return found
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils import prune
 from torchvision import models as zoo
 
+from perfteach.correlation import Correlator
 from perfteach.dendrites import (
     add_dendrites,
     calibrate,
@@ -238,13 +239,22 @@ def test_compiles_in_eval(rule):
         assert torch.equal(compiled(x), model(x))
 
 
-def test_half_precision_errors_are_correlated_in_single_precision():
+def test_half_precision_errors_are_correlated_in_single_precision(monkeypatch):
+    seen = set()
+    gradient = Correlator.gradient
+
+    def watched(self, *tensors):
+        seen.update(tensor.dtype for tensor in tensors)
+        return gradient(self, *tensors)
+
+    monkeypatch.setattr(Correlator, "gradient", watched)
     model = set_phase(add_dendrites(perforate(small_cnn())), Phase.DENDRITE)
     x, y = batch()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = nn.functional.cross_entropy(model(x), y)
     loss.backward()
     correlate(model)
+    assert seen == {torch.float32}
     assert all(torch.isfinite(p.grad).all() for p in trainable(model))
 
 

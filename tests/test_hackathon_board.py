@@ -289,7 +289,7 @@ def test_what_guesses_is_not_on_the_front(store, event):
     assert {row.team for row in boards.board(store).points if row.on_front} == {"jokers", "owls"}
     shown = boards.board(store, least=40)
     assert [row.team for row in shown.points] == ["owls"] and [row.team for row in shown.ranks] == ["owls", "jokers"]
-    assert TestClient(application(store, event)).get("/").text.count("<circle") <= 1
+    assert TestClient(application(store, event)).get("/").text.count('class="best"') == 1
 
 
 # --- ranks ------------------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ def served(tmp_path_factory):
     end = time.monotonic() + 120
     while counts(store).get("done", 0) < 6 and time.monotonic() < end:
         time.sleep(0.5)
+    assert counts(store).get("done", 0) == 6, counts(store)
     yield server.address, tokens, folder / "new.zip"
     server.stop()
 

@@ -11,14 +11,12 @@ import subprocess
 import sys
 import textwrap
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
-from conftest import load_tool
+from conftest import free_port, load_tool, running
 from PIL import Image
 
 if sys.platform == "win32":
@@ -110,33 +108,15 @@ def blocks(language: str) -> list[str]:
 
 def served(command: list[str], port: int, seconds: float, **settings) -> bytes:
     """Start a JupyterLab, get the first notebook's page from it, and end it with its children."""
-    log = settings["cwd"] / "lab.log"
-    with log.open("wb") as file:
-        server = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, **settings)
-    try:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and server.poll() is None:
-            try:
-                # The repository is the root of what make lab shows; only an existing file has contents.
-                address = f"http://127.0.0.1:{port}/api/contents/notebooks/00_start_here.ipynb?content=0"
-                with urllib.request.urlopen(address, timeout=30) as answer:
-                    return answer.read()
-            except OSError:
-                time.sleep(0.2)
-        pytest.fail(f"JupyterLab did not answer:\n{log.read_text(encoding='utf-8', errors='replace')[-3000:]}")
-    finally:
-        if server.poll() is None:
-            for process in psutil.Process(server.pid).children(recursive=True):
-                process.kill()
-            server.kill()
-            server.wait(30)
+    # The repository is the root of what make lab shows; only an existing file has contents.
+    address = f"http://127.0.0.1:{port}/api/contents/notebooks/00_start_here.ipynb?content=0"
+    with running(command, address, settings["cwd"] / "lab.log", seconds, **settings) as page:
+        return page
 
 
 def lab_settings() -> tuple[int, dict[str, str]]:
     """A free port, and what makes `make lab` use it without a browser and without a password."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     return port, {"PORT": str(port), "LAB_ARGS": "--no-browser --ServerApp.port_retries=0 --IdentityProvider.token="}
 
 

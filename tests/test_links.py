@@ -6,10 +6,8 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,9 +16,8 @@ from posixpath import normpath
 from urllib.parse import quote, unquote, urlsplit
 
 import nbformat
-import psutil
 import pytest
-from conftest import load_tool
+from conftest import free_port, load_tool, running
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -45,6 +42,8 @@ def test_every_link_to_the_project_names_its_home():
     for page in pages:
         for address in re.findall(r"https://[^\s)>\"]+", page.read_text(encoding="utf-8")):
             parts = urlsplit(address)
+            if parts.netloc == "github.com":
+                assert f"{parts.path}/".startswith(f"/{tool.repository()}"), f"{page.name}: {address}"
             launch = parts.netloc in ("mybinder.org", "colab.research.google.com", "nbviewer.org")
             if parts.path.startswith(("/v2/gh/", "/github/")) and launch:
                 assert f"/{tool.repository()}/" in parts.path, f"{page.name}: {address}"
@@ -162,30 +161,14 @@ def lab(tmp_path_factory) -> Iterator[tuple[str, Path]]:
     """The server that `make lab` starts: its address, and its runtime folder."""
     folder = tmp_path_factory.mktemp("links")
     own = {f"JUPYTER{name}": str(folder / name.lower()) for name in ("_CONFIG_DIR", "_DATA_DIR", "_RUNTIME_DIR")}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = "--no-browser --ServerApp.ip=127.0.0.1 --ServerApp.port_retries=0 --IdentityProvider.token="
     said = subprocess.run(["make", "-n", "lab", f"PORT={port}", f"LAB_ARGS={options}", "VENV=none"], cwd=ROOT,
                           capture_output=True, text=True, check=True).stdout  # fmt: skip
     command = said[said.rindex("env JUPYTER_CONFIG_PATH") :].replace('"none/bin/python"', f'"{sys.executable}"')
-    with (folder / "lab.log").open("w") as log:
-        server = subprocess.Popen(f"exec {command}", shell=True, cwd=ROOT, env=os.environ | own, stdout=log, stderr=log)
-    try:
-        end = time.monotonic() + 90
-        while time.monotonic() < end and server.poll() is None:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status", timeout=5):
-                    break
-            except OSError:
-                time.sleep(0.3)
-        else:
-            pytest.fail((folder / "lab.log").read_text()[-2000:])
-        yield f"http://127.0.0.1:{port}", Path(own["JUPYTER_RUNTIME_DIR"])
-    finally:
-        for process in [*psutil.Process(server.pid).children(recursive=True), psutil.Process(server.pid)]:
-            process.kill()
-        server.wait(10)
+    address, settings = f"http://127.0.0.1:{port}", {"shell": True, "cwd": ROOT, "env": os.environ | own}
+    with running(f"exec {command}", f"{address}/api/status", folder / "lab.log", **settings):
+        yield address, Path(own["JUPYTER_RUNTIME_DIR"])
 
 
 def links(path: Path) -> set[str]:

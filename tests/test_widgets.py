@@ -254,10 +254,8 @@ def test_the_film_shows_the_networks_own_border(watched):
     clear = np.abs(shown) > 1
     assert clear.mean() > 0.5 and ((shown > 0) == (margin.numpy() > 0))[clear].all()
     points = watch.data.validation
-    answers = watch_module.margins(trainer.model, points.inputs) > 0
     said = watch.story([])["film"]["points"]
     assert said["labels"] == points.labels[: len(said["labels"])].tolist() and 0 <= min(said["x"]) < max(said["x"]) <= 1
-    assert 0 <= 100 * float((answers != points.labels.bool()).float().mean()) <= 100
     with pytest.raises(ConfigError, match="two classes"):
         Watch(replace(watch.data, classes=("a", "b", "c")))
 

@@ -110,9 +110,9 @@ def test_a_cell_ends_whichever_of_reply_and_idle_comes_first(first):
     assert asyncio.run(tool._run_cell(kernel, "1 + 1")) == "" and kernel.answers == []
 
 
-def test_a_learner_gets_what_binder_gives(load):
+def test_a_learner_gets_what_binder_gives():
     start = (ROOT / "binder" / "start").read_text(encoding="utf-8")
-    for name, value in load.LEARNER.items():
+    for name, value in load_tool("workshop_load").LEARNER.items():
         assert re.search(rf"export {name}=\D*{value}", start), name
 
 

@@ -93,8 +93,6 @@ def notebook(text: str, name: str, places: dict[str, str], root: Path = ROOT) ->
             cell["source"] = relink("".join(cell["source"]), name, places, root)
             if not cells and "/solutions/" in name:  # the two editions have to be told apart in a search
                 cell["source"] = re.sub(r"^(# .+)", r"\1, solved", cell["source"], count=1)
-        else:  # a mark for the test that compares the output, of no use to a reader
-            cell["source"] = "".join(cell["source"]).removeprefix("# NBVAL_CHECK_OUTPUT\n")
         if settings.get("jupyter", {}).get("source_hidden"):
             settings["tags"] = [*settings.get("tags", []), "hide-input"]
         cells.append(cell)

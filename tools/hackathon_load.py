@@ -1,6 +1,6 @@
 """Many teams at once, and `kill -9` in between: `python tools/hackathon_load.py [--kills 20]`.
 
-A board of its own is served; processes hand in small networks and repeat an upload until it is acknowledged; meanwhile
+A board of its own is served; teams hand in small networks and repeat an upload until it is acknowledged; meanwhile
 the server, its scorers or their measuring processes are killed at random moments. In the end every acknowledged
 submission has to be there exactly once, measured as numpy computes it. Prints what it saw; ends with 1 where something
 is missing. The board's database is the one that PERFTEACH_DATABASE names, or a file.
@@ -20,9 +20,9 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -137,14 +137,14 @@ def _kill(server: Server, kills: int, gap: float, ended: threading.Event, report
         report.kills[kind] += 1
 
 
-def trial(folder: Path, submissions: int, processes: int, kills: int, *, workers: int = 1, gap: float = 2.0) -> Report:
+def trial(folder: Path, submissions: int, teams: int, kills: int, *, workers: int = 1, gap: float = 2.0) -> Report:
     """Serve, hand in, kill, and compare; `gap` is the mean time in seconds between two kills."""
     event = make_event(folder)
     server, report = Server(event, workers, os.environ.get(DATABASE)), Report()
     store = server.store
     jobs = []
-    for team in range(processes):
-        own = range(team, submissions, processes)
+    for team in range(teams):
+        own = range(team, submissions, teams)
         zips = {f"{team}-{seed}": submission(event, f"{team}-{seed}", seed, SCALE) for seed in own}
         jobs.append((store.add_team(f"team {team}"), zips))
     ended, start = threading.Event(), time.monotonic()
@@ -153,9 +153,9 @@ def trial(folder: Path, submissions: int, processes: int, kills: int, *, workers
         threading.Thread(target=_look, args=(server.address, ended, report)),
         threading.Thread(target=_kill, args=(server, kills, gap, ended, report)),
     ]
-    with get_context("fork").Pool(processes) as pool:
+    with ThreadPoolExecutor(teams) as pool:  # they only wait for the board
         [thread.start() for thread in threads]
-        for acknowledged in pool.imap_unordered(_team, [(server.address, *job) for job in jobs]):
+        for acknowledged in pool.map(_team, [(server.address, *job) for job in jobs]):
             report.acknowledged |= acknowledged
     report.uploaded_after = time.monotonic() - start
     moved, open_ones = time.monotonic(), submissions
@@ -194,13 +194,13 @@ def _differences(store: Store, event: Event, acknowledged: dict[str, int]) -> li
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for option, usual in (("--submissions", 200), ("--processes", 50), ("--kills", 20), ("--workers", 1)):
+    for option, usual in (("--submissions", 200), ("--teams", 50), ("--kills", 20), ("--workers", 1)):
         parser.add_argument(option, type=int, default=usual, help="(%(default)s)")
     parser.add_argument("--gap", type=float, default=10.0, help="mean seconds between two kills (%(default)s)")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         seen = trial(
-            Path(place), chosen.submissions, chosen.processes, chosen.kills, workers=chosen.workers, gap=chosen.gap
+            Path(place), chosen.submissions, chosen.teams, chosen.kills, workers=chosen.workers, gap=chosen.gap
         )
     print(seen)
     sys.exit(bool(seen.problems))
