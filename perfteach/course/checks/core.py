@@ -94,7 +94,7 @@ def exercise(number: str, title: str) -> Callable[[Callable[..., str]], Callable
             except Exception as error:  # an answer of a form that no check foresaw must not stop the notebook
                 said = f"an answer that could not be used ({type(error).__name__}: {_message(error)})"
                 return Result(title, False, str(Wrong(said, "what the exercise asks for", "read it once more.")))
-            progress.passed(number)
+            progress.record("exercises", number)
             return found
 
         return checked
