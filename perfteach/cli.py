@@ -340,7 +340,9 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _check_env(arguments: argparse.Namespace) -> int:
     from perfteach.course import env
 
-    return env.main()
+    checks = env.check_environment()
+    print(env.report(checks))
+    return 0 if env.ready(checks) else 1
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ def test_an_answer_that_changes_its_input_in_place_is_told_so() -> None:
 
 def test_what_the_texts_claim_is_so() -> None:
     from perfteach import add_dendrites, count_parameters, perforate
-    from perfteach.course.checks.helpers import BUDGET, widest
+    from perfteach.course.checks.helpers import LIMIT, widest
     from perfteach.data.points import small_network
 
     by_layer = [tables.evaluate(TABLE["dendrite_parameters"], TABLE["dendrite_parameters"]["right"], sizes)
@@ -184,7 +184,7 @@ def test_what_the_texts_claim_is_so() -> None:
     total = count_parameters(add_dendrites(perforate(small_network(5)))).dendrites
     assert f"{by_layer[0]} + {by_layer[1]} = {total} in" in TABLE["dendrite_parameters"]["said"]
     said = TABLE["widest"]["said"]
-    assert f"width {widest(0, BUDGET)} is the widest without" in said and f"and {widest(1, BUDGET)} with one" in said
+    assert f"width {widest(0, LIMIT)} is the widest without" in said and f"and {widest(1, LIMIT)} with one" in said
 
 
 def test_result_in_a_page_is_escaped_and_says_it_in_words() -> None:

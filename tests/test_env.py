@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from perfteach import extras
+from perfteach import cli, extras
 from perfteach.course import env
-from perfteach.course.env import Bound, Check
-from perfteach.errors import ConfigError, MissingExtraError
+from perfteach.course.env import Check
+from perfteach.errors import MissingExtraError
 
 GOOD = {
     "torch": "2.15.0+cpu",
@@ -20,25 +20,56 @@ GOOD = {
 }
 
 
-@pytest.mark.parametrize(
-    ("requirement", "bound"),
-    [
-        ("torch>=2.10", ("torch", ">=2.10")),
-        ("torch (>=2.10)", ("torch", ">=2.10")),
-        ("jupyter-lab[x,y] >=4, <5 ; python_version < '4'", ("jupyter-lab", ">=4,<5")),
-        ("scipy", ("scipy", "")),
-    ],
-)
-def test_parse_bound(requirement: str, bound: tuple[str, str]) -> None:
-    assert env.parse_bound(requirement) == bound
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch):
+    """Pretends that packages ask for these lines, by package, and that these versions are installed."""
+
+    def pretend(lines: dict[str, list[str]], versions: dict[str, str], python: str = ">=3.11") -> None:
+        def of(name: str) -> list[str]:
+            if name not in lines:
+                raise env.metadata.PackageNotFoundError(name)
+            return lines[name]
+
+        class Metadata(dict):
+            get_all = dict.get
+
+        monkeypatch.setattr(env.metadata, "requires", of)
+        monkeypatch.setattr(env.metadata, "metadata", lambda name: of(name) and Metadata({"Requires-Python": [python]}))
+        monkeypatch.setattr(env, "installed_version", versions.get)
+
+    return pretend
 
 
-def test_parse_bound_refuses_what_names_no_package() -> None:
-    with pytest.raises(ConfigError, match="Not a requirement"):
-        env.parse_bound(">=2.10")
+LINES = [
+    "torch (>=2.10)",
+    "scipy >=1.15, <2",
+    "pywin32>=300; sys_platform == 'nowhere'",
+    "pytest>=8; extra == 'dev'",
+    'onnx>=1.18; extra == "export"',
+    "perfteach[export]; extra == 'hackathon'",
+    "onnx>=1.18; extra == 'hackathon'",
+    "starlette>=0.46; extra == 'hackathon'",
+]
 
 
-@pytest.mark.parametrize("packaging_missing", [False, True])
+def test_what_is_needed_is_read_from_the_metadata(machine) -> None:
+    machine({"perfteach": LINES}, {})
+    said = {extra: list(map(str, env.needed(extra))) for extra in ("", "course", "export", "hackathon")}
+    assert said[""] == ["python>=3.11", "torch>=2.10", "scipy<2,>=1.15"]
+    assert said["course"] == [] and [line.split(";")[0] for line in said["export"]] == ["onnx>=1.18"]
+    assert [line.split(";")[0] for line in said["hackathon"]] == ["onnx>=1.18", "starlette>=0.46"]
+
+
+def test_the_real_metadata_name_what_the_course_needs() -> None:
+    bounds = {bound.name: str(bound.specifier) for bound in env.needed()}
+    assert bounds["python"] == ">=3.11"
+    assert bounds["torch"] == ">=2.10"
+    assert not {"pytest", "jupyterlab", "onnx"} & set(bounds)
+    assert [bound.name for bound in env.needed("course")] == ["anywidget", "ipywidgets", "jupyterlab"]
+    assert all(env.needed(extra) for extra in env.EXTRAS)
+    assert "perfteach" not in [bound.name for bound in env.needed("hackathon")]
+
+
 @pytest.mark.parametrize(
     ("version", "specifier", "meets"),
     [
@@ -48,21 +79,19 @@ def test_parse_bound_refuses_what_names_no_package() -> None:
         ("8.1.8", ">=8.1.9", False),
         ("2.13.0+cpu", "==2.13.0", True),
         ("2.13.0", "==2.15.0", False),
+        ("3.0.0rc1", ">=2.10", True),
         ("4.0", "", True),
     ],
 )
-def test_satisfies(
-    monkeypatch: pytest.MonkeyPatch, packaging_missing: bool, version: str, specifier: str, meets: bool
-) -> None:
-    if packaging_missing:
-        monkeypatch.setitem(sys.modules, "packaging.specifiers", None)
-    assert env.satisfies(version, specifier) is meets
+def test_versions_are_compared_as_an_installer_does(machine, version: str, specifier: str, meets: bool) -> None:
+    machine({"perfteach": [f"numpy{specifier}"]}, {"python": "3.12.1", "numpy": version})
+    assert [check.status for check in env.check_packages()] == ["ok", "ok" if meets else "fail"]
 
 
-def test_missing_and_old_packages_fail_with_the_command_to_run() -> None:
-    versions = {"torch": None, "numpy": "1.26.4", "scipy": "1.17.1"}
-    bounds = [Bound("torch", ">=2.10"), Bound("numpy", ">=2.1"), Bound("scipy", ">=1.14")]
-    torch, numpy, scipy = env.check_packages(bounds, versions.get)
+def test_missing_and_old_packages_fail_with_the_command_to_run(machine) -> None:
+    versions = {"python": "3.11.7", "numpy": "1.26.4", "scipy": "1.17.1"}
+    machine({"perfteach": ["torch>=2.10", "numpy>=2.1", "scipy>=1.14"]}, versions)
+    _, torch, numpy, scipy = env.check_packages()
     assert (torch.status, torch.found) == ("fail", "missing")
     assert 'pip install "torch>=2.10"' in torch.remedy
     assert (numpy.status, numpy.found, numpy.wanted) == ("fail", "1.26.4", ">=2.1")
@@ -70,54 +99,41 @@ def test_missing_and_old_packages_fail_with_the_command_to_run() -> None:
     assert scipy == Check("scipy", "ok", "1.17.1", ">=1.14")
 
 
-def test_an_old_python_is_told_apart_from_an_old_package() -> None:
-    (check,) = env.check_packages([Bound("python", ">=3.11")], lambda name: "3.10.13")
+def test_an_old_python_is_told_apart_from_an_old_package(machine) -> None:
+    machine({"perfteach": ["torch"]}, {"python": "3.10.13", "torch": "2.15"})
+    check, _ = env.check_packages()
     assert check.status == "fail"
     assert check.remedy.startswith("Install Python 3.11 or newer")
 
 
-def test_no_metadata_at_all_says_how_to_install() -> None:
-    (check,) = env.check_packages([])
-    assert check.status == "fail"
-    assert "make setup" in check.remedy
+def test_where_perfteach_is_not_installed_one_line_says_how_to_install_it(machine) -> None:
+    machine({}, {"packaging": "26.3"})
+    (check,) = env.check_packages()
+    assert (check.name, check.status, check.found) == ("perfteach", "fail", "not installed")
+    assert "make setup" in check.remedy and env.check_extras() == []
+    assert env.check_torchvision(GOOD).wanted == "imports"
 
 
-@pytest.mark.parametrize("installed", [True, False])
-def test_runtime_bounds_come_from_metadata_or_the_clone(monkeypatch: pytest.MonkeyPatch, installed: bool) -> None:
-    lines = ["torch>=2.10", "pytest>=8; extra == 'dev'", 'onnx>=1.18; extra == "export"']
-    if installed:
-        monkeypatch.setattr(env.metadata, "metadata", lambda name: {"Requires-Python": ">=3.11"})
-        monkeypatch.setattr(env.metadata, "requires", lambda name: lines)
-        assert env.runtime_bounds() == [Bound("python", ">=3.11"), Bound("torch", ">=2.10")]
-        assert env.extra_bounds() == {"export": [Bound("onnx", ">=1.18")]}
-        return
-
-    def absent(name: str) -> None:
-        raise env.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(env.metadata, "metadata", absent)
-    bounds = dict(env.runtime_bounds())
-    assert bounds["python"] == ">=3.11"
-    assert bounds["torch"] == ">=2.10"
-    assert not {"pytest", "jupyterlab", "onnx"} & set(bounds)
-    assert [bound.name for bound in env.extra_bounds()["course"]] == ["anywidget", "ipywidgets", "jupyterlab"]
-    assert set(env.extra_bounds()) == {"course", "export", "hackathon"}
-    assert "perfteach" not in [bound.name for bound in env.extra_bounds()["hackathon"]]
+def test_where_packaging_is_missing_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    (check,) = env.check_packages()
+    assert (check.name, check.status, check.found) == ("packaging", "fail", "not installed")
+    assert "make setup" in check.remedy and env.check_extras() == []
+    assert env.check_torchvision(GOOD).status == "ok"
 
 
-def test_a_missing_extra_is_one_warning_with_the_command_that_installs_it() -> None:
-    bounds = {
-        "course": [Bound("ipywidgets", ">=8.1.9"), Bound("jupyterlab", ">=4.6")],
-        "export": [Bound("onnx", ">=1.18")],
-    }
+def test_a_missing_extra_is_one_warning_with_the_command_that_installs_it(machine) -> None:
+    lines = [f"{line}; extra == 'course'" for line in ("ipywidgets>=8.1.9", "jupyterlab>=4.6")]
+    lines.append("onnx>=1.18; extra == 'export'")
     versions = {"jupyterlab": "4.6.6", "onnx": "1.17.0"}
-    course, onnx = env.check_extras(bounds, versions.get)
+    machine({"perfteach": lines}, versions)
+    course, onnx = env.check_extras()
     assert (course.name, course.status, course.found) == ("extra course", "warn", "without ipywidgets")
     assert f'{sys.executable} -m pip install "perfteach[course]"' in course.remedy
     # What is there has to be new enough, whoever installed it.
     assert (onnx.status, onnx.found) == ("fail", "1.17.0") and 'pip install "onnx>=1.18"' in onnx.remedy
     versions |= {"ipywidgets": "8.1.9", "onnx": "1.18"}
-    assert [check.status for check in env.check_extras(bounds, versions.get)] == ["ok"] * 3
+    assert [check.status for check in env.check_extras()] == ["ok"] * 3
 
 
 def test_probe_reports_what_the_real_torch_does() -> None:
@@ -159,26 +175,36 @@ def test_a_wrong_product_fails() -> None:
     assert "wrong product" in check.found
 
 
-def test_torchvision_for_another_torch_fails() -> None:
-    assert env.check_torchvision(GOOD, ["numpy", "torch (>=2.14.0)"]).status == "ok"
-    check = env.check_torchvision(GOOD, ["numpy", "torch==2.13.0"])
+def test_torchvision_for_another_torch_fails(machine) -> None:
+    machine({"torchvision": ["numpy", "torch (>=2.14.0)", "torch==1.0; extra == 'old'"]}, {})
+    assert env.check_torchvision(GOOD).status == "ok"
+    machine({"torchvision": ["numpy", "torch==2.13.0"]}, {})
+    check = env.check_torchvision(GOOD)
     assert check.status == "fail"
     assert check.wanted == "torch==2.13.0"
     broken = {k: v for k, v in GOOD.items() if k != "torchvision"}
     broken["problem"] = "RuntimeError: operator torchvision::nms does not exist"
-    check = env.check_torchvision(broken, [])
+    check = env.check_torchvision(broken)
     assert check.status == "fail"
     assert "nms" in check.found
 
 
-def test_widgets_need_both_sides() -> None:
-    both = {"ipywidgets": "8.1.9", "jupyterlab_widgets": "3.0.17"}
-    assert env.check_widgets(both.get, lambda: True).status == "ok"
-    assert env.check_widgets(both.get, lambda: False).status == "fail"
-    assert env.check_widgets({"ipywidgets": "8.1.9"}.get, lambda: True).status == "fail"
-    assert env.check_widgets({**both, "ipywidgets": "7.8.1"}.get, lambda: True).status == "fail"
-    without = env.check_widgets({}.get, lambda: False)
-    assert without.status == "warn" and "perfteach[course]" in without.remedy
+def test_widgets_need_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"ipywidgets": "8.1.9", "jupyterlab_widgets": "3.0.17"}
+    monkeypatch.setattr(env, "installed_version", versions.get)
+    monkeypatch.setattr(env, "widget_files_present", lambda: True)
+    assert env.check_widgets().status == "ok"
+    with monkeypatch.context() as without:
+        without.setattr(env, "widget_files_present", lambda: False)
+        assert env.check_widgets().status == "fail" and "browser part missing" in env.check_widgets().found
+    versions["ipywidgets"] = "7.8.1"
+    assert env.check_widgets().status == "fail"
+    versions |= {"ipywidgets": "8.1.9", "jupyterlab_widgets": "2.4.0"}
+    assert env.check_widgets().status == "fail"
+    del versions["jupyterlab_widgets"]
+    assert env.check_widgets().status == "fail" and "jupyterlab_widgets missing" in env.check_widgets().found
+    versions.clear()
+    assert env.check_widgets().status == "warn" and "perfteach[course]" in env.check_widgets().remedy
 
 
 def test_widget_files_are_looked_for_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -248,15 +274,6 @@ def test_a_file_in_the_place_of_the_cache_fails(tmp_path: Path) -> None:
     assert env.check_cache(tmp_path / "cache").status == "fail"
 
 
-def test_cifar10_is_found_in_the_cache_and_never_required(tmp_path: Path) -> None:
-    absent = env.check_cifar10(tmp_path)
-    (tmp_path / "cifar10" / "cifar-10-batches-py").mkdir(parents=True)
-    present = env.check_cifar10(tmp_path)
-    assert (absent.status, present.status) == ("ok", "ok")
-    assert "perfteach data download cifar10" in absent.found
-    assert present.found == "downloaded"
-
-
 CHECKS = [
     Check("numpy", "ok", "2.4.6", ">=2.1"),
     Check("free memory", "warn", "1.0 GiB", "1.5 GiB", "Close other programs."),
@@ -287,22 +304,22 @@ def test_html_escapes_what_was_found_and_says_the_status_in_words() -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
-def test_main_returns_1_only_on_a_failure(
+def test_check_env_returns_1_only_on_a_failure(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: env.Status, code: int
 ) -> None:
     monkeypatch.setattr(env, "check_environment", lambda: [Check("x", status, "found")])
-    assert env.main() == code
+    assert cli.main(["check-env"]) == code
     assert "found" in capsys.readouterr().out
 
 
-def test_without_torch_the_module_runs_prints_the_table_and_exits_1(tmp_path: Path) -> None:
+def test_without_torch_check_env_prints_the_table_and_exits_1(tmp_path: Path) -> None:
     """A `torch` that raises on import stands in for a missing one."""
     for name in ("torch", "torchvision"):
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError(\"No module named '{name}'\")\n")
-    root = Path(env.__file__).resolve().parent.parent
+    root = Path(env.__file__).resolve().parents[2]
     path = os.pathsep.join([str(tmp_path), str(root)])
     done = subprocess.run(
-        [sys.executable, "-m", "perfteach.course.env"],
+        [sys.executable, "-m", "perfteach", "check-env"],
         capture_output=True,
         text=True,
         cwd=tmp_path,

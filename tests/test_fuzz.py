@@ -249,7 +249,7 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         lambda **how: client.submit(how.pop("run"), how.pop("name"), **how),
         {
             "run": "run.jsonl", "name": "first", "note": "", "team": "", "model": "a.onnx", "to": None, "token": None,
-            "out": None, "wait": 0.0,
+            "out": None,
         },
     ),
 }  # fmt: skip

@@ -162,7 +162,7 @@ ZIPS = {
     "10 MB of record": (zipped(three(run=record() * 20_000)), "allowed"),
     "deep JSON": (zipped(three(submission=b"[" * 15_000)), "not JSON"),
     "a list": (zipped(three(submission=b"[1]")), "JSON object"),
-    "no name": (zipped(three(submission=b"{}")), "no name"),
+    "no name": (zipped(three(submission=b"{}")), "the name is empty"),
     "a number": (zipped(three(submission=b'{"name": 3}')), "not a text"),
     "a long name": (zipped(three(submission=json.dumps({"name": "x" * 61}).encode())), "61 characters"),
     "no record": (zipped(three(run=b"hello")), "run.jsonl is not the record"),
@@ -206,7 +206,7 @@ def test_words_keep_html_and_emoji_and_lose_what_controls_a_terminal():
 def test_the_same_run_is_packed_to_the_same_bytes(event):
     assert submission(event) == submission(event)
     found = read(submission(event), Limits())
-    assert found.about == About("first", note="seed 0") and found.model == brightness()
+    assert found[0] == About("first", note="seed 0") and found[2] == brightness()
 
 
 # --- graphs -----------------------------------------------------------------------------------------------------------

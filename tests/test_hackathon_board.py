@@ -526,14 +526,14 @@ def test_submit_waits_through_a_moment_without_a_network(monkeypatch, capsys):
 
     monkeypatch.setattr(client, "_ask", ask)
     monkeypatch.setattr(client.time, "sleep", lambda _: None)
-    assert client._measured("http://board/api/submissions/1", 60) == result
+    assert client._measured("http://board/api/submissions/1") == result
     assert capsys.readouterr().out.count("does not answer at the moment") == 1
 
 
 def test_submit_ends_where_its_submission_was_withdrawn(monkeypatch):
     monkeypatch.setattr(client, "_ask", lambda address: {"state": "withdrawn", "reason": "an insult", "ahead": 0})
     with pytest.raises(SubmissionError, match="it was withdrawn: an insult"):
-        client._measured("http://board/api/submissions/1", 60)
+        client._measured("http://board/api/submissions/1")
 
 
 def test_a_page_of_the_board_is_no_address_of_a_board():
@@ -555,7 +555,7 @@ def test_teams_are_checked_before_one_is_made_and_can_be_listed(event, tmp_path,
     teams, team = ["hackathon", "teams", *on_event], ["hackathon", "team", *on_event]
     assert cli.main(teams) == 0 and "no team yet" in capsys.readouterr().out
     assert cli.main([*team, "owls", "n" * 61]) == 1 and "name" in capsys.readouterr().err
-    assert cli.main([*team, "owls", " "]) == 1 and "needs a name" in capsys.readouterr().err
+    assert cli.main([*team, "owls", " "]) == 1 and "team's name is empty" in capsys.readouterr().err
     assert cli.main([*team, "newts", "newts "]) == 1 and "there twice" in capsys.readouterr().err
     assert cli.main([*team, "owls"]) == 0
     capsys.readouterr()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from perfteach.course import checks, progress, quiz
 from perfteach.runs import Run
 
 ROOT = Path(__file__).resolve().parent.parent
+NOTHING: dict[str, dict[str, str]] = {"exercises": {}, "questions": {}}
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def test_a_passed_check_is_kept_and_a_failed_one_is_not(kept: Path) -> None:
     assert not kept.exists()
     checks.check_sign_of_w("negative")
     checks.check_separable_weights(lambda c_in, c_out, k: c_in * (k * k + c_out))
-    assert sorted(progress.load().exercises) == ["01.1", "02.4"]
+    assert sorted(progress.load()["exercises"]) == ["01.1", "02.4"]
     before = kept.read_text()
     checks.check_sign_of_w("negative")
     assert kept.read_text() == before and json.loads(before)["schema"] == 1
@@ -37,16 +39,16 @@ def test_outside_a_notebook_nothing_is_written(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.delenv(progress.VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
     assert checks.check_sign_of_w("negative")
-    assert list(tmp_path.iterdir()) == [] and progress.load() == progress.Progress()
+    assert list(tmp_path.iterdir()) == [] and progress.load() == NOTHING
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"exercises": 3, "questions": {}}', '{"schema": 1}'])
 def test_a_damaged_file_is_put_aside(kept: Path, text: str) -> None:
     kept.write_text(text)
-    assert progress.load() == progress.Progress()
+    assert progress.load() == NOTHING
     assert kept.with_suffix(".damaged").read_text() == text
-    progress.passed("01.1")
-    assert list(progress.load().exercises) == ["01.1"]
+    progress.record("exercises", "01.1")
+    assert list(progress.load()["exercises"]) == ["01.1"]
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -58,13 +60,13 @@ def test_a_folder_that_cannot_be_written_stops_nothing(monkeypatch: pytest.Monke
 def test_what_is_answered_in_several_threads_at_once_is_all_kept(kept: Path) -> None:
     """A quiz is answered in another thread than a cell's check, and two notebooks may be open."""
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(progress.answered, progress.questions()))
-    assert progress.load().questions.keys() == progress.questions().keys() and len(progress.questions()) > 8
+        list(pool.map(partial(progress.record, "questions"), progress.questions()))
+    assert progress.load()["questions"].keys() == progress.questions().keys() and len(progress.questions()) > 8
 
 
 def test_the_map_shows_every_notebook_and_what_is_done(kept: Path) -> None:
-    progress.passed("02.4")
-    progress.answered("02.1")
+    progress.record("exercises", "02.4")
+    progress.record("questions", "02.1")
     page = progress.show()
     for name in re.findall(r'href="([^"]+)"', page._repr_html_()):
         assert (ROOT / "notebooks" / name).is_file(), name
@@ -74,7 +76,7 @@ def test_the_map_shows_every_notebook_and_what_is_done(kept: Path) -> None:
 
 
 def test_the_certificate_names_the_learner_and_their_network(kept: Path, tmp_path: Path) -> None:
-    progress.passed("00.1")
+    progress.record("exercises", "00.1")
     run = Run.load(next((ROOT / "data" / "runs" / "mini").glob("*.jsonl")))
     shown = progress.certificate("Ada <Lovelace>", run, tmp_path)
     page = (tmp_path / progress.PAGE).read_text(encoding="utf-8")
@@ -90,9 +92,9 @@ def test_a_question_answers_at_once_and_keeps_a_right_answer(kept: Path, number:
     asked = quiz.ask(number)
     wrong = next(place for place in range(len(asked.answers)) if place != asked.right)
     asked.choice.value = wrong
-    assert "✗" in " ".join(asked.said.sentences) and number not in progress.load().questions
+    assert "✗" in " ".join(asked.said.sentences) and number not in progress.load()["questions"]
     asked.choice.value = asked.right
-    assert "✓" in " ".join(asked.said.sentences) and number in progress.load().questions
+    assert "✓" in " ".join(asked.said.sentences) and number in progress.load()["questions"]
     still = asked._repr_html_()
     assert "<details>" in still and asked.explanation[:20] in still and asked.answers[wrong][0][:20] in still
 

@@ -1,29 +1,34 @@
 """Is this machine ready for the course? `perfteach check-env` and notebook 00 show the answer.
 
-Only the standard library is imported here, and torch is tried in a process of its own, so that the check
+Only the standard library is imported at the top, and torch is tried in a process of its own, so that the check
 gives its answer even where torch is missing, broken, or takes the interpreter down with it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from perfteach.course.bounds import EXTRAS, Bound, extra_bounds, numbers, parse_bound, runtime_bounds, satisfies
 from perfteach.course.container import cpu_quota, free_memory, usable_cpus
-from perfteach.course.probe import probe_torch
 from perfteach.extras import install_command, installed_version, installer
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 Status = Literal["ok", "warn", "fail"]
 
+# The extras that somebody may want beside the library, and what for; the other ones are for its developers.
+EXTRAS = {"course": "the notebooks and widgets", "export": "notebook 06", "hackathon": "notebook 07"}
 GIB = 2**30
 # Below the first figure training fails or swaps; below the second only the quick tier is comfortable.
 MEMORY_NEEDED, MEMORY_WANTED = 0.5 * GIB, 1.5 * GIB
@@ -50,8 +55,8 @@ def check_environment() -> list[Check]:
     """Look at everything the course needs; takes a few seconds, nearly all of it importing torch.
 
     Returns:
-        One check per dependency, for each extra one or one per package, then torch, widgets, memory, disk, CPUs, GPU,
-        cache and CIFAR-10.
+        One check per dependency, for each extra one or one per package, then torch, widgets, memory, disk, CPUs, GPU
+        and cache.
     """
     cache = cache_folder()
     probe = probe_torch()
@@ -66,7 +71,6 @@ def check_environment() -> list[Check]:
         check_cpus(usable_cpus(), cpu_quota(), os.environ.get("OMP_NUM_THREADS", "")),
         Check("GPU", "ok", str(probe.get("gpu") or "none"), "not needed"),
         check_cache(cache),
-        check_cifar10(cache),
     ]
 
 
@@ -117,45 +121,95 @@ def _verdict(checks: Sequence[Check]) -> str:
     return "Ready." if not warned else f"Ready, with {warned} to keep in mind."
 
 
-def check_packages(
-    bounds: Sequence[Bound] | None = None, version_of: Callable[[str], str | None] | None = None
-) -> list[Check]:
+def needed(extra: str = "", of: str = "perfteach") -> list[Requirement]:
+    """Python and the packages that a package's metadata asks for, or those that an extra brings beside them.
+
+    Empty where the package is not installed, or `packaging`, which reads the versions.
+    """
+    try:
+        from packaging.requirements import Requirement
+
+        python = f"python{metadata.metadata(of).get_all('Requires-Python', [''])[0]}"
+        every = [Requirement(line) for line in (python, *(metadata.requires(of) or ()))]
+    except ImportError:  # a distribution that is not found is one as well
+        return []
+    found = [one for one in every if (one.marker.evaluate({"extra": extra}) if one.marker else not extra)]
+    return [one for one in found if one.name != of]  # an extra that brings another one names its own package
+
+
+def check_packages() -> list[Check]:
     """Python and every runtime dependency against the bound in perfteach's own metadata."""
-    if bounds is None:
-        bounds = runtime_bounds()
-    look_up = version_of or installed_version
-    if not bounds:
-        remedy = "Run `make setup`, or `python -m pip install -e .` in the folder of the course."
-        return [Check("perfteach", "fail", "not installed", "", remedy)]
-    return [_check_package(bound, look_up(bound.name)) for bound in bounds]
+    if bounds := needed():
+        return [_check_package(bound, installed_version(bound.name)) for bound in bounds]
+    missing = "packaging" if installed_version("perfteach") else "perfteach"
+    remedy = "Run `make setup`, or `python -m pip install -e .` in the folder of the course."
+    return [Check(missing, "fail", "not installed", "", remedy)]
 
 
-def check_extras(
-    bounds: dict[str, list[Bound]] | None = None, version_of: Callable[[str], str | None] | None = None
-) -> list[Check]:
+def check_extras() -> list[Check]:
     """The packages of each extra. One that is not (wholly) installed is a single warning: the library works without."""
-    if bounds is None:
-        bounds = extra_bounds()
-    look_up, checks = version_of or installed_version, []
-    for extra, packages in bounds.items():
-        missing = [bound.name for bound in packages if look_up(bound.name) is None]
-        if missing:
-            found, wanted = f"without {', '.join(missing)}", f"for {EXTRAS.get(extra, 'development')}"
-            checks.append(Check(f"extra {extra}", "warn", found, wanted, f"Run {install_command(extra)}."))
+    checks: list[Check] = []
+    for extra, purpose in EXTRAS.items():
+        versions = {bound: installed_version(bound.name) for bound in needed(extra)}
+        if missing := [bound.name for bound, version in versions.items() if version is None]:
+            found = f"without {', '.join(missing)}"
+            checks.append(Check(f"extra {extra}", "warn", found, f"for {purpose}", f"Run {install_command(extra)}."))
         else:
             known = {check.name for check in checks}  # of another extra, which this one includes
-            checks += [_check_package(bound, look_up(bound.name)) for bound in packages if bound.name not in known]
+            checks += [_check_package(bound, got) for bound, got in versions.items() if bound.name not in known]
     return checks
 
 
-def _check_package(bound: Bound, version: str | None) -> Check:
-    if version is not None and satisfies(version, bound.specifier):
-        return Check(bound.name, "ok", version, bound.specifier)
+def _check_package(bound: Requirement, version: str | None) -> Check:
+    wanted = str(bound.specifier)
+    if version is not None and bound.specifier.contains(version, prereleases=True):
+        return Check(bound.name, "ok", version, wanted)
     if bound.name == "python":
-        remedy = f"Install Python {bound.specifier.lstrip('>=')} or newer and set perfteach up with it."
+        remedy = f"Install Python {wanted.lstrip('>=')} or newer and set perfteach up with it."
     else:
-        remedy = f'Run `{installer()} "{bound.name}{bound.specifier}"`.'
-    return Check(bound.name, "fail", version or "missing", bound.specifier, remedy)
+        remedy = f'Run `{installer()} "{bound.name}{wanted}"`.'
+    return Check(bound.name, "fail", version or "missing", wanted, remedy)
+
+
+TORCH_SECONDS = 120.0
+_PROBE = """
+import json
+answer = {}
+import torch
+answer["torch"] = torch.__version__
+a = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+answer["product"] = (a @ a).tolist()
+answer["gpu"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+if not answer["gpu"] and torch.backends.mps.is_available():
+    answer["gpu"] = "none that perfteach can use (Apple's have no double precision)"
+try:
+    import torchvision
+    answer["torchvision"] = torchvision.__version__
+except Exception as problem:
+    answer["problem"] = f"{type(problem).__name__}: {problem}"
+print("PERFTEACH " + json.dumps(answer))
+"""
+
+
+def probe_torch(code: str = _PROBE, seconds: float = TORCH_SECONDS) -> dict[str, Any]:
+    """Import torch and torchvision and multiply two matrices in another process, so that a crash stays there.
+
+    Returns:
+        `torch`, `product`, `gpu`, and `torchvision` or `problem` (why torchvision failed); only `error`
+        (why torch failed) when the process did not get that far.
+    """
+    try:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return {"error": f"did not answer within {seconds:g} s"}
+    except OSError as problem:
+        return {"error": f"could not be tried: {problem}"}
+    for line in done.stdout.splitlines():
+        if line.startswith("PERFTEACH "):
+            return dict(json.loads(line.removeprefix("PERFTEACH ")))
+    last = (done.stderr.strip().splitlines() or [f"stopped with exit code {done.returncode}"])[-1]
+    return {"error": last[:200]}
 
 
 def check_torch(probe: dict[str, Any]) -> Check:
@@ -168,12 +222,9 @@ def check_torch(probe: dict[str, Any]) -> Check:
     return Check("torch works", "fail", found, wanted, _reinstall_torch())
 
 
-def check_torchvision(probe: dict[str, Any], requirements: Sequence[str] | None = None) -> Check:
+def check_torchvision(probe: dict[str, Any]) -> Check:
     """Does torchvision import, and was it built for this torch?"""
-    if requirements is None:
-        requirements = _requirements_of("torchvision")
-    bounds = [parse_bound(line) for line in requirements if "extra ==" not in line]
-    bound = next((b.specifier for b in bounds if b.name == "torch"), "")
+    bound = next((one.specifier for one in needed(of="torchvision") if one.name == "torch"), None)
     wanted = f"torch{bound}" if bound else "imports"
     if "error" in probe:
         remedy = "Repair torch first; torchvision cannot be tried without it."
@@ -182,39 +233,28 @@ def check_torchvision(probe: dict[str, Any], requirements: Sequence[str] | None 
         found = str(probe.get("problem", "does not import"))[:200]
         return Check("torchvision matches torch", "fail", found, wanted, _reinstall_torch())
     found = f"{probe['torchvision']} with torch {probe['torch']}"
-    if bound and not satisfies(str(probe["torch"]), bound):
+    if bound and not bound.contains(str(probe["torch"]), prereleases=True):
         return Check("torchvision matches torch", "fail", found, wanted, _reinstall_torch())
     return Check("torchvision matches torch", "ok", found, wanted)
-
-
-def _requirements_of(name: str) -> list[str]:
-    try:
-        return metadata.requires(name) or []
-    except metadata.PackageNotFoundError:
-        return []
 
 
 def _reinstall_torch() -> str:
     return f"Install the two together: `{installer()} --force-reinstall torch torchvision`."
 
 
-def check_widgets(
-    version_of: Callable[[str], str | None] | None = None, has_browser_part: Callable[[], bool] | None = None
-) -> Check:
+def check_widgets() -> Check:
     """Can widgets render? That takes ipywidgets in Python and the matching part in JupyterLab, and so for anywidget."""
-    look_up, look = version_of or installed_version, has_browser_part or widget_files_present
-    python, lab = look_up("ipywidgets"), look_up("jupyterlab_widgets")
-    found = f"ipywidgets {python or 'missing'}, jupyterlab_widgets {lab or 'missing'}"
+    python, lab = installed_version("ipywidgets"), installed_version("jupyterlab_widgets") or "missing"
     wanted = "8 and 3, with the browser part"
-    remedy = f"Run `{installer()} --force-reinstall ipywidgets jupyterlab_widgets anywidget`."
-    if not python and not lab:
-        # The library does without; the line on the extra says the same for all of it.
+    if python is None:  # the library does without; the line on the extra says the same for all of it
         return Check("widgets", "warn", "not installed", wanted, f"Run {install_command('course')}.")
-    if not python or not lab or numbers(python)[0] != 8 or numbers(lab)[0] != 3:
-        return Check("widgets", "fail", found, wanted, remedy)
-    if not look():
-        return Check("widgets", "fail", f"{found}, browser part missing", wanted, remedy)
-    return Check("widgets", "ok", found, wanted)
+    found = f"ipywidgets {python}, jupyterlab_widgets {lab}"
+    if python.startswith("8.") and lab.startswith("3."):
+        if widget_files_present():
+            return Check("widgets", "ok", found, wanted)
+        found += ", browser part missing"
+    remedy = f"Run `{installer()} --force-reinstall ipywidgets jupyterlab_widgets anywidget`."
+    return Check("widgets", "fail", found, wanted, remedy)
 
 
 def widget_files_present() -> bool:
@@ -293,27 +333,6 @@ def check_cache(folder: Path) -> Check:
     return Check("cache folder", "ok", str(folder), "writable")
 
 
-def check_cifar10(folder: Path) -> Check:
-    """Has CIFAR-10 been downloaded? Information only: the embedded images are enough for the course."""
-    try:
-        present = any((parent / "cifar-10-batches-py").is_dir() for parent in [folder, *folder.glob("*/")])
-    except OSError:
-        present = False
-    found = "downloaded" if present else "not downloaded (`perfteach data download cifar10`)"
-    return Check("CIFAR-10", "ok", found, "not needed")
-
-
 def _nearest_existing(folder: Path) -> Path:
     """The folder itself, or the closest parent that is there: what would have to be written to."""
     return next((path for path in [folder, *folder.absolute().parents] if os.path.exists(path)), Path("."))
-
-
-def main() -> int:
-    """Print the report; 1 when something has to be repaired, else 0."""
-    checks = check_environment()
-    print(report(checks))
-    return 0 if ready(checks) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

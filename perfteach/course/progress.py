@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import tomllib
-from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from importlib.resources import files
@@ -55,39 +54,24 @@ def file() -> Path | None:
     return Path.cwd() / FILE if hasattr(shell, "kernel") else None
 
 
-@dataclass
-class Progress:
-    """Numbers of the exercises passed and the questions answered, such as "01.2", and the day of each."""
+def load() -> dict[str, dict[str, str]]:
+    """The exercises passed and the questions answered, each by its number, such as "01.2", with the day.
 
-    exercises: dict[str, str] = field(default_factory=dict)
-    questions: dict[str, str] = field(default_factory=dict)
-
-
-def load() -> Progress:
-    """What is recorded; a damaged file is put aside and counts as none."""
-    path = file()
-    if path is None or not path.is_file():
-        return Progress()
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return Progress(dict(found["exercises"]), dict(found["questions"]))
-    except (ValueError, KeyError, TypeError, OSError):
-        with contextlib.suppress(OSError):
-            path.replace(path.with_suffix(".damaged"))
-        return Progress()
+    A damaged file is put aside and counts as none.
+    """
+    path, kinds = file(), ("exercises", "questions")
+    if path is not None and path.is_file():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            return {what: dict(found[what]) for what in kinds}
+        except (ValueError, KeyError, TypeError, OSError):
+            with contextlib.suppress(OSError):
+                path.replace(path.with_suffix(".damaged"))
+    return {what: {} for what in kinds}
 
 
-def passed(number: str) -> None:
-    """Record that an exercise's check has passed."""
-    _record("exercises", number)
-
-
-def answered(number: str) -> None:
-    """Record that a quiz question was answered rightly."""
-    _record("questions", number)
-
-
-def _record(what: str, number: str) -> None:
+def record(what: str, number: str) -> None:
+    """Keep that one of the "exercises" has passed its check, or one of the "questions" was answered rightly."""
     from filelock import FileLock
 
     path = file()
@@ -99,12 +83,11 @@ def _record(what: str, number: str) -> None:
         FileLock(path.with_name(f".{path.name}.lock"), timeout=10),
     ):
         kept = load()
-        if number in getattr(kept, what):
+        if number in kept[what]:
             return
-        getattr(kept, what)[number] = date.today().isoformat()
-        found = {"schema": 1, "exercises": kept.exercises, "questions": kept.questions}
+        kept[what][number] = date.today().isoformat()
         with replacing(path) as part:
-            part.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            part.write_text(json.dumps({"schema": 1, **kept}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 class Page:
@@ -127,9 +110,9 @@ def show() -> Page:
     kept, rows, words = load(), [], []
     for number, (title, question) in NOTEBOOKS.items():
         exercises = {key: TITLES[key] for key in sorted(TITLES) if key.startswith(number)}
-        done = [key for key in exercises if key in kept.exercises]
+        done = [key for key in exercises if key in kept["exercises"]]
         asked = [key for key in questions() if key.startswith(number)]
-        right = [key for key in asked if key in kept.questions]
+        right = [key for key in asked if key in kept["questions"]]
         marks = " ".join(_mark(key, text, key in done) for key, text in exercises.items())
         name = f"{number}_{title.lower().replace(',', '').replace('-', '_').replace(' ', '_')}.ipynb"
         counts = f"{len(done)} of {len(exercises)}", f"{len(right)} of {len(asked)}"
@@ -171,9 +154,9 @@ def certificate(name: str, run: Run | None = None, folder: Path | str = ".") -> 
     from perfteach.course.checks import TITLES
 
     kept = load()
-    count = sum(key in kept.exercises for key in TITLES)
+    count = sum(key in kept["exercises"] for key in TITLES)
     rows = [
-        (f"{number} {title}", sum(key in kept.exercises for key in keys), len(keys))
+        (f"{number} {title}", sum(key in kept["exercises"] for key in keys), len(keys))
         for number, (title, _) in NOTEBOOKS.items()
         if (keys := [key for key in TITLES if key.startswith(number)])
     ]

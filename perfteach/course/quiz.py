@@ -44,7 +44,7 @@ class Quiz(Panel):
         if place is None:
             return
         if place == self.right:
-            progress.answered(self.number)
+            progress.record("questions", self.number)
             self.said.sentences = [f"✓ {self.answers[place][1]} {self.explanation}"]
         else:
             self.said.sentences = [f"✗ Not this one. {self.answers[place][1]} Choose again."]

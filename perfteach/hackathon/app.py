@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -40,6 +40,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+LIVE = {"/": "board.html", "/projector": "projector.html", "/queue": "queue.html"}  # what everybody looks at
 STATUS: dict[type[Exception], int] = {UnknownToken: 401, Closed: 403, TooMany: 429, CannotWrite: 503}
 
 
@@ -47,9 +48,7 @@ def application(store: Store, event: Event) -> Starlette:
     """The pages of one event."""
     pages = Pages(store, event)
     routes = [
-        Route("/", pages.board),
-        Route("/projector", pages.projector),
-        Route("/queue", pages.queue),
+        *(Route(path, partial(pages.live, name)) for path, name in LIVE.items()),
         Route("/submit", pages.form),
         Route("/submit", pages.upload, methods=["POST"]),
         Route("/submissions/{number:int}", pages.submission),
@@ -95,26 +94,21 @@ class Pages:
         self.least = chance + 0.1 * (100 - chance)  # clearly more than guessing
         templates = PackageLoader("perfteach.hackathon", "templates")
         self.templates = Environment(loader=templates, autoescape=True, undefined=StrictUndefined)
-        self.templates.filters["short"] = short
         self.templates.filters["clock"] = clock
 
-    def board(self, request: Request) -> Response:
-        """Ranks and figure."""
-        return self._live("board.html")
-
-    def projector(self, request: Request) -> Response:
-        """The same, to be read from the last row."""
-        return self._live("projector.html")
-
-    def queue(self, request: Request) -> Response:
-        """The newest submissions and where they stand."""
-        return self._live("queue.html", lambda: {"entries": boards.queue(self.store)})
+    def live(self, name: str, request: Request) -> Response:
+        """Ranks and figure, the same for the projector, or the newest submissions; kept for a second."""
+        made, text = self.kept.get(name, (0.0, ""))
+        if time.monotonic() - made > FRESH:
+            shown, entries = self._board(), boards.queue(self.store)
+            values = {"board": shown, "figure": boards.figure(shown), "counts": boards.counts(self.store)}
+            text = self._render(name, values | {"entries": entries, "state": self.store.state(), "least": self.least})
+            self.kept[name] = time.monotonic(), text
+        return HTMLResponse(text)
 
     def submission(self, request: Request) -> Response:
         """One submission, with the reason where it was refused."""
-        number = request.path_params["number"]
-        entry, row = self._find(number)
-        return self._page("submission.html", entry=entry, row=row, board=self._board())
+        return self._page("submission.html", entry=self._find(request))
 
     def form(self, request: Request) -> Response:
         """The form to upload with."""
@@ -159,7 +153,8 @@ class Pages:
                     number, _ = await run_in_threadpool(self._take, token, packed)
         except (SubmissionError, OSError) as error:  # of time, or of the disk, where a long upload is kept meanwhile
             state = await run_in_threadpool(self.store.state)
-            return self._page("submit.html", _status(error), problem=_said(error), state=state)
+            status, words = _refusal(error)
+            return self._page("submit.html", status, problem=words, state=state)
         return RedirectResponse(f"/submissions/{number}", 303)
 
     async def api_upload(self, request: Request) -> Response:
@@ -172,16 +167,17 @@ class Pages:
                 packed = await request.body()
                 number, new = await run_in_threadpool(self._take, token, packed)
         except (SubmissionError, OSError) as error:
-            return JSONResponse({"error": _said(error)}, _status(error))
+            status, words = _refusal(error)
+            return JSONResponse({"error": words}, status)
         return JSONResponse({"number": number, "page": f"/submissions/{number}"}, 201 if new else 200)
 
     def api_submission(self, request: Request) -> Response:
         """Where a submission stands, as JSON; the final part only when the event has ended."""
-        entry, row = self._find(request.path_params["number"])
+        entry = self._find(request)
         said: dict[str, Any] = {"state": entry.state, "reason": entry.reason, "ahead": entry.ahead}
-        if row is not None:
-            hidden = () if row.final else ("final",)
-            said["result"] = {key: value for key, value in row.result.items() if key not in hidden}
+        if entry.row is not None:
+            hidden = () if entry.row.final else ("final",)
+            said["result"] = {key: value for key, value in entry.row.result.items() if key not in hidden}
         return JSONResponse(said)
 
     def _refuse_large(self, request: Request) -> None:
@@ -197,34 +193,20 @@ class Pages:
         limits = self.event.limits
         return self.store.submit(token, packed, read_about(packed, limits), limits.per_hour)
 
-    def _find(self, number: int) -> tuple[boards.Waiting, boards.Row | None]:
+    def _find(self, request: Request) -> boards.Waiting:
+        number = request.path_params["number"]
         entries = boards.queue(self.store, [number]) if number < 2**31 else []  # what a database calls a number
         if not entries:
             raise HTTPException(404, f"there is no submission {number}")
-        row = self._row(number, FRESH) or self._row(number, 0) if entries[0].state == "done" else None
-        return entries[0], row
+        return entries[0]
 
-    def _row(self, number: int, age: float) -> boards.Row | None:
-        return next((row for row in self._board(age).every if row.number == number), None)
-
-    def _board(self, age: float = FRESH) -> boards.Board:
-        """The board, computed once for everybody who asks within `age` seconds."""
+    def _board(self) -> boards.Board:
+        """The board, computed once for everybody who asks within `FRESH` seconds."""
         with self.lock:
             known = self.shown is not None and self.shown[1].finished == self.store.state().finished
-            if self.shown is None or not known or time.monotonic() - self.shown[0] > age:
+            if self.shown is None or not known or time.monotonic() - self.shown[0] > FRESH:
                 self.shown = time.monotonic(), boards.board(self.store, self.least)
             return self.shown[1]
-
-    def _live(self, name: str, more: Callable[[], dict[str, Any]] = dict) -> Response:
-        """A page that everybody looks at, kept for a second."""
-        made, text = self.kept.get(name, (0.0, ""))
-        if time.monotonic() - made > FRESH:
-            shown = self._board()
-            values = {"board": shown, "figure": boards.figure(shown), "counts": boards.counts(self.store), **more()}
-            values |= {"state": self.store.state(), "least": self.least}
-            text = self._render(name, values)
-            self.kept[name] = time.monotonic(), text
-        return HTMLResponse(text)
 
     def _page(self, name: str, status: int = 200, **values: Any) -> Response:
         return HTMLResponse(self._render(name, values), status)
@@ -233,23 +215,10 @@ class Pages:
         return self.templates.get_template(name).render(event=self.event, **values)
 
 
-def short(count: int) -> str:
-    """A number with three digits and a unit, such as "1.53 M" and "270 " (a unit of bytes may follow)."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count} "
-
-
-def _status(error: Exception) -> int:
-    if isinstance(error, OSError):
-        return 408 if isinstance(error, TimeoutError) else 503
-    return STATUS.get(type(error), 400)
-
-
-def _said(error: Exception) -> str:
+def _refusal(error: Exception) -> tuple[int, str]:
+    """The status and the words with which an upload is refused."""
     if isinstance(error, TimeoutError):
-        return "the upload took too long; try again"
+        return 408, "the upload took too long; try again"
     if isinstance(error, OSError):
-        return f"the board cannot keep the upload ({error.strerror}); tell the organisers, and try again later"
-    return str(error)
+        return 503, f"the board cannot keep the upload ({error.strerror}); tell the organisers, and try again later"
+    return STATUS.get(type(error), 400), str(error)

@@ -10,7 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -25,9 +25,12 @@ WIDTH, HEIGHT = 960, 480
 LEFT, RIGHT, TOP, BOTTOM = 70, 930, 20, 420  # where the figure's axes stand
 
 
-@dataclass(frozen=True)
+@dataclass
 class Row:
-    """A measured submission. `accuracy` is that of the part that is shown; `team` is empty for a reference."""
+    """A measured submission. `accuracy` is that of the part that is shown; `team` is empty for a reference.
+
+    `board` gives a `rank` to the one that represents its team, and says which are `on_front`.
+    """
 
     number: int
     team: str
@@ -91,24 +94,26 @@ def board(store: Store, least: float = 0.0) -> Board:
     finished = store.state().finished
     query = choose(Entry, Team.name).outerjoin(Team).where(Entry.state == "done").order_by(Entry.id)
     with store.read() as session:
-        rows = [
-            Row(e.id, team or "", e.name, e.note, e.received, e.result, finished)
-            for e, team in session.execute(query)
-            if e.result is not None
-        ]
-    entered = [row for row in rows if row.team]
+        found = [_row(entry, team, finished) for entry, team in session.execute(query)]
+    rows = [row for row in found if row is not None]
     teams: dict[str, list[Row]] = {}
-    for row in entered:
+    for row in rows:
         teams.setdefault(row.team, []).append(row)
-    chosen = [row for own in teams.values() for row in front(own, lambda row: 100 - row.public)]
-    drawn = [row for row in chosen if row.public >= least]
-    best = {row.number for row in front(drawn, lambda row: row.error)}
-    points = [replace(row, on_front=row.number in best) for row in drawn]
-    of_all = [*points, *(row for row in chosen if row.public < least)]
-    first = [max((row for row in of_all if row.team == team), key=lambda row: row.public) for team in teams]
-    first.sort(key=lambda row: (row.error, row.parameters, row.number))
-    ranks = [replace(row, rank=place) for place, row in enumerate(first, start=1)]
-    return Board(finished, ranks, points, [row for row in rows if not row.team], rows)
+    references = teams.pop("", [])
+    fronts = [front(own, lambda row: 100 - row.public) for own in teams.values()]
+    points = [row for own in fronts for row in own if row.public >= least]
+    for row in front(points, lambda row: row.error):
+        row.on_front = True
+    ranks = sorted((own[-1] for own in fronts), key=lambda row: (row.error, row.parameters, row.number))
+    for place, row in enumerate(ranks, start=1):
+        row.rank = place
+    return Board(finished, ranks, points, references, rows)
+
+
+def _row(entry: Entry, team: str | None, final: bool) -> Row | None:
+    if entry.state != "done" or entry.result is None:
+        return None
+    return Row(entry.id, team or "", entry.name, entry.note, entry.received, entry.result, final)
 
 
 def front(rows: Iterable[Row], error: Any) -> list[Row]:
@@ -121,7 +126,7 @@ def front(rows: Iterable[Row], error: Any) -> list[Row]:
 
 
 class Waiting(NamedTuple):
-    """A line of the list of submissions; `ahead` is how many are measured before it."""
+    """A line of the list of submissions; `ahead` is how many are measured before it, `row` what was measured of it."""
 
     number: int
     team: str
@@ -130,6 +135,7 @@ class Waiting(NamedTuple):
     reason: str
     received: float
     ahead: int
+    row: Row | None
 
 
 def queue(store: Store, numbers: Sequence[int] = ()) -> list[Waiting]:
@@ -140,10 +146,13 @@ def queue(store: Store, numbers: Sequence[int] = ()) -> list[Waiting]:
     with store.read() as session:
         found = session.execute(query).all()
         running = session.scalar(choose(func.count()).select_from(Entry).where(Entry.state == "running")) or 0
-        before = {number: running + place for place, number in enumerate(turns(session))}
+        ahead = {number: running + place for place, number in enumerate(turns(session))}
+    ended = store.state().finished
     return [
-        Waiting(e.id, team or "(reference)", e.name, e.state, e.reason, e.received, before.get(e.id, 0))
-        for e, team in found
+        Waiting(
+            e.id, of or "(reference)", e.name, e.state, e.reason, e.received, ahead.get(e.id, 0), _row(e, of, ended)
+        )
+        for e, of in found
     ]
 
 
@@ -162,17 +171,15 @@ COLUMNS = (
 
 def as_csv(shown: Board) -> str:
     """Every measured submission; the rank stands beside the one that represents its team."""
-    ranks = {row.number: row.rank for row in shown.ranks}
-    best = {row.number for row in shown.points if row.on_front}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in shown.every:
         got, claimed = row.result, row.result["claimed"]
         writer.writerow([
-            ranks.get(row.number, ""), _cell(row.team), _cell(row.name), row.number, row.when, got["public"],
+            row.rank or "", _cell(row.team), _cell(row.name), row.number, row.when, got["public"],
             got["final"] if shown.finished else "", got["parameters"], got["macs"], got["bytes"], got["latency_ms"],
-            row.number in best, claimed["accuracy"], claimed["parameters"], _cell("; ".join(got["flags"])),
+            row.on_front, claimed["accuracy"], claimed["parameters"], _cell("; ".join(got["flags"])),
             _cell(row.note),
         ])  # fmt: skip
     return text.getvalue()

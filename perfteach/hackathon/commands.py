@@ -1,4 +1,4 @@
-"""`perfteach hackathon …` and `perfteach submit`. Everything else is imported when a command runs."""
+"""`perfteach hackathon …` and `perfteach submit`. What needs the extra is imported when a command runs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import argparse
 import os
 import shlex
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from perfteach.console import folder
+from perfteach.errors import ConfigError
+from perfteach.extras import need
+from perfteach.hackathon.submission import NAME, About, Limits, pack_run, plain
 
 if TYPE_CHECKING:
     from perfteach.hackathon.event import Event
@@ -20,12 +24,7 @@ Add = Callable[..., argparse.ArgumentParser]
 
 
 def add_commands(commands: Any, command: Add) -> None:
-    """Add both commands to the parser.
-
-    Args:
-        commands: the sub-parsers of `perfteach`.
-        command: makes one of them, from where it goes, its name, what runs, help and an example.
-    """
+    """Add both to the parser; `command` makes one, from where it goes, its name, what runs, help and an example."""
     group = commands.add_parser("hackathon", help="run a hackathon with a board", description="A hackathon's board.")
     parts = group.add_subparsers(required=True, metavar="what")
 
@@ -82,8 +81,6 @@ SUBMIT_EXAMPLE = 'perfteach submit runs/first --name "first try" --to http://boa
 
 
 def _add_init(init: argparse.ArgumentParser) -> None:
-    from perfteach.hackathon.submission import Limits
-
     add, usual = init.add_argument, Limits()
     add("folder", type=folder, help="folder to make; keep it to yourself, it holds the hidden images")
     text = (
@@ -99,9 +96,8 @@ def _add_init(init: argparse.ArgumentParser) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> None:
-    _need()
+    need("hackathon", *NEEDED)
     from perfteach.hackathon import event
-    from perfteach.hackathon.submission import Limits
 
     limits = Limits(parameters=arguments.parameters, per_hour=arguments.per_hour, seconds=arguments.seconds)
     made = event.create(
@@ -117,14 +113,9 @@ def _init(arguments: argparse.Namespace) -> None:
 
 
 def _team(arguments: argparse.Namespace) -> None:
-    from perfteach.errors import ConfigError
-    from perfteach.hackathon.submission import NAME, plain
-
     store, _ = _opened(arguments)
     there = {name.casefold(): name for name in store.teams()}
-    names = [plain(name, "team's name", NAME) for name in arguments.names]  # all of them, before one is made
-    if not all(names):
-        raise ConfigError("a team needs a name")
+    names = [plain(name, "team's name", NAME, least=1) for name in arguments.names]  # all, before one is made
     known = [there[name.casefold()] for name in names if name.casefold() in there]
     if known and not arguments.again:
         raise ConfigError(f"there already: {', '.join(known)}; leave them out, or give --again to replace their tokens")
@@ -142,14 +133,11 @@ def _teams(arguments: argparse.Namespace) -> None:
 
 
 def _reference(arguments: argparse.Namespace) -> None:
-    from perfteach.errors import ConfigError
-    from perfteach.hackathon.submission import About, pack_run
-
     if (arguments.of is None) is not arguments.extra_small:
         raise ConfigError("name a run's folder, or give --extra-small")
     store, event = _opened(arguments)
     if arguments.extra_small:
-        from perfteach.hackathon.reference import extra_small
+        from perfteach.hackathon.client import extra_small
 
         packed, about = extra_small(event, arguments.name or "Extra-Small")
     else:
@@ -173,8 +161,6 @@ def _work(arguments: argparse.Namespace) -> None:
 
 
 def _finish(arguments: argparse.Namespace) -> None:
-    from perfteach.errors import ConfigError
-
     store, _ = _opened(arguments)
     if (waiting := store.close()) and not arguments.now:
         said = f"{waiting} submissions are still measured; nothing more is taken in"
@@ -199,10 +185,6 @@ def _close(arguments: argparse.Namespace) -> None:
 
 def _today(text: str) -> float:
     """A time of this day that is still to come, in seconds since 1970."""
-    from datetime import datetime
-
-    from perfteach.errors import ConfigError
-
     try:
         time = datetime.strptime(text, "%H:%M").time()
     except ValueError:
@@ -215,8 +197,6 @@ def _today(text: str) -> float:
 
 
 def _withdraw(arguments: argparse.Namespace) -> None:
-    from perfteach.errors import ConfigError
-
     if (arguments.reason is None) is not arguments.undo:
         raise ConfigError("give a reason, which the submission's page shows, or --undo to put it back")
     store, _ = _opened(arguments)
@@ -255,15 +235,9 @@ def _submit(arguments: argparse.Namespace) -> None:
 
 
 def _opened(arguments: argparse.Namespace) -> tuple[Store, Event]:
-    _need()
+    need("hackathon", *NEEDED)
     from perfteach.hackathon.event import Event
     from perfteach.hackathon.store import Store
 
     event = Event.load(arguments.folder)
     return Store(arguments.database or os.environ.get(DATABASE) or event.database), event
-
-
-def _need() -> None:
-    from perfteach.extras import need
-
-    need("hackathon", *NEEDED)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import onnx
 
@@ -19,6 +18,7 @@ RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "Rando
 # Arithmetic that would need a rule of its own to be counted; each can be written with Conv, Gemm or MatMul.
 UNCOUNTED = {"Attention", "DFT", "DeformConv", "Einsum", "GRU", "LSTM", "RNN", "STFT", "TfIdfVectorizer"}
 CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "ConvTranspose": 1}  # where the weights stand
+PRODUCTS = {"Gemm", "MatMul", "MatMulInteger", "QLinearMatMul"}
 _SETTINGS = 16  # whole numbers in one place that are settings, such as kernel_shape, and no weights
 # Inputs that say how, and whose numbers go no further: indices, sizes, axes.
 _SECOND = (
@@ -233,38 +233,15 @@ def _in_attributes(node: onnx.NodeProto) -> int:
 
 def _macs(graph: onnx.GraphProto, shapes: dict[str, Shape]) -> int:
     """Multiply-accumulates of convolutions and matrix products for one image, as `perfteach.count_macs` counts them."""
-    return sum(
-        _OPERATORS[node.op_type](node, partial(_shape, shapes, node))
-        for node in graph.node
-        if node.op_type in _OPERATORS
-    )
+    return sum(_macs_of(node, partial(_shape, shapes, node)) for node in graph.node)
 
 
-def _convolution(weight: int) -> Callable[[onnx.NodeProto, Any], int]:
-    # a weight [out, in/groups, *kernel] is used once at every position of the output
-    return lambda node, shape: math.prod(shape(node.output[0])) * math.prod(shape(node.input[weight])[1:])
-
-
-def _transposed(node: onnx.NodeProto, shape: Any) -> int:
-    return math.prod(shape(node.input[0])) * math.prod(shape(node.input[1])[1:])
-
-
-def _product(node: onnx.NodeProto, shape: Any) -> int:
-    return math.prod(shape(node.output[0])) * int(shape(node.input[0])[-1])
-
-
-def _gemm(node: onnx.NodeProto, shape: Any) -> int:
-    turned = any(a.name == "transA" and a.i for a in node.attribute)
-    return math.prod(shape(node.output[0])) * int(shape(node.input[0])[0 if turned else 1])
-
-
-_OPERATORS: dict[str, Callable[[onnx.NodeProto, Any], int]] = {
-    "Conv": _convolution(1),
-    "ConvInteger": _convolution(1),
-    "QLinearConv": _convolution(3),
-    "ConvTranspose": _transposed,
-    "Gemm": _gemm,
-    "MatMul": _product,
-    "MatMulInteger": _product,
-    "QLinearMatMul": _product,
-}
+def _macs_of(node: onnx.NodeProto, shape: Callable[[str], Shape]) -> int:
+    if node.op_type == "ConvTranspose":  # its weight [in, out/groups, *kernel] is used once at each place of the input
+        return math.prod(shape(node.input[0])) * math.prod(shape(node.input[1])[1:])
+    if node.op_type in CONVOLUTIONS:  # a weight [out, in/groups, *kernel] is used once at each place of the output
+        return math.prod(shape(node.output[0])) * math.prod(shape(node.input[CONVOLUTIONS[node.op_type]])[1:])
+    if node.op_type in PRODUCTS:
+        turned = any(a.name == "transA" and a.i for a in node.attribute)  # which only Gemm has
+        return math.prod(shape(node.output[0])) * shape(node.input[0])[-2 if turned else -1]
+    return 0

@@ -70,9 +70,9 @@ def _end_with_parent() -> None:
 def _measured(packed: bytes, pixels: Any, classes: int, limits: Limits) -> dict[str, Any]:
     from perfteach.hackathon.graph import examine
 
-    submission = read(packed, limits)
-    claimed = _claims(submission.record)
-    cost = examine(submission.model, pixels.shape[1:], classes)
+    _, record, model = read(packed, limits)
+    claimed = _claims(record)
+    cost = examine(model, pixels.shape[1:], classes)
     if cost.parameters > limits.parameters:
         raise SubmissionError(f"it has {cost.parameters:,} parameters; {limits.parameters:,} are allowed")
     predicted, latency = _run(cost.graph, cost.input_name, pixels, classes)
@@ -80,7 +80,7 @@ def _measured(packed: bytes, pixels: Any, classes: int, limits: Limits) -> dict[
         "predicted": predicted,
         "parameters": cost.parameters,
         "macs": cost.macs,
-        "bytes": len(submission.model),
+        "bytes": len(model),
         "latency_ms": latency,
         "claimed": claimed,
     }

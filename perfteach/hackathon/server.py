@@ -95,14 +95,7 @@ def _keep_working(store: Store, event: Event, workers: int, ended: threading.Eve
 class Background:
     """A board in a process of its own on this machine, for a notebook or a test; it ends with the interpreter.
 
-    Args:
-        event: the event.
-        workers: how many submissions are measured at once.
-        database: a database's address; by default the event's own file, whatever the environment says.
-
-    Attributes:
-        store: the event's database.
-        address: where the board is, once started.
+    Its database is by default the event's own file, whatever the environment says.
     """
 
     def __init__(self, event: Event, workers: int = 1, database: str | None = None) -> None:

@@ -104,9 +104,7 @@ class Store:
         Raises:
             SubmissionError: the name is empty or too long.
         """
-        name, token = plain(name, "team's name", NAME), secrets.token_hex(16)
-        if not name:
-            raise SubmissionError("a team needs a name")
+        name, token = plain(name, "team's name", NAME, least=1), secrets.token_hex(16)
         with self._write() as session:
             team = session.scalar(choose(Team).where(Team.name == name))
             if team is None:

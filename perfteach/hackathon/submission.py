@@ -71,35 +71,25 @@ class About:
             raise SubmissionError(f"{ABOUT} is not JSON; pack it with `perfteach submit`") from error
         if not isinstance(found, dict):
             raise SubmissionError(f"{ABOUT} is not a JSON object; pack it with `perfteach submit`")
-        longest = {"name": NAME, "team": NAME, "note": NOTE}
-        words = {key: plain(found.get(key, ""), key, most) for key, most in longest.items()}
-        if not words["name"]:
-            raise SubmissionError("the submission has no name; give one with --name")
-        return cls(**words)
+        name, team, note = (found.get(key, "") for key in ("name", "team", "note"))
+        return cls(plain(name, "name", NAME, least=1), plain(team, "team", NAME), plain(note, "note", NOTE))
 
 
-def plain(value: Any, key: str, longest: int) -> str:
+def plain(value: Any, key: str, longest: int, least: int = 0) -> str:
     """A text in one line, without characters that control a terminal or turn the writing round.
 
     Raises:
-        SubmissionError: it is no text or too long.
+        SubmissionError: it is no text, too long, or shorter than `least`.
     """
     if not isinstance(value, str):
         raise SubmissionError(f"the {key} is not a text")
     kept = "".join(c for c in value if unicodedata.category(c) not in ("Cc", "Cs") and c not in _BIDI)
     clean = " ".join(kept.split())
+    if len(clean) < least:
+        raise SubmissionError(f"the {key} is empty; give one")
     if len(clean) > longest:
         raise SubmissionError(f"the {key} has {len(clean)} characters; use {longest} at most")
     return clean
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What a zip held: the words, the record as bytes, the ONNX file as bytes."""
-
-    about: About
-    record: bytes
-    model: bytes
 
 
 def pack(model: bytes, record: bytes, about: About) -> bytes:
@@ -128,14 +118,17 @@ def pack_run(folder: Path, about: About, model: Path | None = None) -> bytes:
     return pack(model.read_bytes(), record.read_bytes(), about)
 
 
-def read(packed: bytes, limits: Limits) -> Submission:
+def read(packed: bytes, limits: Limits) -> tuple[About, bytes, bytes]:
     """Read somebody else's zip in memory; nothing is written, and nothing beyond the limits is unpacked.
+
+    Returns:
+        The words, the record, and the ONNX file.
 
     Raises:
         SubmissionError: with the line that the board shows.
     """
     about, record, model = (_unpack(packed, limits, name) for name in (ABOUT, RECORD, MODEL))
-    return Submission(About.of(about), record, model)
+    return About.of(about), record, model
 
 
 def read_about(packed: bytes, limits: Limits) -> About:

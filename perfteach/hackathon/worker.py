@@ -18,17 +18,7 @@ MEND = 10.0  # seconds before the next submission, after the scorer itself has f
 
 
 def work(store: Store, event: Event, *, until_empty: bool = False, parent: int | None = None) -> int:
-    """Measure what waits, for ever.
-
-    Args:
-        store: the database.
-        event: the hidden images and the limits.
-        until_empty: return when nothing waits.
-        parent: the process that started this one; return when it is gone.
-
-    Returns:
-        How many submissions were measured.
-    """
+    """Measure what waits, for ever, or until nothing does or the process `parent` is gone; returns how many it was."""
     me = f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
     done = 0
     while parent is None or os.getppid() == parent:

@@ -74,9 +74,7 @@ class Wrong(Exception):
 def exercise(number: str, title: str) -> Callable[[Callable[..., str]], Callable[..., Result]]:
     """Make a check of a function that returns what to say when all is right.
 
-    Args:
-        number: notebook and place in it, such as "01.2"; under it the learner's progress is kept.
-        title: of the exercise, as the notebook has it.
+    The learner's progress is kept under the number, notebook and place in it, such as "01.2".
     """
     TITLES[number] = title
 
@@ -94,7 +92,7 @@ def exercise(number: str, title: str) -> Callable[[Callable[..., str]], Callable
             except Exception as error:  # an answer of a form that no check foresaw must not stop the notebook
                 said = f"an answer that could not be used ({type(error).__name__}: {_message(error)})"
                 return Result(title, False, str(Wrong(said, "what the exercise asks for", "read it once more.")))
-            progress.passed(number)
+            progress.record("exercises", number)
             return found
 
         return checked
@@ -158,11 +156,8 @@ def call(function: Any, *arguments: Any, hint: str | Mapping[str, str] = RAISED)
         raise Wrong(said, "a function that returns a value", fitting, _own_lines(error, function)) from error
     _require_attempt(returned, none=_is_blank(function))
     if returned is None:
-        raise Wrong(
-            "None",
-            "a value",
-            "it came to its end without a value on these: a `return` is missing, or a condition was never true.",
-        )
+        hint = "it came to its end without a value on these: a `return` is missing, or a condition was never true."
+        raise Wrong("None", "a value", hint)
     return returned
 
 

@@ -25,9 +25,9 @@ from perfteach.trainer import PerforatedTrainer
 @exercise("02.4", "The sign of w")
 def check_sign_of_w(answer: Any) -> str:
     """The learner's answer is "positive" or "negative"."""
-    require(isinstance(answer, str), answer, '"positive" or "negative"', "write the word, with the quotation marks.")
-    word = answer.strip().strip(".").lower()
-    require(word in ("positive", "negative"), answer, '"positive" or "negative"', "one of the two words.")
+    word = answer.strip().strip(".").lower() if isinstance(answer, str) else ""
+    hint = "write one of the two words, with the quotation marks."
+    require(word in ("positive", "negative"), answer, '"positive" or "negative"', hint)
     hint = "where r is positive, V is high where the neuron's h is too high. Should V then be added or taken away?"
     require(word == "negative", answer, "the sign that makes h' smaller where E is positive", hint)
     return "V is high where h is too high, so the neuron takes it away."
@@ -76,19 +76,11 @@ NO_CONTROLS = {
 def check_rules_out(answer: Any) -> str:
     """The learner's dictionary from a rival explanation to the name of the arm that rules it out."""
     require(isinstance(answer, dict), answer, "a dictionary", "keep it, and put an arm's name beside each explanation.")
-    require(
-        set(answer) == set(EXPLANATIONS),
-        sorted(map(str, answer)),
-        "the five explanations",
-        "leave the keys as they are.",
-    )
+    keys = sorted(map(str, answer))
+    require(set(answer) == set(EXPLANATIONS), keys, "the five explanations", "leave the keys as they are.")
     for explanation, arm in answer.items():
-        require(
-            isinstance(arm, str) and arm in ARMS,
-            f"{arm!r}",
-            f"one of {', '.join(ARMS)}",
-            "use the names in the table above.",
-        )
+        known = isinstance(arm, str) and arm in ARMS
+        require(known, f"{arm!r}", f"one of {', '.join(ARMS)}", "use the names in the table above.")
         hint = NO_CONTROLS.get(arm, f"that arm answers another question: {ARMS[arm].rules_out!r}.")
         require(arm == EXPLANATIONS[explanation], f"{arm!r} for {explanation!r}", "another arm", hint)
     return "each rival explanation has an arm of its own."
@@ -245,17 +237,15 @@ def check_own_experiment(answer: Any) -> str:
     require(all(isinstance(run, Run) for run in runs), runs, "lists of runs", "a run is what fit() returns.")
     hint = "one seed says nothing about the method: three pairs at least."
     require(len(controls) == len(treated) >= 3, f"{len(controls)} and {len(treated)} runs", "three pairs or more", hint)
-    require(
-        all(run.finished for run in runs), "a run that has not ended", "finished runs", "let fit() come to its end."
-    )
+    hint = "let fit() come to its end."
+    require(all(run.finished for run in runs), "a run that has not ended", "finished runs", hint)
     seeds = [run.seed for run in controls]
     hint = "each control has the seed of its partner, and no two pairs the same: put seed=… into the settings, too."
     fair = seeds == [run.seed for run in treated] and len(set(seeds)) == len(seeds)
     require(fair, f"seeds {seeds} and {[run.seed for run in treated]}", "the same ones, each once", hint)
     checksums = {run.data.get("checksum") for run in runs}
-    require(
-        len(checksums) == 1, f"{len(checksums)} data sets", "one", "all runs on the same images and the same split."
-    )
+    hint = "all runs on the same images and the same split."
+    require(len(checksums) == 1, f"{len(checksums)} data sets", "one", hint)
     hint = "dendrite phases count: give the control their epochs."
     epochs = [(len(a.epochs), len(b.epochs)) for a, b in zip(controls, treated, strict=True)]
     require(all(a == b for a, b in epochs), f"epochs {epochs}", "as many in a control as in its partner", hint)

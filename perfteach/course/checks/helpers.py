@@ -48,12 +48,11 @@ def gate(x: Tensor) -> Tensor:
 
 def blocks() -> list[tuple[Tensor, nn.Module, nn.Module]]:
     """A map [4, 6, 5, 7] and the two layers of a squeeze-and-excite block, with weights that make all parts matter."""
-    generator = torch.Generator().manual_seed(0)
-    block = SqueezeExcitation(6, 3, scale_activation=nn.Hardsigmoid)
-    with torch.no_grad():
+    with seeded(0):  # the learner's random numbers stay as they were
+        block = SqueezeExcitation(6, 3, scale_activation=nn.Hardsigmoid)
         for parameter in block.parameters():
-            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
-    return [(torch.randn(4, 6, 5, 7, generator=generator) + 0.5, block.fc1, block.fc2)]
+            nn.init.normal_(parameter, std=0.5)
+        return [(torch.randn(4, 6, 5, 7) + 0.5, block.fc1, block.fc2)]
 
 
 @torch.no_grad()
@@ -143,18 +142,18 @@ def unpaired(control: Sequence[float], treated: Sequence[float]) -> tuple[float,
     return middle, middle - half, middle + half
 
 
-BUDGET = 993_000
+def grown_to(width: float, dendrites: int) -> nn.Module:
+    """A MobileNetV3-Small with 10 classes and `dendrites` a neuron."""
+    with seeded(0):  # the learner's random numbers stay as they were
+        model = perforate(mobilenet_small(10, width))
+        for _ in range(dendrites):
+            add_dendrites(model)
+    return model
 
 
 def grown() -> list[tuple[nn.Module]]:
     """Two perforated networks, with one and with two dendrites a neuron."""
-    models = []
-    for width, cycles in ((0.35, 1), (0.2, 2)):
-        model = perforate(mobilenet_small(10, width, seed=0))
-        for _ in range(cycles):
-            add_dendrites(model)
-        models.append((model,))
-    return models
+    return [(grown_to(0.35, 1),), (grown_to(0.2, 2),)]
 
 
 def two(model: nn.Module, of: Callable[[int, int, int, int], tuple[int, int]]) -> tuple[int, int]:
@@ -167,12 +166,8 @@ def two(model: nn.Module, of: Callable[[int, int, int, int], tuple[int, int]]) -
 
 @lru_cache
 def total_parameters(width: float, dendrites: int) -> int:
-    """All parameters of a MobileNetV3-Small with 10 classes and `dendrites` a neuron."""
-    with seeded(0):  # the learner's random numbers stay as they were
-        model = perforate(mobilenet_small(10, width))
-        for _ in range(dendrites):
-            add_dendrites(model)
-    return count_parameters(model).total
+    """All parameters of that network."""
+    return count_parameters(grown_to(width, dendrites)).total
 
 
 def widest(dendrites: int, limit: int) -> float:
@@ -238,10 +233,8 @@ def front(points: list[tuple[str, int, float]], equal: bool = False, ties: int =
 
 def norms() -> list[tuple[Any, ...]]:
     """A convolution's weight and the numbers of a norm, with an eps so large that forgetting it shows."""
-    numbers = torch.Generator().manual_seed(0)
-    weight = torch.randn(4, 3, 3, 3, generator=numbers)
-    gamma, beta, mean = (torch.randn(4, generator=numbers) for _ in range(3))
-    return [(weight, gamma, beta, mean, torch.rand(4, generator=numbers) + 0.2, 0.5)]
+    gamma, beta, mean, variance = draw(1, 4, 4).float()
+    return [(draw(0, 4, 3, 3, 3).float(), gamma, beta, mean, variance.abs() + 0.2, 0.5)]
 
 
 def fold(
