@@ -59,13 +59,11 @@ def add_dendrites(model: M, only: str | None = None, *, weight: float = 0.0) -> 
 def calibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Give the norms of new dendrites that will not learn the statistics of what they see.
 
-    Dendrites that learn get them while they do. Without them a frozen random dendrite would be normalised by the
-    norm's start values, and its output would be almost constant. The neurons and their norms stay as they are, and
-    the model is left in eval mode.
+    Normalised by the norm's start values, the output of a frozen random dendrite would be almost constant. The neurons
+    and their norms stay as they are, and the model is left in eval mode.
 
     Args:
-        batches: pairs of inputs [B, …] and labels, which are not used. They are gone through more than once where
-            there are few of them: a norm of momentum 0.1 still holds a third of its start values after ten batches.
+        batches: pairs of inputs [B, …] and labels, which are not used; few of them are gone through more than once.
     """
     layers = [layer for _, layer in dendritic_layers(model) if len(layer.dendrites) and not layer.learns(-1)]
     if not layers:

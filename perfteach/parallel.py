@@ -170,8 +170,7 @@ def workers(data: ImageData, jobs: int, scheduler: str | None, folder: Path) -> 
     """The workers that are asked for. They end with the block; at once, after an error or an interrupt.
 
     Args:
-        jobs: processes of this machine; 1 is this process itself.
-        scheduler: address of a Dask scheduler, in place of this machine's processes.
+        jobs, scheduler: as in `run_study`; without either, this process itself is the worker.
         folder: where the workers of this machine find the images.
 
     Raises:

@@ -146,15 +146,12 @@ class PhaseMachine:
     """Counts epochs, remembers the best scores, and decides when a phase ends and when training does.
 
     Args:
-        rule: when a phase is over.
-        cycles: cycles to run at most; each gives every perforated layer one dendrite. 0: neuron phase only.
-        roll_back: undo a cycle whose best validation score is not above the best before it, and finish.
         dendrite_phase: False skips the dendrite phases: a cycle is then a restart of the neuron phase, as the
             gradient rule and the control without dendrites need it.
-        score_format: how a neuron phase's score reads in a reason: one word and the number, or the number alone.
+        rule, cycles, roll_back: as in `DendriteCycle`, whose `switch` is the rule.
 
     Raises:
-        ConfigError: for a negative `cycles`, or a `score_format` that takes no number.
+        ConfigError: for a negative `cycles`, or a rule without its two methods.
     """
 
     rule: SwitchRule
