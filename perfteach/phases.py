@@ -202,9 +202,8 @@ class PhaseMachine:
         self.requested = ""
         if not reason:
             return Decision(Action.CONTINUE)
-        return self._end_dendrite_phase(reason) if self.phase is Phase.DENDRITE else self._end_neuron_phase(reason)
-
-    def _end_dendrite_phase(self, reason: str) -> Decision:
+        if self.phase is Phase.NEURON:
+            return self._end_neuron_phase(reason)
         self._enter(Phase.NEURON)
         return Decision(Action.SWITCH, reason)
 

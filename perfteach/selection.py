@@ -217,12 +217,7 @@ class MovedNorm(nn.Identity):
         return f"this norm has moved, and its {name} with it: see {self.home}, behind its convolution"
 
 
-def _held(module: nn.Module) -> Iterator[nn.Module]:
-    """Modules that a module keeps for itself, where nobody who replaces a module looks for them."""
-    return _within([value for name, value in vars(module).items() if name != "_modules"])
-
-
-def _within(value: Any, depth: int = 4) -> Iterator[nn.Module]:
+def _within(value: Any, depth: int = 3) -> Iterator[nn.Module]:
     if isinstance(value, nn.Module):
         yield value
     elif isinstance(value, (list, tuple, dict)) and depth:
@@ -237,7 +232,9 @@ class _Graph:
         self.model = model
         self.modules = dict(model.named_modules(remove_duplicate=False))
         self.uses = Counter(id(module) for module in self.modules.values())
-        self.held = {id(held) for module in set(self.modules.values()) for held in _held(module)}
+        # What a module keeps for itself, where nobody who replaces a module looks for it.
+        kept = [v for module in set(self.modules.values()) for name, v in vars(module).items() if name != "_modules"]
+        self.held = {id(held) for value in kept for held in _within(value)}
         self.calls: Counter[str] = Counter()
         self.read: set[str] = set()  # modules whose parameters the network uses without calling them
         graphs = graphs_of(model)
@@ -269,7 +266,8 @@ class _Graph:
         found = {}
         for path, parent in self.modules.items():
             children = [f"{path}.{child}".lstrip(".") for child, _ in parent.named_children()]
-            if isinstance(parent, nn.Sequential) and _plain_forward(parent) and 2 <= len(children) <= 4:
+            plain = isinstance(parent, nn.Sequential) and type(parent).forward is nn.Sequential.forward
+            if plain and 2 <= len(children) <= 4:
                 rest = [self.modules[child] for child in children[2:]]
                 if not any(True for module in rest for _ in module.parameters()):
                     found[children[0]] = children[1]
@@ -317,7 +315,3 @@ class _Graph:
         if len(inspect.signature(type(module).forward).parameters) > 2:  # the module itself, and its input
             return "its forward pass takes more than one input"
         return ""
-
-
-def _plain_forward(module: nn.Sequential) -> bool:
-    return type(module).forward is nn.Sequential.forward
