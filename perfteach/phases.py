@@ -158,7 +158,7 @@ class PhaseMachine:
     cycles: int = 1
     roll_back: bool = True
     dendrite_phase: bool = True
-    score_format: str = "validation {:.2f} %"
+    score_format: str = "score {:.4g}"  # how a neuron phase's score reads in a reason: one word and the number
     phase: Phase = Phase.NEURON
     cycle: int = 0
     scores: list[float] = field(default_factory=list)
@@ -168,11 +168,6 @@ class PhaseMachine:
 
     def __post_init__(self) -> None:
         self.cycles = settings.whole("cycles", self.cycles)
-        try:
-            self.score_format.format(0.5)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            use = "text with one place for a number, such as 'score {:.4g}'"
-            raise ConfigError(f"score_format is {settings.said(self.score_format)}; use {use}") from error
         if not callable(getattr(self.rule, "ended", None)) or not callable(getattr(self.rule, "length", None)):
             use = "FixedSwitch, PlateauSwitch, ManualSwitch, or an object with the methods ended and length"
             raise ConfigError(f"switch is {settings.said(self.rule)}; use {use}")
@@ -211,8 +206,7 @@ class PhaseMachine:
         if self.roll_back and self.cycle > 0 and self.best <= self.best_before:
             self.finished = True
             best, before = (self.score_format.format(score) for score in (self.best, self.best_before))
-            number = before if self.score_format.startswith("{") else before.partition(" ")[2] or before
-            lost = f"best {best} is not above the {number} before it"
+            lost = f"best {best} is not above the {before.partition(' ')[2]} before it"
             return Decision(Action.ROLL_BACK, f"cycle {self.cycle} did not help: {lost}")
         if self.cycle >= self.cycles:
             self.finished = True
