@@ -16,7 +16,6 @@ from perfteach import settings
 from perfteach.cycle import epoch_seed, seeded, snapshot
 from perfteach.dendrites import dendritic_layers, set_phase
 from perfteach.errors import ConfigError
-from perfteach.layer import DendriticLayer
 from perfteach.phases import Phase
 from perfteach.runs import Event
 from perfteach.trainer import Callback, PerforatedTrainer
@@ -47,10 +46,10 @@ def keep_best(
     Raises:
         ConfigError: when there is no new dendrite, under the gradient rule, or without batches.
     """
-    candidates = settings.whole("candidates", candidates, 1)
     set_phase(model, Phase.DENDRITE)
     layers = {name: layer for name, layer in dendritic_layers(model) if layer.fresh}
-    best = {name: _Best(layer) for name, layer in layers.items()}
+    state = {name: snapshot(layer.dendrites[-1]) for name, layer in layers.items()}  # of the best so far
+    best = {name: torch.full_like(layer.weights[-1].detach(), -1) for name, layer in layers.items()}
     for number in range(candidates):
         if number:
             for layer in layers.values():
@@ -62,28 +61,17 @@ def keep_best(
             for layer in layers.values():
                 layer.objective_gradient()  # for the scores alone
         for name, layer in layers.items():
-            best[name].compare(layer)
+            scores = layer.correlator.scores if layer.correlator else None
+            if scores is None:
+                raise ConfigError("candidates have to be scored on at least one batch; batches() returned none")
+            better = scores > best[name]
+            best[name] = torch.where(better, scores.to(best[name].dtype), best[name])
+            for key, tensor in layer.dendrites[-1].state_dict().items():
+                if tensor.dim():  # a norm's counter of batches is the same for all
+                    state[name][key][better] = tensor[better]
     for name, layer in layers.items():
-        layer.dendrites[-1].load_state_dict(best[name].state)
-    return {name: kept.scores for name, kept in best.items()}
-
-
-class _Best:
-    """The best candidate so far of each of a layer's neurons."""
-
-    def __init__(self, layer: DendriticLayer) -> None:
-        self.state = snapshot(layer.dendrites[-1])
-        self.scores = torch.full_like(layer.weights[-1].detach(), -1)
-
-    def compare(self, layer: DendriticLayer) -> None:
-        scores = layer.correlator.scores if layer.correlator else None
-        if scores is None:
-            raise ConfigError("candidates have to be scored on at least one batch; batches() returned none")
-        better = scores > self.scores
-        self.scores = torch.where(better, scores.to(self.scores.dtype), self.scores)
-        for name, tensor in layer.dendrites[-1].state_dict().items():
-            if tensor.dim():  # a norm's counter of batches is the same for all
-                self.state[name][better] = tensor[better]
+        layer.dendrites[-1].load_state_dict(state[name])
+    return best
 
 
 class BestOfRandom(Callback):

@@ -9,7 +9,9 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from perfteach import __version__
 from perfteach.console import amount, folder, reason, say
@@ -90,7 +92,7 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     add("--data", default="synthetic10", help="synthetic10, cifar10, cifar10-sample, folder or archive (%(default)s)")
     add("--label", help="what to call the data in records and figures; for a folder or archive of your own")
     add("--model", choices=("small", "extra-small"), default="small", help="which MobileNet (%(default)s)")
-    add("--width", type=float, help="width multiplier (1.0)")
+    add("--width", type=float, help="width multiplier (1.0; extra-small: 0.75)")
     add("--size", type=int, help="resize images to this many pixels (default: as they are)")
     add("--rule", choices=RULES, default="perforated", help="how dendrites learn; none: a plain network (%(default)s)")
     add("--select", help='only layers whose name matches, such as "features.*" (default: every layer that can)')
@@ -123,30 +125,16 @@ def _train(arguments: argparse.Namespace) -> None:
     _refuse_ignored(arguments)
     if arguments.onnx:  # now, and not when the training is over
         need("export", "onnx", "onnxscript")
-    fixed, plain = arguments.switch == "fixed", arguments.rule == "none"
-    neuron = tuple(arguments.neuron or (8, 4))
-    dendrite = 3 if arguments.dendrite is None else arguments.dendrite
-    cycles = (max(len(neuron) - 1, 1) if fixed else 1) if arguments.cycles is None else arguments.cycles
-    patience = 5 if arguments.patience is None else arguments.patience
-    rule = FixedSwitch(neuron, dendrite) if fixed else PlateauSwitch(patience)
-    config = TrainConfig(
-        switch=rule,
-        cycles=0 if plain else cycles,
-        thaw=arguments.thaw,
-        roll_back=not arguments.keep,
-        batch_size=arguments.batch_size,
-        size=arguments.size,
-        lr=arguments.lr,
-        dendrite_lr=2e-3 if arguments.dendrite_lr is None else arguments.dendrite_lr,
-        seed=arguments.seed,
-        device=arguments.device,
-    )
+    given, fixed, plain = partial(_given, arguments), arguments.switch == "fixed", arguments.rule == "none"
+    rule = FixedSwitch(**given("neuron", "dendrite")) if fixed else PlateauSwitch(**given("patience"))
+    cycles = 0 if plain else max(len(rule.neuron) - 1, 1) if isinstance(rule, FixedSwitch) else 1
+    how = {"cycles": cycles, **given("cycles", "thaw", "batch_size", "size", "lr", "dendrite_lr", "seed", "device")}
+    config = TrainConfig(switch=rule, roll_back=not arguments.keep, **how)
     images = data.load(arguments.data, label=arguments.label, progress=not arguments.quiet)
     build = models.mobilenet_small if arguments.model == "small" else models.mobilenet_extra_small
-    wide = {} if arguments.width is None else {"width": arguments.width}
-    model = build(len(images.classes), seed=arguments.seed, **wide)
+    model = build(len(images.classes), seed=arguments.seed, **given("width"))
     if not plain:
-        perforate(model, arguments.select, arguments.rule, activation=arguments.activation or "tanh")
+        perforate(model, arguments.select, arguments.rule, **given("activation"))
     with ranks.joined():
         trainer = PerforatedTrainer(model, images, config, name=arguments.out.name, folder=arguments.out)
         run = trainer.fit(progress=not arguments.quiet)
@@ -158,6 +146,11 @@ def _train(arguments: argparse.Namespace) -> None:
         from perfteach.hackathon.client import export
 
         print(f"network: {export(model, images, arguments.out, size=arguments.size)}")
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of these options that were given; for the others the library's own defaults hold."""
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
 
 
 def _refuse_ignored(arguments: argparse.Namespace) -> None:
@@ -298,18 +291,14 @@ def _study(arguments: argparse.Namespace) -> None:
     from perfteach import compare, data, runs, study
 
     study.find(arguments.name)
-    limits = {name: getattr(arguments, name) for name in ("arms", "seeds", "minutes")}
-    more = ("data", "label", "work", "jobs", "scheduler", "engine")
-    given = [f"--{name}" for name in (*limits, *more) if getattr(arguments, name) is not None]
+    given = _given(arguments, "arms", "seeds", "minutes", "data", "label", "work", "jobs", "scheduler", "engine")
     if arguments.report and given:
-        raise ConfigError(f"--report shows all records of a study; leave out {' and '.join(given)}")
+        raise ConfigError(f"--report shows all records of a study; leave out --{' and --'.join(given)}")
     if arguments.report:
         done = runs.recorded(arguments.name)
     else:
-        images = data.load(arguments.data or "cifar10", label=arguments.label)
-        jobs = 1 if arguments.jobs is None else arguments.jobs
-        where = {"jobs": jobs, "scheduler": arguments.scheduler, "engine": arguments.engine or "graph"}
-        done = study.run_study(arguments.name, images, arguments.work or Path("runs/studies"), **limits, **where)
+        images = data.load(given.pop("data", "cifar10"), label=given.pop("label", None))
+        done = study.run_study(arguments.name, images, given.pop("work", Path("runs/studies")), **given)
     print(compare.table(compare.results(done)))
 
 

@@ -45,13 +45,9 @@ class Rule(StrEnum):
 
     @property
     def has_dendrite_phase(self) -> bool:
-        """Whether dendrites learn in a phase of their own, from their neuron's error."""
+        """Whether dendrites learn in a phase of their own, from their neuron's error. If not, errors flow back through
+        them to earlier layers, and so reach them in the neuron phase."""
         return self is not Rule.GRADIENT
-
-    @property
-    def lets_errors_through(self) -> bool:
-        """Whether errors flow back through a dendrite to earlier layers, and so reach it in the neuron phase."""
-        return self is Rule.GRADIENT
 
     def correlator(self) -> Correlator | None:
         """What follows one layer's dendrites and errors; None where nothing is correlated."""

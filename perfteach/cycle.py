@@ -74,7 +74,6 @@ class DendriteCycle:
         roll_back: undo a cycle that did not raise the best score, and end.
         seed: of the start of new dendrites.
         batches: returns pairs of inputs and labels; needed only where dendrites never learn, to calibrate their norms.
-        score_format: how a score reads in an event: one word and the number, or the number alone.
 
     Raises:
         ConfigError: when dendrites are asked for and the model has no layers for them or was compiled, when nothing in
@@ -92,7 +91,6 @@ class DendriteCycle:
         roll_back: bool = True,
         seed: int = 0,
         batches: Source | None = None,
-        score_format: str = "score {:.4g}",
     ) -> None:
         settings.a(nn.Module, "model", model, "a torch.nn.Module")
         grow, thaw, roll_back = (
@@ -113,13 +111,8 @@ class DendriteCycle:
                 f"the layers have the rules {', '.join(sorted(rules))}, and those of gradient alone have no phase of "
                 "their own; give all layers one rule"
             )
-        self.machine = PhaseMachine(
-            FixedSwitch() if switch is None else switch,
-            cycles,
-            roll_back,
-            dendrite_phase=phases,
-            score_format=score_format,
-        )
+        rule = FixedSwitch() if switch is None else switch
+        self.machine = PhaseMachine(rule, cycles, roll_back, dendrite_phase=phases)
         if phases and cycles:
             dendrites.require_hooks(model)
         self.model, self.grow, self.thaw, self.seed, self.batches = model, grow, thaw, seed, batches

@@ -59,13 +59,11 @@ def add_dendrites(model: M, only: str | None = None, *, weight: float = 0.0) -> 
 def calibrate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
     """Give the norms of new dendrites that will not learn the statistics of what they see.
 
-    Dendrites that learn get them while they do. Without them a frozen random dendrite would be normalised by the
-    norm's start values, and its output would be almost constant. The neurons and their norms stay as they are, and
-    the model is left in eval mode.
+    Normalised by the norm's start values, the output of a frozen random dendrite would be almost constant. The neurons
+    and their norms stay as they are, and the model is left in eval mode.
 
     Args:
-        batches: pairs of inputs [B, …] and labels, which are not used. They are gone through more than once where
-            there are few of them: a norm of momentum 0.1 still holds a third of its start values after ten batches.
+        batches: pairs of inputs [B, …] and labels, which are not used; few of them are gone through more than once.
     """
     layers = [layer for _, layer in dendritic_layers(model) if len(layer.dendrites) and not layer.learns(-1)]
     if not layers:
@@ -107,7 +105,11 @@ def set_phase(model: M, phase: Phase | str, *, thaw: bool = False) -> M:
     phase = Phase(settings.text("phase", phase, [phase.value for phase in Phase]))
     layers, thaw = _require_layers(model), settings.flag("thaw", thaw)
     if phase is Phase.DENDRITE:
-        _require_dendrite_phase(model, [layer for _, layer in layers])
+        if not any(layer.has_new_dendrite for _, layer in layers):
+            raise ConfigError("there is no new dendrite to train; call add_dendrites(model) first")
+        require_hooks(model)
+        if not all(layer.rule.has_dendrite_phase for _, layer in layers):
+            raise ConfigError("the gradient rule trains dendrites together with the neurons; it has no dendrite phase")
     frozen = _frozen_before(model)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(phase is Phase.NEURON and name not in frozen)
@@ -123,14 +125,6 @@ def set_modes(model: nn.Module, phase: Phase) -> None:
     if phase is Phase.DENDRITE:
         for _, layer in dendritic_layers(model):
             layer.train()  # only its newest dendrite, see DendriticLayer.train
-
-
-def _require_dendrite_phase(model: nn.Module, layers: list[DendriticLayer]) -> None:
-    if not any(layer.has_new_dendrite for layer in layers):
-        raise ConfigError("there is no new dendrite to train; call add_dendrites(model) first")
-    require_hooks(model)
-    if not all(layer.rule.has_dendrite_phase for layer in layers):
-        raise ConfigError("the gradient rule trains dendrites together with the neurons; it has no dendrite phase")
 
 
 def require_hooks(model: nn.Module) -> None:

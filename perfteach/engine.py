@@ -28,9 +28,8 @@ def engine(kind: str, model: nn.Module, loss: Loss, device: torch.device, *, ave
     """A function of (inputs, labels) that leaves fresh gradients in the parameters; returns outputs and loss.
 
     Args:
-        kind: "eager", which is PyTorch as it stands; "graph", on a GPU a CUDA graph for each shape of a batch, which
-            needs a forward pass that does the same operations for each batch; or "compile", `torch.compile`, and on a
-            GPU a graph of what it made. Without a GPU "graph" is eager.
+        kind: as `engine` in `TrainConfig`. A graph is recorded for each shape of a batch, also of what "compile" made;
+            without a GPU there is none, and "graph" is eager.
         loss: of (outputs, labels), one number.
         averaged: where several processes train the model, whether its gradients are to be the mean over them.
 

@@ -35,14 +35,10 @@ def install_command(extra: str) -> str:
 
 def installer() -> str:
     """The words for a shell after which a package is named that is to be installed for this interpreter."""
+    python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
     if find_spec("pip") is None:  # `uv` makes environments without it
-        return f"uv pip install --python {python_command()}"
-    return f"{python_command()} -m pip install"
-
-
-def python_command() -> str:
-    """This interpreter, as a word that can be pasted into a shell."""
-    return f'"{sys.executable}"' if " " in sys.executable else sys.executable
+        return f"uv pip install --python {python}"
+    return f"{python} -m pip install"
 
 
 def installed_version(name: str) -> str | None:

@@ -101,6 +101,11 @@ class Study:
         }
         return TrainConfig(**{**own, **self.settings, **kind.settings})
 
+    def shares_baseline(self, arm: str) -> bool:
+        """Whether an arm starts as the baseline does: with the same layers and settings."""
+        kind = EVERY_ARM[arm]
+        return bool(kind.cycles and self.cycles and not (kind.wider or kind.select or kind.activation or kind.net))
+
     def images(self, data: ImageData) -> ImageData:
         """The study's part of these images, with those set apart that it holds out."""
         if self.train and self.train < len(data.train):

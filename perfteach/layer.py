@@ -164,8 +164,8 @@ class DendriticLayer(nn.Module):
             raise ConfigError(
                 f"its output has shape {shape}, which are not {self.neurons} neurons in dimension {place}; {LEAVE}"
             )
-        through = self.rule.lets_errors_through
-        outputs = self.dendrite_outputs(input if through else input.detach())  # detach: the perforation
+        x = input.detach() if self.rule.has_dendrite_phase else input  # detach: the perforation
+        outputs = self.dendrite_outputs(x)
         listening = self.phase is Phase.DENDRITE and self.fresh and torch.is_grad_enabled()
         for w, v in zip(self.weights, outputs[:-1] if listening else outputs, strict=False):
             # One pass over the maps. Under autocast the product would be float32 again.
@@ -204,7 +204,7 @@ class DendriticLayer(nn.Module):
         """Whether dendrite k is trained in the present phase."""
         if self.phase is Phase.DENDRITE:
             return self.fresh and k == len(self.dendrites) - 1
-        return self.thawed or self.rule.lets_errors_through
+        return self.thawed or not self.rule.has_dendrite_phase
 
     def _wide(self, per_neuron: Tensor) -> Tensor:
         return per_neuron.view(-1, *[1] * self.space)  # [C] -> [C, 1, 1], to broadcast over positions

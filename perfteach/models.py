@@ -56,7 +56,6 @@ def mobilenet_small(
     head: Literal["task", "imagenet"] = "task",
     hidden: int | None = None,
     weights: str | None = None,
-    bn_momentum: float = 0.1,
     output_stride: int | str | None = None,
     early_width: float | None = None,
     blocks: int | None = None,
@@ -75,7 +74,6 @@ def mobilenet_small(
             stride; for other than its ten classes the last layer keeps its random start. "imagenet" loads torchvision's
             ImageNet weights (a 10 MB download, once). With head="task" the last layer keeps its random start, since its
             outputs mean other classes. Both are for width 1.0 and the published head only.
-        bn_momentum: weight of the newest batch in BatchNorm's running statistics, above 0 and at most 1.
         output_stride: by how much the last feature map is smaller than the image along an edge. 32 as published, which
             leaves one position of a 32x32 image; 16 has stride 1 in the stem, and 8 in the stem and in block 4
             ("8-first": in the stem and the first block, which costs a quarter more arithmetic). Same parameters. None
@@ -95,7 +93,7 @@ def mobilenet_small(
     """
     if isinstance(weights, str) and weights in TRAINED and head == "task":
         own = {"width": width, "hidden": hidden, "output_stride": output_stride, "early_width": early_width}
-        return _trained(TRAINED[weights], num_classes, own | {"blocks": blocks}, bn_momentum, seed)
+        return _trained(TRAINED[weights], num_classes, own | {"blocks": blocks}, seed)
     output_stride = 32 if output_stride is None else output_stride
     blocks = len(BLOCKS) if blocks is None else settings.whole("blocks", blocks, EARLY, len(BLOCKS))
     early = width if early_width is None else early_width
@@ -107,7 +105,6 @@ def mobilenet_small(
         raise ConfigError(f"head='imagenet' has 1000 outputs, too few for {num_classes} classes; use head='task'.")
     if hidden is not None:
         settings.whole("hidden", hidden, 0, 100_000)
-    settings.number("bn_momentum", bn_momentum, 0, 1, above=True)
     if not isinstance(output_stride, (int, str)) or output_stride not in UNREDUCED:
         raise ConfigError(f"output_stride is {settings.said(output_stride)}; use 32 (as published), 16 or 8.")
     if seed is not None:
@@ -127,7 +124,7 @@ def mobilenet_small(
             stack.enter_context(torch.device("cpu"))
             # Not torch.manual_seed, which also seeds the generator of every GPU.
             torch.default_generator.manual_seed(seed)
-        model = _build(outputs, width, early, hidden, bn_momentum, UNREDUCED[output_stride], blocks)
+        model = _build(outputs, width, early, hidden, UNREDUCED[output_stride], blocks)
     if weights is not None:
         _load_imagenet(model, keep_last=head == "imagenet")
     return trim(model)  # same weights, same results, two to three times faster to train at 32x32 on a CPU
@@ -171,15 +168,13 @@ def mobilenet_extra_small(
     return mobilenet_small(num_classes, width, hidden=hidden, blocks=blocks, output_stride=output_stride, **settings)
 
 
-def _trained(
-    name: str, num_classes: int, own: dict[str, Any], bn_momentum: float = 0.1, seed: int | None = None, **other: Any
-) -> nn.Module:
+def _trained(name: str, num_classes: int, own: dict[str, Any], seed: int | None = None, **other: Any) -> nn.Module:
     """A trained network, built as its card says. `own` is what the caller asked for, with None for no wish."""
     card = shipped.card(name)
     for key, value in (own | other).items():
         if value is not None and value != card.network.get(key):
             raise ConfigError(f"the trained {name} has {key}={card.network.get(key)}, not {value}; leave {key} out")
-    model = mobilenet_small(num_classes, **card.network, bn_momentum=bn_momentum, seed=seed)
+    model = mobilenet_small(num_classes, **card.network, seed=seed)
     if card.dendrites:
         how = dict(card.dendrites)
         grown = how.pop("grown")
@@ -195,20 +190,14 @@ def _trained(
 
 
 def _build(
-    outputs: int,
-    width: float,
-    early: float,
-    hidden: int | None,
-    bn_momentum: float,
-    unreduced: tuple[int, ...],
-    many: int,
+    outputs: int, width: float, early: float, hidden: int | None, unreduced: tuple[int, ...], many: int
 ) -> nn.Module:
     """torchvision's network with these widths and so many blocks, without strides in the named parts of `features`."""
     channels = InvertedResidualConfig.adjust_channels
     # torchvision's momentum is 0.01, so the running statistics still hold a third of their start values after
     # 100 steps. A short run then evaluates at chance while training well. With PyTorch's own 0.1 a third is
     # reached after 10 steps. eps stays torchvision's.
-    norm = partial(nn.BatchNorm2d, eps=0.001, momentum=bn_momentum)
+    norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.1)
     into = channels(STEM, early)
     blocks = []
     for number, (kernel, expanded, out, excite, activation, stride) in enumerate(BLOCKS[:many], start=1):

@@ -28,6 +28,7 @@ MOST_JOBS = 1024
 DIED = (BrokenProcessPool, CancelledError)  # what a run ends with whose worker, or whose images' last worker, died
 SECONDS = 20  # that a cluster's scheduler has to answer
 REPLACED = 600  # seconds in which a cluster may get a worker in place of its last one
+_read = lru_cache(maxsize=1)(load)  # a worker's next run has the same images
 
 
 class InTurn(Executor):
@@ -170,8 +171,7 @@ def workers(data: ImageData, jobs: int, scheduler: str | None, folder: Path) -> 
     """The workers that are asked for. They end with the block; at once, after an error or an interrupt.
 
     Args:
-        jobs: processes of this machine; 1 is this process itself.
-        scheduler: address of a Dask scheduler, in place of this machine's processes.
+        jobs, scheduler: as in `run_study`; without either, this process itself is the worker.
         folder: where the workers of this machine find the images.
 
     Raises:
@@ -202,11 +202,6 @@ def workers(data: ImageData, jobs: int, scheduler: str | None, folder: Path) -> 
 def images_of(given: ImageData | Path) -> ImageData:
     """In a worker: the images, in whatever form the pool gave them."""
     return _read(given) if isinstance(given, Path) else given
-
-
-@lru_cache(maxsize=1)
-def _read(path: Path) -> ImageData:
-    return load(path)
 
 
 @contextmanager

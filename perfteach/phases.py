@@ -146,22 +146,19 @@ class PhaseMachine:
     """Counts epochs, remembers the best scores, and decides when a phase ends and when training does.
 
     Args:
-        rule: when a phase is over.
-        cycles: cycles to run at most; each gives every perforated layer one dendrite. 0: neuron phase only.
-        roll_back: undo a cycle whose best validation score is not above the best before it, and finish.
         dendrite_phase: False skips the dendrite phases: a cycle is then a restart of the neuron phase, as the
             gradient rule and the control without dendrites need it.
-        score_format: how a neuron phase's score reads in a reason: one word and the number, or the number alone.
+        rule, cycles, roll_back: as in `DendriteCycle`, whose `switch` is the rule.
 
     Raises:
-        ConfigError: for a negative `cycles`, or a `score_format` that takes no number.
+        ConfigError: for a negative `cycles`, or a rule without its two methods.
     """
 
     rule: SwitchRule
     cycles: int = 1
     roll_back: bool = True
     dendrite_phase: bool = True
-    score_format: str = "validation {:.2f} %"
+    score_format: str = "score {:.4g}"  # how a neuron phase's score reads in a reason: one word and the number
     phase: Phase = Phase.NEURON
     cycle: int = 0
     scores: list[float] = field(default_factory=list)
@@ -171,11 +168,6 @@ class PhaseMachine:
 
     def __post_init__(self) -> None:
         self.cycles = settings.whole("cycles", self.cycles)
-        try:
-            self.score_format.format(0.5)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            use = "text with one place for a number, such as 'score {:.4g}'"
-            raise ConfigError(f"score_format is {settings.said(self.score_format)}; use {use}") from error
         if not callable(getattr(self.rule, "ended", None)) or not callable(getattr(self.rule, "length", None)):
             use = "FixedSwitch, PlateauSwitch, ManualSwitch, or an object with the methods ended and length"
             raise ConfigError(f"switch is {settings.said(self.rule)}; use {use}")
@@ -205,9 +197,8 @@ class PhaseMachine:
         self.requested = ""
         if not reason:
             return Decision(Action.CONTINUE)
-        return self._end_dendrite_phase(reason) if self.phase is Phase.DENDRITE else self._end_neuron_phase(reason)
-
-    def _end_dendrite_phase(self, reason: str) -> Decision:
+        if self.phase is Phase.NEURON:
+            return self._end_neuron_phase(reason)
         self._enter(Phase.NEURON)
         return Decision(Action.SWITCH, reason)
 
@@ -215,8 +206,7 @@ class PhaseMachine:
         if self.roll_back and self.cycle > 0 and self.best <= self.best_before:
             self.finished = True
             best, before = (self.score_format.format(score) for score in (self.best, self.best_before))
-            number = before if self.score_format.startswith("{") else before.partition(" ")[2] or before
-            lost = f"best {best} is not above the {number} before it"
+            lost = f"best {best} is not above the {before.partition(' ')[2]} before it"
             return Decision(Action.ROLL_BACK, f"cycle {self.cycle} did not help: {lost}")
         if self.cycle >= self.cycles:
             self.finished = True

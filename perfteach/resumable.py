@@ -1,21 +1,29 @@
-"""What lets a training be stopped anywhere and continued: undone to its last whole epoch, saved, and resumed."""
+"""What lets a training be stopped anywhere and continued: undone to its last whole epoch, saved, and resumed.
+
+Arms of a study that begin as their baseline does take its first neuron phase over, in place of training it once more.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from perfteach import checkpoint, files, ranks
-from perfteach.cycle import DendriteCycle, copied, snapshot
-from perfteach.errors import CheckpointError, NonFiniteLossError
+from perfteach.cycle import DendriteCycle, Kept, copied, snapshot
+from perfteach.errors import CheckpointError, ConfigError, NonFiniteLossError
 from perfteach.interrupts import Interrupts
+from perfteach.phases import Phase
 from perfteach.provenance import code, provenance
 from perfteach.runs import Event, Run
+
+if TYPE_CHECKING:
+    from perfteach.trainer import PerforatedTrainer
 
 
 class Resumable:
@@ -151,3 +159,34 @@ def _elsewhere(header: dict[str, Any]) -> str:
         return ""
     machine = here["machine"]
     return f", on {machine['gpu'] or machine['cpu']} with PyTorch {here['versions']['torch']} and {code()}"
+
+
+def is_finished(baseline: Path) -> bool:
+    """Whether a folder has a finished run whose checkpoint can be used; warns where it is damaged."""
+    try:
+        saved = checkpoint.load(baseline)
+    except CheckpointError as error:
+        warnings.warn(f"{error}; until then the other arms train from the start", stacklevel=2)
+        return False
+    return saved is not None and saved.run.finished
+
+
+def continue_from(trainer: PerforatedTrainer, baseline: Path) -> None:
+    """Let a trainer take over its first neuron phase from the folder of a finished baseline run.
+
+    Raises:
+        ConfigError: when the baseline is not finished, or was trained on other data, as another network, or with
+            another seed or other settings.
+        CheckpointError: when its checkpoint cannot be used.
+    """
+    saved = checkpoint.load(baseline, trainer.device)
+    if saved is None or not saved.run.finished:
+        raise ConfigError(f"the baseline in {baseline} is not finished; run the arm baseline first")
+    run = saved.run
+    if any(run.header[key] != trainer.run.header[key] for key in ("data", "seed", "model", "layers")):
+        raise ConfigError(f"the baseline in {baseline} was trained on other data, another network or another seed")
+    own = ("switch", "cycles", "grow", "thaw")  # what distinguishes arms
+    old, new = ({key: value for key, value in one.config.items() if key not in own} for one in (run, trainer.run))
+    if old != new or len(run.epochs) != trainer.config.switch.length(Phase.NEURON, 0):
+        raise ConfigError(f"the baseline in {baseline} was trained with other settings; delete it to train it again")
+    trainer.take_over(run, Kept(run.ended.best_epoch, run.ended.validation_accuracy, saved.weights))

@@ -95,11 +95,12 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
     Rule.of(rule), settings.text("activation", activation, ACTIVATIONS)  # before anything is changed
     if any(dendritic_layers(model)):
         raise ConfigError("the model is perforated already; add_dendrites(model) grows more dendrites")
-    if isinstance(select, Iterable) and not isinstance(select, (str, type)):
+    wanted: Any = [select] if isinstance(select, (str, type)) else select
+    if isinstance(wanted, Iterable):
         with contextlib.suppress(TypeError):  # a tensor of one number
-            select = list[Any](select)  # it is gone through more than once
-    names = [select] if isinstance(select, str) else select
-    chosen = _chooser(select)
+            wanted = list(wanted)  # it is gone through more than once
+    chosen = _chooser(wanted)
+    listed = wanted if isinstance(wanted, list) else []
     graph = _Graph(model)
     rows: list[Row] = []
     for name, module in model.named_modules(remove_duplicate=False):
@@ -107,14 +108,14 @@ def perforate(model: M, select: Select = None, rule: str = "perforated", *, acti
             continue
         size = sum(p.numel() for p in module.parameters() if not nn.parameter.is_lazy(p))
         problem = graph.problem(name, module)
-        if problem and isinstance(names, (list, tuple, set)) and name in names:
+        if problem and name in listed:
             raise SelectionError(f"layer {name!r} cannot carry dendrites: {problem}")
         norm = graph.norm_of.get(name)
         picked = not problem and chosen(name, module)
         joined = f"with its norm {norm}{'' if graph.traced else ', by its place in a block: forward cannot be traced'}"
         why = problem or ("not selected" if not picked else joined if norm else "")
         rows.append(Row(name, type(module).__name__, size, picked, why))
-    _require_matches(names, rows, graph.norm_owner)
+    _require_matches(listed, rows, graph.norm_owner)
     for row in rows:
         if row.wrapped:
             _wrap(model, row.name, graph.norm_of.get(row.name), rule, activation)
@@ -129,34 +130,27 @@ def _is_layer(module: nn.Module) -> bool:
     return isinstance(module, (*CONVOLUTIONS, nn.Linear, *RETURN_TUPLES)) or own
 
 
-def _chooser(select: Select) -> Callable[[str, nn.Module], bool]:
+def _chooser(select: Any) -> Callable[[str, nn.Module], bool]:
     if select is None:
         return lambda name, module: True
-    if isinstance(select, type):
-        return lambda name, module: isinstance(module, select)
-    if isinstance(select, str):
-        return lambda name, module: fnmatch.fnmatchcase(name, select)
-    if callable(select):
+    if isinstance(select, list) and select:
+        if all(isinstance(item, type) for item in select):
+            return lambda name, module: isinstance(module, tuple(select))
+        if all(isinstance(item, str) for item in select):
+            return lambda name, module: any(fnmatch.fnmatchcase(name, item) for item in select)
+    elif callable(select):
         return select
-    items = select if isinstance(select, list) else []
-    if items and all(isinstance(item, type) for item in items):
-        return lambda name, module: isinstance(module, tuple(items))
-    if items and all(isinstance(item, str) for item in items):
-        return lambda name, module: any(fnmatch.fnmatchcase(name, str(item)) for item in items)
     raise SelectionError(
         f"select={settings.said(select)} is not a type, a name pattern, a list of these, or a function"
     )
 
 
-def _require_matches(names: Any, rows: list[Row], norm_owner: dict[str, str]) -> None:
-    if isinstance(names, (list, tuple, set)):
-        for pattern in names:
-            if pattern in norm_owner:
-                raise SelectionError(f"{pattern!r} is a norm and belongs to its convolution {norm_owner[pattern]!r}")
-            if isinstance(pattern, str) and not any(fnmatch.fnmatchcase(row.name, pattern) for row in rows):
-                raise SelectionError(_unknown(pattern, rows))
-    if isinstance(names, str) and not any(fnmatch.fnmatchcase(row.name, names) for row in rows):
-        raise SelectionError(_unknown(names, rows))
+def _require_matches(listed: list[Any], rows: list[Row], norm_owner: dict[str, str]) -> None:
+    for pattern in listed:
+        if pattern in norm_owner:
+            raise SelectionError(f"{pattern!r} is a norm and belongs to its convolution {norm_owner[pattern]!r}")
+        if isinstance(pattern, str) and not any(fnmatch.fnmatchcase(row.name, pattern) for row in rows):
+            raise SelectionError(_unknown(pattern, rows))
     if not any(row.wrapped for row in rows):
         reasons = "; ".join(f"{row.name}: {row.reason}" for row in rows[:4]) or "it has no layers with parameters"
         raise SelectionError(f"nothing in the model can carry dendrites ({reasons})")
@@ -217,12 +211,7 @@ class MovedNorm(nn.Identity):
         return f"this norm has moved, and its {name} with it: see {self.home}, behind its convolution"
 
 
-def _held(module: nn.Module) -> Iterator[nn.Module]:
-    """Modules that a module keeps for itself, where nobody who replaces a module looks for them."""
-    return _within([value for name, value in vars(module).items() if name != "_modules"])
-
-
-def _within(value: Any, depth: int = 4) -> Iterator[nn.Module]:
+def _within(value: Any, depth: int = 3) -> Iterator[nn.Module]:
     if isinstance(value, nn.Module):
         yield value
     elif isinstance(value, (list, tuple, dict)) and depth:
@@ -237,7 +226,9 @@ class _Graph:
         self.model = model
         self.modules = dict(model.named_modules(remove_duplicate=False))
         self.uses = Counter(id(module) for module in self.modules.values())
-        self.held = {id(held) for module in set(self.modules.values()) for held in _held(module)}
+        # What a module keeps for itself, where nobody who replaces a module looks for it.
+        kept = [v for module in set(self.modules.values()) for name, v in vars(module).items() if name != "_modules"]
+        self.held = {id(held) for value in kept for held in _within(value)}
         self.calls: Counter[str] = Counter()
         self.read: set[str] = set()  # modules whose parameters the network uses without calling them
         graphs = graphs_of(model)
@@ -269,7 +260,8 @@ class _Graph:
         found = {}
         for path, parent in self.modules.items():
             children = [f"{path}.{child}".lstrip(".") for child, _ in parent.named_children()]
-            if isinstance(parent, nn.Sequential) and _plain_forward(parent) and 2 <= len(children) <= 4:
+            plain = isinstance(parent, nn.Sequential) and type(parent).forward is nn.Sequential.forward
+            if plain and 2 <= len(children) <= 4:
                 rest = [self.modules[child] for child in children[2:]]
                 if not any(True for module in rest for _ in module.parameters()):
                     found[children[0]] = children[1]
@@ -317,7 +309,3 @@ class _Graph:
         if len(inspect.signature(type(module).forward).parameters) > 2:  # the module itself, and its input
             return "its forward pass takes more than one input"
         return ""
-
-
-def _plain_forward(module: nn.Sequential) -> bool:
-    return type(module).forward is nn.Sequential.forward

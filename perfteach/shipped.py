@@ -22,41 +22,24 @@ FOLDERS = (ROOT / "trained", ROOT.parent / "data" / "weights")  # inside an inst
 
 @dataclass(frozen=True)
 class Card:
-    """What is known about a trained network.
+    """What is known about a trained network."""
 
-    Attributes:
-        name: of the network, which is also that of its two files.
-        about: one sentence on what it is.
-        network: arguments of `mobilenet_small` that build it.
-        dendrites: `select`, `rule` and `activation` of `perforate`, and how many were `grown`; None without any.
-        classes: what the outputs mean, in their order.
-        mean, std: by channel, in 0..1 units: what training subtracted, and divided by.
-        size: edge of the images it was trained on, in pixels.
-        sha256: checksum of the file of weights.
-        accuracy: in percent, by split, with the weights as they are stored.
-        run: name of the recorded run that trained it, with its "epochs" and "seed".
-        data: name and checksum of the images it was trained on.
-        parameters, macs: by part, every dendrite counted, for one image of `size`.
-        latency: milliseconds for one image on one core (median, "low" and "high" of the middle half), and the machine.
-        precision: "float16" or "float32", as stored; it is always loaded as float32.
-    """
-
-    name: str
-    about: str
-    network: dict[str, Any]
-    dendrites: dict[str, Any] | None
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    size: int
-    sha256: str
-    accuracy: dict[str, float]
-    run: dict[str, Any]
-    data: dict[str, str]
-    parameters: dict[str, int]
-    macs: dict[str, int]
-    latency: dict[str, Any]
-    precision: str
+    name: str  #: of the network, which is also that of its two files
+    about: str  #: one sentence on what it is
+    network: dict[str, Any]  #: arguments of `mobilenet_small` that build it
+    dendrites: dict[str, Any] | None  #: arguments of `perforate`, and how many were `grown`; None without any
+    classes: tuple[str, ...]  #: what the outputs mean, in their order
+    mean: tuple[float, ...]  #: by channel, in 0..1 units: what training subtracted
+    std: tuple[float, ...]  #: what it divided by
+    size: int  #: edge of the images it was trained on, in pixels
+    sha256: str  #: checksum of the file of weights
+    accuracy: dict[str, float]  #: in percent, by split, with the weights as they are stored
+    run: dict[str, Any]  #: name of the recorded run that trained it, with its "epochs" and "seed"
+    data: dict[str, str]  #: name and checksum of the images it was trained on
+    parameters: dict[str, int]  #: by part, every dendrite counted
+    macs: dict[str, int]  #: the same, for one image of `size`
+    latency: dict[str, Any]  #: ms an image on one core (median, "low" and "high" of the middle half), and the machine
+    precision: str  #: "float16" or "float32", as stored; it is always loaded as float32
 
 
 def networks() -> list[str]:

@@ -23,7 +23,6 @@ from tqdm.auto import tqdm
 from perfteach import checkpoint, files
 from perfteach import settings as check
 from perfteach.arms import EVERY_ARM
-from perfteach.baseline import continue_from, is_finished, shares_baseline
 from perfteach.candidates import BestOfRandom
 from perfteach.data import ImageData
 from perfteach.declared import STUDIES, find
@@ -32,6 +31,7 @@ from perfteach.errors import ConfigError, DataError, PerfteachError
 from perfteach.grids import Study
 from perfteach.parallel import DIED, Pool, images_of, one_thread, workers
 from perfteach.provenance import code
+from perfteach.resumable import continue_from, is_finished
 from perfteach.runs import RECORDS, Run
 from perfteach.trainer import PerforatedTrainer
 
@@ -198,7 +198,7 @@ class _Runs:
         return self._shares(cell) and (baseline in self.waiting or baseline in self.under_way.values())
 
     def _shares(self, cell: Cell) -> bool:
-        return cell[0] != "baseline" and shares_baseline(self.study, cell[0])
+        return cell[0] != "baseline" and self.study.shares_baseline(cell[0])
 
     def _folder(self, cell: Cell) -> Path:
         return self.work / self.name / f"{cell[0]}-seed{cell[1]}"
@@ -332,6 +332,6 @@ def _train(name: str, study: Study, arm: str, seed: int, data: ImageData, folder
     )
     trainer.run.header |= {"study": name, "arm": arm, **study.network(arm, len(data.classes))}
     baseline = folder.with_name(f"baseline-seed{seed}")
-    if shares_baseline(study, arm) and not checkpoint.record(folder) and is_finished(baseline):
+    if study.shares_baseline(arm) and not checkpoint.record(folder) and is_finished(baseline):
         continue_from(trainer, baseline)  # without it the arm trains from the start, to the same numbers
     return trainer.fit(progress=False)

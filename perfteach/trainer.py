@@ -109,8 +109,8 @@ class PerforatedTrainer(Resumable):
             roll_back=self.config.roll_back,
             seed=self.config.seed,
             batches=lambda: self._batches("train"),
-            score_format="validation {:.2f} %",
         )
+        self.machine.score_format = "validation {:.2f} %"
         self.run = Run(
             {"name": name, "config": self.config.describe(), "seed": self.config.seed}
             | {"rule": min((layer.rule for _, layer in dendritic_layers(model)), default=None)}

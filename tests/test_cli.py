@@ -10,16 +10,20 @@ import shlex
 import signal
 import subprocess
 import sys
+from inspect import signature
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import perfteach
-from perfteach import cli
+from perfteach import cli, mobilenet_extra_small, mobilenet_small
+from perfteach.config import TrainConfig
 from perfteach.correlation import Rule
 from perfteach.course import demo
+from perfteach.phases import FixedSwitch, PlateauSwitch
 from perfteach.runs import Run
+from perfteach.study import run_study
 from perfteach.trainer import PerforatedTrainer
 
 # Runs of one epoch a phase often gain nothing, and then say loudly that no dendrite is installed.
@@ -139,6 +143,39 @@ def test_every_command_has_help_with_an_example(command, capsys):
         cli.main([*command, "--help"])
     said = capsys.readouterr().out
     assert ended.value.code == 0 and f"perfteach {' '.join(command)}" in said.split("example:")[1]
+
+
+def own(function, name):
+    """A function's own default for an argument."""
+    return signature(function).parameters[name].default
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "default"),
+    [
+        (
+            "train",
+            "--width WIDTH",
+            f"{own(mobilenet_small, 'width')}; extra-small: {own(mobilenet_extra_small, 'width')}",
+        ),
+        ("train", "--activation ACTIVATION", own(perfteach.perforate, "activation")),
+        ("train", "--neuron EPOCHS [EPOCHS ...]", " ".join(map(str, FixedSwitch.neuron))),
+        ("train", "--dendrite EPOCHS", str(FixedSwitch.dendrite)),
+        ("train", "--patience PATIENCE", str(PlateauSwitch.patience)),
+        ("train", "--batch-size BATCH_SIZE", str(TrainConfig.batch_size)),
+        ("train", "--lr LR", str(TrainConfig.lr)),
+        ("train", "--dendrite-lr DENDRITE_LR", str(TrainConfig.dendrite_lr)),
+        ("train", "--seed SEED", str(TrainConfig.seed)),
+        ("train", "--device DEVICE", TrainConfig.device),
+        ("study", "--jobs JOBS", str(own(run_study, "jobs"))),
+        ("study", "--engine ENGINE", f"{own(run_study, 'engine')}, which is eager on a CPU"),
+    ],
+)
+def test_help_says_the_defaults_of_the_library(command, option, default, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    said = " ".join(capsys.readouterr().out.partition("options:")[2].split())
+    assert said.partition(f"{option} ")[2].partition(" --")[0].endswith(f"({default})")
 
 
 def test_a_picture_that_is_not_there_is_called_missing(capsys):

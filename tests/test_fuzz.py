@@ -138,14 +138,14 @@ ENTRIES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "mobilenet_small": (
         perfteach.mobilenet_small,
         {
-            "num_classes": 4, "width": 0.1, "head": "task", "hidden": None, "weights": None, "bn_momentum": 0.1,
+            "num_classes": 4, "width": 0.1, "head": "task", "hidden": None, "weights": None,
             "output_stride": 32, "early_width": None, "seed": 0,
         },
     ),
     "mobilenet_extra_small": (
         perfteach.mobilenet_extra_small,
         {
-            "num_classes": 4, "width": 0.1, "hidden": 0, "output_stride": 16, "weights": None, "bn_momentum": 0.1,
+            "num_classes": 4, "width": 0.1, "hidden": 0, "output_stride": 16, "weights": None,
             "early_width": None, "seed": 0,
         },
     ),

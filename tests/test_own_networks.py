@@ -281,16 +281,6 @@ def test_a_hook_on_a_neuron_does_not_hear_its_dendrites():
     assert len(seen) == 1 and torch.equal(seen[0], linear(x, neuron.weight, neuron.bias))
 
 
-def test_a_score_format_of_the_number_alone_reads_well_and_a_bad_one_is_refused():
-    model, _, _ = regression()
-    cycle = DendriteCycle(model, FixedSwitch((1, 1), 0), score_format="{:.1f}")
-    for score in (0.5, 0.4):
-        step = cycle.step(score)
-    assert "best 0.4 is not above the 0.5 before it" in step.events[-1].reason
-    with pytest.raises(ConfigError, match="score_format"):
-        DendriteCycle(model, score_format="{:.1f} of {}")
-
-
 def test_an_averaged_model_is_taken_for_what_it_averages():
     stale = AveragedModel(nn.Linear(2, 2))
     model, _, _ = regression()

@@ -133,6 +133,8 @@ def test_roll_back_takes_the_dendrites_away_and_says_so_loudly():
         t = trainer(cfg)
         run = t.fit(progress=False)
     assert [e["event"] for e in run.events][-2:] == ["rollback", "warning"]
+    best = f"{run['validation_accuracy'][0]:.2f} %"
+    assert run.events[-2].reason == f"cycle 1 did not help: best validation {best} is not above the {best} before it"
     assert set(dendrite_counts(t.model).values()) == {0} and run.result["parameters"]["dendrites"] == 0
 
 
