@@ -246,8 +246,7 @@ def cost_table(now: Design) -> str:
 
 def part_bars(counts: Mapping[str, Mapping[str, int]], limit: int) -> str:
     """`plots.parameter_bars` as HTML: it takes a few lines, and its words keep their size on a narrow page."""
-    from perfteach import plots
-    from perfteach.plots.comparison import PART_LOOKS
+    from perfteach.plots.comparison import PART_LOOKS, parameters_in_words
 
     def look(part: str) -> str:
         edge, fill = PART_LOOKS[part]["edgecolor"], PART_LOOKS[part]["facecolor"]
@@ -273,7 +272,7 @@ def part_bars(counts: Mapping[str, Mapping[str, int]], limit: int) -> str:
         for part in PART_LOOKS
         if any(parts.get(part) for parts in counts.values())
     )
-    words = html.escape(plots.describe_parameter_bars(counts, limit), quote=True)
+    words = html.escape(parameters_in_words(counts, limit), quote=True)
     columns = "max-content minmax(40px,1fr) max-content"
     return (
         f'<div role="img" aria-label="{words}" style="line-height:1.5;margin:4px 0">'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import traitlets
 
@@ -145,7 +145,7 @@ class CorrelationLab(Panel):
         """The border."""
         from perfteach import plots
 
-        return cast("Picture", plots.decision_boundary(self.model, self.data, split="train"))
+        return plots.decision_boundary(self.model, self.data, split="train")
 
     def summary(self) -> str:
         """The state in words."""
