@@ -51,9 +51,8 @@ def confusion(labels: Labels, predicted: Labels, classes: Sequence[str], *, data
     )  # fmt: skip
     for word in axes.get_xticklabels():
         word.set(rotation=40, ha="right", rotation_mode="anchor")
-    axes.tick_params(length=0, labelsize=style.SMALL, labelcolor=style.INK)
+    axes.tick_params(labelcolor=style.INK)
     axes.tick_params("y", labelrotation=0)
-    scale.tick_params(length=0, labelsize=style.SMALL, labelcolor=style.SOFT)
     scale.yaxis.label.set(size=style.SMALL, color=style.SOFT)
     style.name_axes(axes, "class that the network gives", "true class")
     return figure
