@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import ipywidgets
 from perfteach.errors import ConfigError
 from perfteach.metrics import paired_interval
 from perfteach.runs import Run
-from perfteach.widgets.base import Number, Panel, PictureBox, Said, one_at_a_time, paragraphs, row, table
+from perfteach.widgets.base import Number, Panel, PictureBox, Said, menu, one_at_a_time, paragraphs, row, table
 from perfteach.widgets.design import BYTES, LAYERS, Design, design
 
 if TYPE_CHECKING:
@@ -119,11 +119,11 @@ class BudgetDesigner(Panel):
         self.left_out = len(every) - len(self.designs)
         self.width = Number("Width", 0.5, 0.1, 1.0, 0.01, self.on_change, continuous=False)
         self.dendrites = Number("Dendrites a neuron", 1, 0, 5, 1, self.on_change, continuous=False)
-        self.head = self._menu("Outputs", {"10 (task)": "task", "1,000 (published)": "imagenet"})
-        self.hidden = self._menu("Hidden layer of the head", HIDDEN)
-        self.layers = self._menu("Layers with dendrites", list(LAYERS))
+        self.head = menu("Outputs", {"10 (task)": "task", "1,000 (published)": "imagenet"}, self.on_change)
+        self.hidden = menu("Hidden layer of the head", HIDDEN, self.on_change)
+        self.layers = menu("Layers with dendrites", list(LAYERS), self.on_change)
         known = {recorded.name: recorded for recorded in self.designs if recorded.controls}
-        self.recorded = self._menu("Recorded network", {OWN: "", **known}, self.on_recorded)
+        self.recorded = menu("Recorded network", {OWN: "", **known}, self.on_recorded)
         self.bars, self.words = ipywidgets.HTML(), Said()
         self.points = PictureBox()
         self.described, title = ipywidgets.HTML(), "Parameters by part, and the pictures in words"
@@ -145,16 +145,6 @@ class BudgetDesigner(Panel):
     def on_more(self, _change: Any) -> None:
         """Show or hide the table and the words."""
         self.described.layout.display = None if self.more.value else "none"
-
-    def _menu(self, name: str, options: Any, handler: Callable[[Any], None] | None = None) -> Any:
-        menu = ipywidgets.Dropdown(
-            options=options,
-            description=name,
-            style={"description_width": "initial"},
-            layout={"width": "auto", "max_width": "calc(100% - 4px)"},
-        )
-        menu.observe(handler or self.on_change, names="value")
-        return menu
 
     @property
     def design(self) -> Design:
