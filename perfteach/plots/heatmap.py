@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,8 +29,6 @@ def score_heatmap(run: Run) -> Picture:
     if not every:
         none = "No dendrite phase has been recorded" + (", so no layer has a score." if run.finished else " yet.")
         return style.message(title, none, height)
-    import seaborn as sns
-
     figure = style.frame(height, title, alt=_in_words(run, every))
     high = height - 66 - 46
     ticks = _layer_words(layers, high / len(layers))
@@ -37,12 +36,12 @@ def score_heatmap(run: Run) -> Picture:
     axes = style.panel(figure, left, 66, style.WIDTH - left - 104, high)
     scale = style.panel(figure, style.WIDTH - 84, 66, 12, high)
     values = np.array([[epoch.scores.get(layer, np.nan) for epoch in every] for layer in layers], dtype=float)
-    sns.heatmap(
-        values, vmin=0, vmax=np.nanmax(values) or 1.0, cmap=style.SCALE, gid="scores", xticklabels=False,
-        yticklabels=False, ax=axes, cbar_ax=scale, cbar_kws={"label": "mean |r| (0 to 1)"}, rasterized=True,
-    )  # fmt: skip
+    how: dict[str, Any] = {"vmin": 0, "vmax": np.nanmax(values) or 1.0, "aspect": "auto", "interpolation": "nearest"}
+    image = axes.imshow(values, cmap=style.SCALE, gid="scores", **how)
+    figure.colorbar(image, cax=scale, label="mean |r| (0 to 1)").outline.set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.set_facecolor(MISSING)
-    axes.set_yticks([place + 0.5 for place, _ in ticks], [word for _, word in ticks], size=style.TINY)
+    axes.set_yticks([place for place, _ in ticks], [word for _, word in ticks], size=style.TINY)
     _cycle_marks(axes, every, (style.WIDTH - left - 104) / len(every))
     style.name_axes(axes, "epoch (dendrite phases only)", "layer")
     scale.tick_params(labelsize=style.TINY)
@@ -70,12 +69,13 @@ def _cycle_marks(axes: Axes, every: Sequence[Epoch], pixels: float) -> None:
         words = (f"dendrite {every[start].cycle}", str(every[start].cycle))
         word = style.fitting(words, (end - start + 1) * pixels, style.SMALL)
         axes.annotate(
-            word, ((start + end + 1) / 2, 1), (0, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
+            word, ((start + end) / 2, 1), (0, 4), xycoords=("data", "axes fraction"), textcoords="offset points",
             ha="center", size=style.SMALL, color=style.SOFT,
         )  # fmt: skip
         ticks += [i for i in dict.fromkeys((start, end)) if not ticks or (i - ticks[-1]) * pixels >= 24]
-    axes.set_xticks([i + 0.5 for i in ticks], [str(every[i].epoch) for i in ticks])
-    axes.vlines(starts[1:], 0, 1, transform=axes.get_xaxis_transform(), color=style.PAPER, lw=3, gid="cycles")
+    axes.set_xticks(ticks, [str(every[i].epoch) for i in ticks])
+    gaps, across = [i - 0.5 for i in starts[1:]], axes.get_xaxis_transform()
+    axes.vlines(gaps, 0, 1, transform=across, color=style.PAPER, lw=3, gid="cycles")
 
 
 def _layer_words(layers: Sequence[str], row: float) -> list[tuple[float, str]]:
