@@ -21,9 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from stage import stage
 
-from perfteach import plots
 from perfteach.course.demo import spiral_run
 from perfteach.data.points import two_spirals
+from perfteach.plots import style
+from perfteach.plots.points import draw
 from perfteach.runs import recorded
 from perfteach.widgets import CorrelationLab, PhaseExplorer
 from perfteach.widgets.base import HERE, module
@@ -66,12 +67,11 @@ def spirals() -> Image.Image:
         figure.subplots(1, 2), {"same-epochs": "Five neurons", "perforated": "With dendrites"}.items(), strict=True
     ):
         model, run = spiral_run(arm, 0)
-        plots.decision_boundary(model, two_spirals(1000, turns=1.4), ax=axes, split="test")
-        for text in list(axes.texts):  # the sentences under which the figure stands in a notebook
-            text.remove()
-        axes.set_title("", loc="left")
+        style.quiet(axes)
+        data = two_spirals(1000, turns=1.4)
+        draw(axes, model, data, data.test)
         axes.set_title(f"{title}: {run.error:.1f} % of the test points wrong", fontsize=12)
-        axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
+        axes.set(xticks=[], yticks=[])
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.12)  # type: ignore[union-attr]
     drawn = io.BytesIO()
     figure.savefig(drawn, facecolor="white")

@@ -141,9 +141,14 @@ def load(
         if path.suffix.lower() == ".npz":
             return _unpack(path, label, image_size)
         arrays = read_images(path, image_size=image_size, cache=cache, progress=progress)
-    from perfteach.data.images import assemble, divide
+    from torch import from_numpy
 
-    return assemble(title, arrays.classes, *divide(arrays, validation, seed), synthetic=name == "synthetic10")
+    from perfteach.data.images import Split, assemble, divide
+
+    every = Split(from_numpy(arrays.train_images), from_numpy(arrays.train_labels))
+    test = Split(from_numpy(arrays.test_images), from_numpy(arrays.test_labels))
+    parts = divide(every, arrays.classes, validation, seed)
+    return assemble(title, arrays.classes, *parts, test, synthetic=name == "synthetic10")
 
 
 def pack(data: ImageData, path: Path | str) -> Path:

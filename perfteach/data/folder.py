@@ -13,7 +13,6 @@ import os
 import shutil
 import struct
 import tempfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
@@ -24,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perfteach.data import archives
-from perfteach.data.cache import MAX_TOTAL, Arrays, cache_folder, read_arrays, write_arrays
+from perfteach.data.cache import DAMAGE, MAX_TOTAL, Arrays, cache_folder, read_arrays, write_arrays
 from perfteach.errors import DataError
 from perfteach.files import PARTIAL, mine
 from perfteach.settings import called
@@ -40,10 +39,7 @@ _ORIENTATION, _LYING = 0x0112, (5, 6, 7, 8)  # the EXIF tag, and its values for 
 _MAX_UNPACKED = 16 * 2**30  # bytes of an archive's images, so that a small archive cannot fill the disk
 
 # What Pillow raises for files that are no images, beside its DecompressionBombError.
-_UNREADABLE = (
-    OSError, ValueError, SyntaxError, zlib.error, EOFError, KeyError, IndexError, TypeError, AttributeError,
-    struct.error, OverflowError, MemoryError, RuntimeError, NotImplementedError,
-)  # fmt: skip
+_UNREADABLE = (*DAMAGE, AttributeError, struct.error, RuntimeError)
 
 Files = list[tuple[str, str]]  # image files of one split and their classes
 Places = tuple[tuple[int, int], ...]  # folders by device and number

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from perfteach import settings
 from perfteach.data import augment
-from perfteach.data.cache import Arrays
 from perfteach.errors import DataError
 
 Labels = npt.NDArray[np.int64]
@@ -261,26 +260,18 @@ class ImageData:
         return np.sort(np.concatenate(rows))
 
 
-def divide(arrays: Arrays, validation: float, seed: int) -> tuple[Split, Split, Split]:
-    """Train, validation and test: the same fraction of every class goes to validation; the order stays.
+def divide(images: Split, classes: tuple[str, ...], share: float, seed: int) -> tuple[Split, Split]:
+    """The images without, and those with, the same share of every class, chosen by the seed; the order stays.
 
     Raises:
-        DataError: if a class has one training image only, or the seed is negative.
+        DataError: if a class has one image only, or the seed is negative.
     """
-    chosen = np.zeros(len(arrays.train_labels), dtype=bool)
-    for members, name in zip(_by_class(arrays.train_labels, len(arrays.classes), seed), arrays.classes, strict=True):
+    chosen = np.zeros(len(images), dtype=bool)
+    for members, name in zip(_by_class(images.labels.numpy(), len(classes), seed), classes, strict=True):
         if len(members) < 2:
             raise DataError(f"class {name!r} has one training image; at least two are needed, one to validate")
-        chosen[members[: min(max(1, round(len(members) * validation)), len(members) - 1)]] = True
-
-    def copied(images: npt.NDArray[np.uint8], labels: Labels, rows: Labels) -> Split:
-        """By numpy, because what lies in a mapped file cannot be a tensor."""
-        return Split(torch.from_numpy(images.take(rows, axis=0)), torch.from_numpy(labels.take(rows)))
-
-    train, check = (
-        copied(arrays.train_images, arrays.train_labels, np.flatnonzero(rows)) for rows in (~chosen, chosen)
-    )
-    return train, check, copied(arrays.test_images, arrays.test_labels, np.arange(len(arrays.test_labels)))
+        chosen[members[: min(max(1, round(len(members) * share)), len(members) - 1)]] = True
+    return images.take(np.flatnonzero(~chosen)), images.take(np.flatnonzero(chosen))
 
 
 def assemble(

@@ -174,14 +174,9 @@ def _hidden_images(whole: ImageData, source: str, most: int) -> tuple[npt.NDArra
 
 def _for_participants(whole: ImageData) -> ImageData:
     """Training and validation images as they are, and as test images some of the training images."""
-    from perfteach.data.cache import Arrays
     from perfteach.data.images import assemble, divide
 
-    train = whole.train
-    arrays = Arrays(
-        whole.classes, train.images.numpy(), train.labels.numpy(), train.images[:0].numpy(), train.labels[:0].numpy()
-    )
-    rest, test, _ = divide(arrays, OWN_TEST, seed=1)
+    rest, test = divide(whole.train, whole.classes, OWN_TEST, seed=1)
     return assemble(whole.name, whole.classes, rest, whole.validation, test, synthetic=whole.synthetic)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.textpath import TextPath
+from matplotlib.ticker import EngFormatter
 
 from perfteach.compare import Gain, gains
 from perfteach.errors import ConfigError
 from perfteach.plots import style
-from perfteach.plots.style import Picture
-from perfteach.plots.wording import listed, short, short_tick, with_data
+from perfteach.plots.style import Picture, listed, short, with_data
 from perfteach.runs import Run
 
 PART_LOOKS: dict[str, dict[str, Any]] = {
@@ -25,40 +25,39 @@ PART_LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def parameter_bars(counts: Mapping[str, Mapping[str, int]], limit: int | None = None, *, data: str = "") -> Picture:
+def parameter_bars(counts: Mapping[str, Mapping[str, int]], limit: int | None = None) -> Picture:
     """Parameters by part as stacked bars, dendrites last and hatched.
 
     Args:
         counts: name of a network → parameters by part, as `count_parameters(model).as_dict()` gives them.
         limit: a line to stay under, such as 993_000.
-        data: name of the data, for the title.
 
     Raises:
         ConfigError: for an unknown part, a negative count, or a total that is not the sum of the parts.
     """
-    title = with_data("Parameters by part, every dendrite counted", data)
+    title = "Parameters by part, every dendrite counted"
     totals = _totals(counts)
     if not totals:
         return style.message(title, "No network was given.", 200)
     height = 132 + 38 * len(totals)
-    figure = style.frame(height, title, alt=describe_parameter_bars(counts, limit, data=data))
+    figure = style.frame(height, title, alt=parameters_in_words(counts, limit))
     names, left = row_names(totals)
     axes = style.panel(figure, left, 84, style.WIDTH - left - 116, height - 84 - 48)
     parts = [part for part in PART_LOOKS if any(row.get(part) for row in counts.values())]
-    starts = dict.fromkeys(totals, 0.0)
+    starts = np.zeros(len(totals))
     for part in parts:
-        places = []
-        for row, (name, values) in enumerate(counts.items()):
-            size = values.get(part, 0)
-            places.append((starts[name], row - 0.31, size, 0.62))
-            starts[name] += size
-        style.boxes(axes, places, gid=part, **PART_LOOKS[part] | {"linewidth": 0 if part == "dendrites" else 0.5})
+        sizes = [row.get(part, 0) for row in counts.values()]
+        edge = 0 if part == "dendrites" else 0.5
+        axes.barh(range(len(totals)), sizes, 0.62, starts, gid=part, lw=edge, **PART_LOOKS[part])
+        starts += sizes
     style.key(figure, [(part, PART_LOOKS[part]) for part in parts], 46)
     widest = max([*totals.values(), limit or 0])
     axes.set_xlim(0, 1.02 * widest or 1)
     axes.set_ylim(len(totals) - 0.5, -0.5)
-    ticks = style.round_numbers(axes.get_xlim(), 6)
-    style.grid_lines(axes, ticks, "x")
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.grid(axis="x", **style.GRID)
+    axes.set_yticks(range(len(totals)), names, size=style.TEXT, color=style.INK)
+    style.name_axes(axes, "parameters (number)")
     pixel = axes.get_xlim()[1] / (style.WIDTH - left - 116)
     for row, total in enumerate(totals.values()):
         word = short(total) + (" (over)" if limit is not None and total > limit else "")
@@ -79,19 +78,12 @@ def parameter_bars(counts: Mapping[str, Mapping[str, int]], limit: int | None = 
             f"limit {short(limit)}", (limit, 1), (0, 4), xycoords=("data", "axes fraction"), ha="center",
             textcoords="offset points", size=style.SMALL, color=style.INK,
         )  # fmt: skip
-    style.light_ticks(axes, "y", range(len(totals)), names, style.TEXT, style.INK)
-    style.light_ticks(axes, "x", ticks, [short_tick(value) for value in ticks])
-    style.name_axes(axes, "parameters (number)", pads=(19, 0))
     return figure
 
 
-def describe_parameter_bars(
-    counts: Mapping[str, Mapping[str, int]], limit: int | None = None, *, data: str = ""
-) -> str:
-    """The numbers of `parameter_bars` in words."""
+def parameters_in_words(counts: Mapping[str, Mapping[str, int]], limit: int | None = None) -> str:
+    """The numbers of `parameter_bars`, which the budget designer says too."""
     totals = _totals(counts)
-    if not totals:
-        return "No network was given."
     said = [
         f"{name} has {total:,} parameters" + (f", {counts[name]['dendrites']:,} of them in dendrites" if
         counts[name].get("dendrites") else "") for name, total in totals.items()
@@ -135,14 +127,17 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
         return style.message(title, f"No arm shares a seed with {control}, so there is nothing to compare.", 240)
     height = 124 + 44 * len(found)
     note = "small: one seed; large: mean with its 95 % interval; right of the line the arm makes fewer errors"
-    figure = style.frame(height, title, note, alt=describe_paired_differences(results, control, data=data))
+    said = "; ".join(f"{arm} {_in_words(gain)}" for arm, gain in found.items())
+    start = f"Gain over {control}" + (f" on {data}" if data else "")
+    alt = f"{start}, in percentage points of test error (above zero is better): {said}."
+    figure = style.frame(height, title, note, alt=alt)
     (names, left), right = row_names(found), 222
     axes = style.panel(figure, left, 66, style.WIDTH - left - right, height - 66 - 48)
     axes.set_ylim(len(found) - 0.5, -0.5)
-    style.light_ticks(axes, "y", range(len(found)), names, style.TEXT, style.INK)
+    axes.set_yticks(range(len(found)), names, size=style.TEXT, color=style.INK)
     gap = "\u00a0" * 5  # an SVG would draw one space for many
     words = f"← more errors{gap}gain over {control} in test error (percentage points){gap}fewer errors →"
-    style.name_axes(axes, words, pads=(19, 0))
+    style.name_axes(axes, words)
     for row, (arm, gain) in enumerate(found.items()):
         _draw_gain(axes, row, gain, style.arm_look(arm, list(results)))
         text = f"{gain}, {len(gain.points)} seeds" if len(gain.points) > 1 else str(gain)
@@ -151,7 +146,7 @@ def paired_differences(results: Mapping[str, Mapping[int, float]], control: str,
             textcoords="offset points", size=style.SMALL, color=style.INK, annotation_clip=False,
         )  # fmt: skip
     reach = [value for gain in found.values() for value in (*gain.interval[1:3], *gain.points.values())]
-    style.gain_axis(axes, reach, 0.06, 6)
+    style.gain_axis(axes, reach, 0.06)
     return figure
 
 
@@ -167,13 +162,6 @@ def _draw_gain(axes: Axes, row: int, gain: Gain, look: tuple[str, str]) -> None:
         axes.hlines(row - 0.12, interval.low, interval.high, **at)
         mean: dict[str, Any] = {"color": color, "ms": 9, "mec": style.INK, "mew": 0.8, "zorder": 4}
         axes.plot([interval.estimate], [row - 0.12], marker, gid=f"mean:{gain.arm}", **mean)
-
-
-def describe_paired_differences(results: Mapping[str, Mapping[int, float]], control: str, *, data: str = "") -> str:
-    """The numbers of `paired_differences` in words."""
-    said = [f"{arm} {_in_words(gain)}" for arm, gain in gains(results, control).items()]
-    start = f"Gain over {control}" + (f" on {data}" if data else "")
-    return f"{start}, in percentage points of test error (above zero is better): {'; '.join(said) or 'no other arm'}."
 
 
 def _in_words(gain: Gain) -> str:
@@ -233,11 +221,9 @@ def arm_curves(
     last = max(errors.shape[1] for errors in drawn.values())
     axes.set_xlim(first - 0.5, max(last, first + 4) + 0.5)
     style.arm_legend(axes, list(words.values()))
-    numbers = style.round_numbers(axes.get_ylim(), 6)
-    style.light_ticks(axes, "x", style.round_numbers(axes.get_xlim(), 8, integer=True))
-    style.light_ticks(axes, "y", numbers)
-    style.grid_lines(axes, numbers)
-    style.name_axes(axes, "epoch", "validation error (%)", pads=(19, 27))
+    axes.locator_params("x", nbins=8, integer=True)
+    axes.grid(axis="y", **style.GRID)
+    style.name_axes(axes, "epoch", "validation error (%)")
     figure.alt = f"{title}, means over seeds; in the last epoch: {', '.join(ends)}."
     return figure
 

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from perfteach.plots import style, wording
+from perfteach.plots import style
 from perfteach.plots.style import Picture
 from perfteach.runs import Band, Epoch, Run
 
@@ -21,23 +21,19 @@ def training_curves(run: Run) -> Picture:
 
     The run may be finished or not.
     """
-    title = wording.with_data("Error by epoch", run.data_title)
+    title = style.with_data("Error by epoch", run.data_title)
     if not run.epochs:
         return style.message(title, NOTHING)
     figure = style.frame(380, title, alt=describe_training_curves(run))
     axes = style.panel(figure, 62, 96, style.WIDTH - 62 - 140, 380 - 96 - 46)
     axes.set_xlim(0.5, max(run.epochs[-1].epoch, 5) + 0.5)
-    style.light_ticks(axes, "x", style.round_numbers(axes.get_xlim(), 7, integer=True))
-    style.name_axes(axes, "epoch", "error (%)", pads=(19, 0))
+    axes.locator_params("x", integer=True)
+    style.name_axes(axes, "epoch", "error (%)")
     every = [*run["train_error"], *run["validation_error"]]
     pad = max(0.08 * (max(every) - min(every)), 0.5)
     axes.set_ylim(max(min(every) - pad, -1), min(max(every) + pad, 101))
-    numbers = style.round_numbers(axes.get_ylim(), 6)
-    style.light_ticks(axes, "y", numbers)
-    place = axes.get_position()
-    axes.yaxis.set_label_coords((20 / style.WIDTH - place.x0) / place.width, 0.5)  # 20 pixels from the left edge
+    axes.grid(axis="y", **style.GRID)
     style.add_note(figure, _run_note(run))
-    style.grid_lines(axes, numbers)
     _draw_phases(axes, run)
     bands = run.bands()
     named = _draw_ribbon(axes, bands, [_band_words(run, band) for band in bands])
@@ -66,12 +62,12 @@ def _draw_errors(axes: Axes, shown: Sequence[Epoch]) -> None:
 def describe_training_curves(run: Run) -> str:
     """The numbers of `training_curves` in words."""
     if not run.epochs:
-        return f"{wording.with_data('Error by epoch', run.data_title)}. {NOTHING}"
+        return f"{style.with_data('Error by epoch', run.data_title)}. {NOTHING}"
     first, last = run.epochs[0], run.epochs[-1]
     best = min(run.epochs, key=lambda epoch: epoch.validation_error)
     bands = [band for band in run.bands() if band.dendritic]
     dendritic = [f"epochs {b.first} to {b.last}" if len(b) > 1 else f"epoch {b.first}" for b in bands]
-    where = f"; dendrites learn in {wording.listed(dendritic)}" if dendritic else "; no dendrite phase"
+    where = f"; dendrites learn in {style.listed(dendritic)}" if dendritic else "; no dendrite phase"
     tested = f" Test error {run.error:.2f} %." if run.finished else ""
     return (
         f"Error by epoch on {run.data_title}, epochs 1 to {last.epoch}: validation error starts at "
@@ -83,8 +79,9 @@ def describe_training_curves(run: Run) -> str:
 def _draw_phases(axes: Axes, run: Run) -> None:
     """Tint the dendrite phases and mark the switches."""
     across = axes.get_xaxis_transform()
-    spans = [(b.first - 0.5, 0.0, len(b), 1.0) for b in run.bands() if b.dendritic]
-    style.boxes(axes, spans, transform=across, facecolor="#fdf5e6", zorder=0, gid="dendrite-phases")
+    for band in run.bands():
+        if band.dendritic:
+            axes.axvspan(band.first - 0.5, band.last + 0.5, fc="#fdf5e6", lw=0, zorder=0, gid="dendrite-phase")
     switches = [epoch + 0.5 for epoch in run.after("switch")]
     look: dict[str, Any] = {"color": style.SOFT, "lw": 0.9, "linestyles": (0, (2, 2)), "zorder": 1}
     axes.vlines(switches, 0, 1, transform=across, gid="switches", **look)
@@ -95,8 +92,11 @@ def _draw_ribbon(axes: Axes, bands: Sequence[Band], words: Sequence[Sequence[str
     across, tall = axes.get_xaxis_transform(), _pixels_high(axes)
     low, high = 1 + 4 / tall, 16 / tall
     for phase in ("neuron", "dendrite"):
-        places = [(b.first - 0.5, low, len(b), high) for b in bands if b.phase == phase]
-        style.boxes(axes, places, transform=across, clip_on=False, gid=f"{phase}-ribbon", zorder=3, **_look(phase))
+        own = [band for band in bands if band.phase == phase]
+        axes.barh(
+            low, [len(band) for band in own], high, [band.first - 0.5 for band in own], align="edge", lw=0, zorder=3,
+            transform=across, clip_on=False, gid=f"{phase}-ribbon", **_look(phase),
+        )  # fmt: skip
     left, right = axes.get_xlim()
     pixel = axes.get_position().width * style.WIDTH / (right - left)
     rooms = [len(band) * pixel - 2 for band in bands]

@@ -11,7 +11,6 @@ from perfteach.compare import Gain
 from perfteach.plots import style
 from perfteach.plots.comparison import row_names
 from perfteach.plots.style import Picture
-from perfteach.plots.wording import listed
 
 Groups = Mapping[str, Mapping[str, Gain]]
 TITLE = "What every arm gains on the network that trains as long without dendrites"
@@ -34,14 +33,17 @@ def forest(groups: Groups, plain: Collection[str] = ()) -> Picture:
     note = (
         "filled: with dendrites; hollow: a plain, wider network; bars: 95 % intervals, blue where they leave out zero"
     )
-    figure = style.frame(tall + 122, TITLE, note, alt=describe_forest(groups, plain))
+    said = " ".join(f"{heading}: {_in_words(gains, plain)}." for heading, gains in groups.items())
+    alt = f"{TITLE}, in percentage points of test error; named are those whose interval leaves out zero. {said}"
+    figure = style.frame(tall + 122, TITLE, note, alt=alt)
     names, left = row_names([name for _, _, name, _ in rows])
     axes = style.panel(figure, left, 64, style.WIDTH - left - RIGHT, tall)
     axes.set_ylim(tall, 0)
-    style.gain_axis(axes, [side for _, _, _, gain in rows for side in gain.interval[:3]], 0.03, 8)
-    style.light_ticks(axes, "y", [y for y, *_ in rows], names, style.TEXT, style.INK)
+    style.gain_axis(axes, [side for _, _, _, gain in rows for side in gain.interval[:3]], 0.03)
+    axes.locator_params("x", nbins=8)
+    axes.set_yticks([y for y, *_ in rows], names, size=style.TEXT, color=style.INK)
     gap = "\u00a0" * 4  # an SVG would draw one space for many
-    style.name_axes(axes, f"← more errors{gap}gain in test error (percentage points){gap}fewer errors →", pads=(19, 0))
+    style.name_axes(axes, f"← more errors{gap}gain in test error (percentage points){gap}fewer errors →")
     for y, heading, _, gain in rows:
         _draw(axes, y, gain, f"{heading}/{gain.arm}", gain.arm in plain)
     for y, heading in _headings(groups):
@@ -92,14 +94,8 @@ def _name_study(axes: Axes, y: float, heading: str, left: int) -> None:
     )  # fmt: skip
 
 
-def describe_forest(groups: Groups, plain: Collection[str] = ()) -> str:
-    """`forest` in words: of each study, the mean gains whose intervals leave out zero, and how many others."""
-    return f"{TITLE}, in percentage points of test error; named are those whose interval leaves out zero. " + " ".join(
-        f"{heading}: {_in_words(gains, plain)}." for heading, gains in groups.items()
-    )
-
-
 def _in_words(gains: Mapping[str, Gain], plain: Collection[str]) -> str:
+    """A study's mean gains whose intervals leave out zero, and how many others there are."""
     clear = [
         f"{name}{' (no dendrites)' if gain.arm in plain else ''} {gain.interval.estimate:+.2f}".replace("-", "−")
         for name, gain in gains.items()
@@ -108,4 +104,4 @@ def _in_words(gains: Mapping[str, Gain], plain: Collection[str]) -> str:
     single = sum(len(gain.points) < 2 for gain in gains.values())
     zero = len(gains) - len(clear) - single
     rest = [f"{zero} whose interval holds zero"] * bool(zero) + [f"{single} of one seed"] * bool(single)
-    return "; ".join([*clear, *([listed(rest)] if rest else [])])
+    return "; ".join([*clear, *([style.listed(rest)] if rest else [])])

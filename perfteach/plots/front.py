@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import AutoLocator, EngFormatter, LogLocator
 from matplotlib.transforms import Bbox
 
 from perfteach.errors import ConfigError
 from perfteach.metrics import paired_interval
-from perfteach.plots import style, wording
+from perfteach.plots import style
 from perfteach.plots.style import Picture
 
 Point = Mapping[str, Any]
@@ -34,7 +35,7 @@ def pareto(points: Sequence[Point], limit: int | None = None, *, data: str = "",
     Raises:
         ConfigError: when a point lacks one of these or its values are impossible.
     """
-    title = wording.with_data("Test error against total parameters", data)
+    title = style.with_data("Test error against total parameters", data)
     points = _checked(points)
     if not points:
         return style.message(title, "No network was given.", HEIGHT)
@@ -42,28 +43,21 @@ def pareto(points: Sequence[Point], limit: int | None = None, *, data: str = "",
     note = "ringed: no network with as few parameters makes fewer errors; every dendrite counted"
     if len(means) < len(points):
         note = "means of seeds with their 95 % intervals; ringed: no mean as small is lower; every dendrite counted"
-    figure = style.frame(HEIGHT, title, note, alt=describe_pareto(points, limit, data=data, design=design))
+    figure = style.frame(HEIGHT, title, note, alt=_in_words(points, means, limit, data, design))
     top = 62 + style.legend_rows(arms)
     axes = style.panel(figure, 66, top, style.WIDTH - 66 - 24, HEIGHT - top - 48)
     _axes(axes, means, limit, design)
     _draw_points(axes, means, arms)
-    style.name_axes(axes, "total parameters (number, logarithmic)", "test error (%)", pads=(19, 33))
+    style.name_axes(axes, "total parameters (number, logarithmic)", "test error (%)")
     if limit is not None:
-        _mark(axes, limit, f"limit {wording.short(limit)}", lw=1.1, ls=(0, (1, 2)), gid="limit")
+        _mark(axes, limit, f"limit {style.short(limit)}", lw=1.1, ls=(0, (1, 2)), gid="limit")
     _name_points(axes, means if len(means) <= NAMED else pareto_front(means), means)
     if design is not None:
         _mark(axes, design, "this design", lw=1.6, gid="design", zorder=5)
     return figure
 
 
-def describe_pareto(
-    points: Sequence[Point], limit: int | None = None, *, data: str = "", design: int | None = None
-) -> str:
-    """The numbers of `pareto` in words."""
-    points = _checked(points)
-    if not points:
-        return "No network was given."
-    means = _seed_means(points)
+def _in_words(points: Sequence[Point], means: Sequence[Point], limit: int | None, data: str, design: int | None) -> str:
     front = [
         f"{p['name']} ({p['parameters']:,} parameters, {p['error']:.2f} % error"
         + (f", mean of {p['seeds']} seeds)" if p["seeds"] > 1 else ")")
@@ -73,7 +67,7 @@ def describe_pareto(
     which = "those" if len(means) == len(points) else "the means over seeds"
     text = (
         f"Test error against total parameters of {many}{' on ' + data if data else ''}; "
-        f"{which} that no smaller one beats: {wording.listed(front, most=6)}."
+        f"{which} that no smaller one beats: {style.listed(front, most=6)}."
     )
     if limit is not None:
         within = sum(p["parameters"] <= limit for p in points)
@@ -144,26 +138,15 @@ def _axes(axes: Axes, points: Sequence[Point], limit: int | None, design: int | 
     errors = [point[side] for point in points for side in ("low", "high", "error")]
     pad = 0.14 * (max(errors) - min(errors)) or 1.0
     axes.set_ylim(min(errors) - pad, max(errors) + pad)
-    sizes = _log_axis(axes, [*(p["parameters"] for p in points), *([limit] if limit else []), *_half_decades(design)])
-    style.light_ticks(axes, "x", sizes, [wording.short_tick(size) for size in sizes])
-    style.grid_lines(axes, sizes, "x")
-    numbers = style.round_numbers(axes.get_ylim(), 6)
-    style.light_ticks(axes, "y", numbers)
-    style.grid_lines(axes, numbers)
-
-
-def _log_axis(axes: Axes, sizes: Sequence[float]) -> list[float]:
-    """Makes the axis of parameters logarithmic; returns round numbers for it."""
+    sizes = [*(p["parameters"] for p in points), *([limit] if limit else []), *_half_decades(design)]
     low, high = min(sizes), max(sizes)
     room = max((high / low) ** 0.12, 1.12)
     axes.set_xscale("log")
     axes.set_xlim(low / room, high * room)
-    left, right = axes.get_xlim()
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), tuple(np.arange(1, 10, 0.5))):
-        ticks = [s * 10.0**p for p in range(0, 12) for s in steps if left <= s * 10.0**p <= right]
-        if len(ticks) >= 4:
-            break
-    return sorted(set(ticks))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 5 * low else AutoLocator())
+    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.minorticks_off()
+    axes.grid(**style.GRID)
 
 
 def _half_decades(design: int | None) -> list[float]:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from perfteach.errors import ConfigError, DataError
-from perfteach.plots import style, wording
+from perfteach.plots import style
 from perfteach.plots.style import Picture
 
 Labels = Sequence[int] | np.ndarray | Tensor
@@ -33,13 +33,13 @@ def confusion(labels: Labels, predicted: Labels, classes: Sequence[str], *, data
     import seaborn as sns
 
     counts, names = _confusion(labels, predicted, classes)
-    title = wording.with_data("Which class is taken for which", data)
+    title = style.with_data("Which class is taken for which", data)
     total = int(counts.sum())
     if not total:
         return style.message(title, "There are no predictions to show.", 560)
     few, step = len(classes) <= 20, -(-len(names) // 28)  # room for a number in every cell, and for every so many names
     note = f"{_confusion_error(counts):.2f} % error on {total:,} images" + "; numbers count images" * few
-    figure = style.frame(600, title, note, alt=describe_confusion(labels, predicted, classes, data=data))
+    figure = style.frame(600, title, note, alt=_in_words(counts, names, data))
     axes, scale = style.panel(figure, 128, 72, 560, 436), style.panel(figure, 712, 72, 12, 436)
     short = [name if len(name) <= 12 else name[:11] + "…" for name in names]
     shares = pd.DataFrame(100 * counts / np.maximum(counts.sum(1, keepdims=True), 1), short[: len(classes)], short)
@@ -51,27 +51,22 @@ def confusion(labels: Labels, predicted: Labels, classes: Sequence[str], *, data
     )  # fmt: skip
     for word in axes.get_xticklabels():
         word.set(rotation=40, ha="right", rotation_mode="anchor")
-    axes.tick_params(length=0, labelsize=style.SMALL, labelcolor=style.INK)
+    axes.tick_params(labelcolor=style.INK)
     axes.tick_params("y", labelrotation=0)
-    scale.tick_params(length=0, labelsize=style.SMALL, labelcolor=style.SOFT)
     scale.yaxis.label.set(size=style.SMALL, color=style.SOFT)
     style.name_axes(axes, "class that the network gives", "true class")
     return figure
 
 
-def describe_confusion(labels: Labels, predicted: Labels, classes: Sequence[str], *, data: str = "") -> str:
-    """The numbers of `confusion` in words."""
-    counts, names = _confusion(labels, predicted, classes)
-    total = int(counts.sum())
-    if not total:
-        return "There are no predictions to show."
+def _in_words(counts: np.ndarray, names: list[str], data: str) -> str:
+    """The error, and the most frequent mistake."""
     wrong = counts.copy()
-    wrong[range(len(classes)), range(len(classes))] = 0
+    np.fill_diagonal(wrong, 0)
     row, column = np.unravel_index(wrong.argmax(), wrong.shape)
     most = f" The most frequent mistake: {wrong[row, column]} of {counts[row].sum()} images of {names[row]} are taken "
     most = most + f"for {names[column]}." if wrong.any() else ""
     place = f" on {data}" if data else ""
-    return f"Confusion matrix of {total:,} images{place}: {_confusion_error(counts):.2f} % error.{most}"
+    return f"Confusion matrix of {counts.sum():,} images{place}: {_confusion_error(counts):.2f} % error.{most}"
 
 
 def _confusion(labels: Labels, predicted: Labels, classes: Sequence[str]) -> tuple[np.ndarray, list[str]]:
@@ -117,9 +112,12 @@ def example_predictions(
     rows = -(-shown // columns)
     cell = (style.WIDTH - 32) / columns
     side = min(int(cell) - 8, 130)
-    note = f"{int((true == given).sum())} of {len(true)} right"
+    wrong = [f"{_name(t, classes)} taken for {_name(g, classes)}" for t, g in zip(true, given, strict=True) if t != g]
+    alt = f"{title}: {len(true) - len(wrong)} of {len(true)} images are classified right."
+    if wrong:
+        alt += f" Wrong: {', '.join(wrong[:5])}{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}."
+    note = f"{len(true) - len(wrong)} of {len(true)} right"
     note += f"; the first {shown} are shown" if shown < len(true) else ""
-    alt = describe_example_predictions(images, labels, predicted, classes, title)
     figure = style.frame(80 + rows * (side + 46), title, note, alt=alt)
     for index in range(shown):
         row, column = divmod(index, columns)
@@ -138,16 +136,6 @@ def example_predictions(
                 weight="normal" if line else "bold",
             )  # fmt: skip
     return figure
-
-
-def describe_example_predictions(
-    images: Any, labels: Labels, predicted: Labels, classes: Sequence[str], title: str = "Example predictions"
-) -> str:
-    """The predictions of `example_predictions` in words."""
-    true, given = _integers(labels), _integers(predicted)
-    wrong = [f"{_name(t, classes)} taken for {_name(g, classes)}" for t, g in zip(true, given, strict=True) if t != g]
-    said = f" Wrong: {', '.join(wrong[:5])}{f' and {len(wrong) - 5} more' if len(wrong) > 5 else ''}." if wrong else ""
-    return f"{title}: {len(true) - len(wrong)} of {len(true)} images are classified right.{said}"
 
 
 def _name(label: int, classes: Sequence[str]) -> str:

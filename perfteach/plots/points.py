@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from perfteach.dendrites import dendrite_counts
 from perfteach.errors import ConfigError
 from perfteach.metrics import eval_mode
 from perfteach.plots import style
+from perfteach.plots.style import Picture
 from perfteach.runs import marked
 
 CLASS_LOOKS = (  # colour, marker, tint
@@ -26,32 +27,41 @@ CLASS_LOOKS = (  # colour, marker, tint
 _GRID = 200  # points along each side of the map; each is a true output of the network
 
 
-def decision_boundary(
-    model: nn.Module, data: PointData, ax: Axes | None = None, *, split: str = "validation"
-) -> Figure:
+def decision_boundary(model: nn.Module, data: PointData, *, split: str = "validation") -> Picture:
     """Which class the network gives every point of the plane, with a split's points and their true classes on it.
 
     Args:
         model: from points [B, 2] to logits [B, classes]. It is not changed.
         data: the points.
-        ax: axes to draw into; None makes a figure.
         split: the points that are drawn and on which the error is measured.
 
     Raises:
         ConfigError: more classes than there are looks for, or an unknown split.
     """
-    points = _points(data, split)
-    error, state = _error(model, points), _state(model)
-    alone = ax is None
-    if ax is None:
-        alt = describe_decision_boundary(model, data, split=split)
-        title = f"Decision boundary: {_title(data)}"
-        figure: Figure = style.frame(500, title, state, alt=alt)
-        ax = style.panel(figure, 66, 72, 372, 372)
-    style.quiet(ax)
+    settings.text("split", split, ("train", "validation", "test"))
+    if len(data.classes) > len(CLASS_LOOKS):
+        raise ConfigError(f"the figure tells {len(CLASS_LOOKS)} classes apart, and {data.name} has {len(data.classes)}")
+    points: Points = getattr(data, split)
+    error, state, title = _error(model, points), _state(model), marked(data.name, data.synthetic)
+    figure = style.frame(500, f"Decision boundary: {title}", state)
+    axes = style.panel(figure, 66, 72, 372, 372)
+    classes = draw(axes, model, data, points)
+    style.name_axes(axes, "first input (no unit)", "second input (no unit)")
+    _side_notes(figure, axes, points, split, error)
+    shares = [100 * float((classes == label).mean()) for label in range(len(data.classes))]
+    regions = " and ".join(f"{name} {share:.0f} %" for name, share in zip(data.classes, shares, strict=True))
+    figure.alt = (
+        f"Decision boundary on {title}, {state}: {error:.1f} % of the "
+        f"{len(points)} {split} points are on the wrong side; of the plane shown, {regions}."
+    )
+    return figure
+
+
+def draw(axes: Axes, model: nn.Module, data: PointData, points: Points) -> np.ndarray:
+    """The map of the network's classes with points on it; returns the classes, [rows, columns] from the lower left."""
     low, high = data.extent
     classes = _classes(model, low, high)
-    ax.imshow(
+    axes.imshow(
         classes, origin="lower", extent=(low, high, low, high), interpolation="nearest", gid="regions", vmin=0,
         vmax=len(CLASS_LOOKS) - 1, cmap=ListedColormap([tint for _, _, tint in CLASS_LOOKS]),
     )  # fmt: skip
@@ -59,36 +69,12 @@ def decision_boundary(
         color, marker, _ = CLASS_LOOKS[label]
         mine = points.inputs[points.labels == label].numpy()
         look: dict[str, Any] = {"color": color, "ms": 3.6, "mec": style.PAPER, "mew": 0.4}
-        ax.plot(mine[:, 0], mine[:, 1], marker, gid=f"class:{label}", label=name, **look)
-    ax.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-    if alone:
-        for side in ("x", "y"):
-            style.light_ticks(ax, side, style.round_numbers((low, high), 6))
-        style.name_axes(ax, "first input (no unit)", "second input (no unit)", pads=(19, 30))
-        _side_notes(cast(Figure, ax.figure), ax, data, points, split, error)
-    else:  # axes of the reader's own keep ticks that follow when they are zoomed
-        style.name_axes(ax, "first input (no unit)", "second input (no unit)")
-        words = f"{state}: {split} error {error:.1f} %\n{_title(data)}"
-        ax.set_title(words, size=style.TEXT, color=style.INK, loc="left", linespacing=1.4)
-    return cast(Figure, ax.figure)
+        axes.plot(mine[:, 0], mine[:, 1], marker, gid=f"class:{label}", label=name, **look)
+    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    return classes
 
 
-def describe_decision_boundary(
-    model: nn.Module, data: PointData, ax: Axes | None = None, *, split: str = "validation"
-) -> str:
-    """The numbers of `decision_boundary` in words."""
-    points = _points(data, split)
-    low, high = data.extent
-    classes = _classes(model, low, high)
-    shares = [100 * float((classes == label).mean()) for label in range(len(data.classes))]
-    regions = " and ".join(f"{name} {share:.0f} %" for name, share in zip(data.classes, shares, strict=True))
-    return (
-        f"Decision boundary on {_title(data)}, {_state(model)}: {_error(model, points):.1f} % of the "
-        f"{len(points)} {split} points are on the wrong side; of the plane shown, {regions}."
-    )
-
-
-def _side_notes(figure: Figure, axes: Axes, data: PointData, points: Points, split: str, error: float) -> None:
+def _side_notes(figure: Figure, axes: Axes, points: Points, split: str, error: float) -> None:
     figure.text(0.6, 0.78, f"{error:.1f} %", size=26, color=style.INK, va="baseline", gid="error")
     words = f"of the {len(points)} {split} points\nare on the wrong side"
     figure.text(0.6, 0.735, words, size=style.TEXT, color=style.SOFT, va="top", linespacing=1.5)
@@ -105,18 +91,6 @@ def _side_notes(figure: Figure, axes: Axes, data: PointData, points: Points, spl
 def _state(model: nn.Module) -> str:
     many = max(dendrite_counts(model).values(), default=0)
     return "no dendrites" if not many else f"{many} dendrite{'s' if many > 1 else ''} per neuron"
-
-
-def _title(data: PointData) -> str:
-    return marked(data.name, data.synthetic)
-
-
-def _points(data: PointData, split: str) -> Points:
-    settings.text("split", split, ("train", "validation", "test"))
-    if len(data.classes) > len(CLASS_LOOKS):
-        raise ConfigError(f"the figure tells {len(CLASS_LOOKS)} classes apart, and {data.name} has {len(data.classes)}")
-    points: Points = getattr(data, split)
-    return points
 
 
 def _logits(model: nn.Module, inputs: Tensor) -> Tensor:

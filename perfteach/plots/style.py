@@ -15,18 +15,12 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.image import BboxImage
-from matplotlib.patches import PathPatch, Rectangle
-from matplotlib.path import Path
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator, NullLocator
-from matplotlib.transforms import Bbox, ScaledTranslation, TransformedBbox
 
 from perfteach.arms import EVERY_ARM
 
@@ -40,6 +34,8 @@ BLUE, ORANGE, GREEN, RED, PINK, BROWN, ROSE, GREY, YELLOW, SKY = PALETTE = (
 INK, SOFT, LINE, PAPER = "#1f2933", "#5b6673", "#d9dee4", "#ffffff"
 NEURON, DENDRITE = BLUE, ORANGE  # the two phases, in every figure
 SCALE = "viridis"  # for |r|: perceptually even and readable without red and green
+
+GRID: dict[str, Any] = {"color": LINE, "lw": 0.6, "ls": "-", "alpha": 1.0}
 
 TITLE, TEXT, SMALL, TINY = 11.5, 9.0, 8.0, 7.0  # points
 
@@ -105,114 +101,33 @@ def panel(figure: Figure, left: int, top: int, width: int, height: int, **how: A
 
 
 def quiet(axes: Axes) -> None:
-    """Two thin spines, small grey ticks, white ground."""
+    """Two thin spines, small grey numbers without marks, white ground; no grid or other ticks of a learner's own."""
     axes.set_facecolor(PAPER)
     axes.set_axisbelow(True)
+    axes.grid(False, which="both")
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(LINE)
-    axes.tick_params(colors=SOFT, labelsize=SMALL, length=3, color=LINE)
+    axes.tick_params(length=0, pad=5, labelsize=SMALL, labelcolor=SOFT)
+    axes.tick_params(labelbottom=True, labelleft=True, labeltop=False, labelright=False)
+    axes.minorticks_off()
+    axes.locator_params(nbins=6)
 
 
-def name_axes(axes: Axes, x: str = "", y: str = "", pads: tuple[float, float] = (5, 6)) -> None:
-    """Axis labels, with their units; `pads` are their distances from the ticks in points."""
-    look: dict[str, Any] = {
-        "size": TEXT,
-        "color": SOFT,
-        "visible": True,
-    }  # seaborn hides those of axes with light ticks
-    axes.set_xlabel(x, labelpad=pads[0], **look)
-    axes.set_ylabel(y, labelpad=pads[1], **look)
+def name_axes(axes: Axes, x: str = "", y: str = "") -> None:
+    """Axis labels, with their units."""
+    axes.set_xlabel(x, size=TEXT, color=SOFT)
+    axes.set_ylabel(y, size=TEXT, color=SOFT)
 
 
-def light_ticks(
-    axes: Axes, side: str, places: Sequence[float], words: Sequence[str] = (), size: float = SMALL, color: str = SOFT
-) -> None:
-    """Tick labels at an axis ("x" or "y"), drawn as plain text once the limits are set.
-
-    Matplotlib's own ticks are five artists each and take most of the time of a redraw that follows a slider.
-    """
-    across = side == "x"
-    axis = axes.xaxis if across else axes.yaxis
-    axis.set_major_locator(NullLocator())
-    axis.set_minor_locator(NullLocator())
-    shift = ScaledTranslation(0 if across else -5 / 72, -5 / 72 if across else 0, axes.figure.dpi_scale_trans)
-    where = (axes.get_xaxis_transform() if across else axes.get_yaxis_transform()) + shift
-    look: dict[str, Any] = {"ha": "center", "va": "top"} if across else {"ha": "right", "va": "center_baseline"}
-    for place, word in zip(places, words or [number(place) for place in places], strict=True):
-        x, y = (place, 0.0) if across else (0.0, place)
-        axes.text(x, y, word, transform=where, size=size, color=color, gid=f"{side}-tick", **look)
-
-
-def number(value: float) -> str:
-    """A number at an axis, with a true minus sign."""
-    return f"{value:g}".replace("-", "−")
-
-
-def round_numbers(limits: tuple[float, float], most: int, integer: bool = False) -> list[float]:
-    """At most about `most` round numbers within the limits."""
-    low, high = sorted(limits)
-    return [
-        float(v)
-        for v in MaxNLocator(most, integer=integer, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-        if low <= v <= high
-    ]
-
-
-def grid_lines(axes: Axes, places: Sequence[float], side: str = "y") -> LineCollection:
-    """Thin lines across the axes at numbers of an axis."""
-    across = side == "x"
-    lines = [[(place, 0.0), (place, 1.0)] if across else [(0.0, place), (1.0, place)] for place in places]
-    where = axes.get_xaxis_transform() if across else axes.get_yaxis_transform()
-    how: dict[str, Any] = {"colors": LINE, "linewidths": 0.6, "zorder": 0.5}
-    grid = LineCollection(lines, transform=where, **how)
-    axes.add_collection(grid, autolim=False)
-    return grid
-
-
-def color_scale(
-    figure: Figure, colors: str, place: tuple[int, int, int, int], ends: tuple[float, float], ticks: Sequence[float],
-    label: str,
-) -> None:  # fmt: skip
-    """What the colours mean: a ramp at (left, top, width, height) in pixels, numbers from end to end, and a name.
-
-    An image and a few words, because axes of its own would cost a redraw.
-    """
-    wide, high = figure.get_size_inches() * DPI
-    left, top, width, height = place
-    box = Bbox.from_bounds(left / wide, 1 - (top + height) / high, width / wide, height / high)
-    ramp = BboxImage(TransformedBbox(box, figure.transFigure), cmap=colors, interpolation="nearest")
-    ramp.set_data(np.linspace(1, 0, 128)[:, None])
-    figure.add_artist(ramp)
-    how: dict[str, Any] = {"size": SMALL, "color": SOFT, "va": "center", "ha": "center", "rotation": 90}
-    figure.text(box.x1 + 56 / wide, (box.y0 + box.y1) / 2, label, **how)
-    look: dict[str, Any] = {"size": TINY, "color": SOFT, "va": "center_baseline", "gid": "scale"}
-    for value in ticks:
-        down = top + height * (ends[1] - value) / (ends[1] - ends[0])
-        figure.text((left + width + 5) / wide, 1 - down / high, number(value), **look)
-
-
-def gain_axis(axes: Axes, values: Sequence[float], room: float, most: int) -> None:
+def gain_axis(axes: Axes, values: Sequence[float], room: float) -> None:
     """The axis of gains: zero and these values with `room`, a share of their span; signed numbers, lines, zero."""
     reach = [0.0, *(value for value in values if math.isfinite(value))]
     span = max(reach) - min(reach) or 1.0
     axes.set_xlim(min(reach) - room * span, max(reach) + room * span)
-    ticks = round_numbers(axes.get_xlim(), most)
-    grid_lines(axes, ticks, "x")
-    light_ticks(axes, "x", ticks, [f"{value:+g}".replace("-", "−") if value else "0" for value in ticks])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}".replace("-", "−") if value else "0")
+    axes.grid(axis="x", **GRID)
     axes.axvline(0, color=INK, lw=1.1, gid="zero", zorder=1)
-
-
-def boxes(axes: Axes, places: Sequence[tuple[float, float, float, float]], **how: Any) -> PathPatch:
-    """Rectangles (x, y, width, height) as one artist.
-
-    One compound path, because a collection of hatched boxes takes a hundred times as long to draw.
-    """
-    corners = np.array([[(x, y), (x + w, y), (x + w, y + h), (x, y + h), (x, y)] for x, y, w, h in places])
-    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(places)
-    patch = PathPatch(Path(corners.reshape(-1, 2), codes), **{"linewidth": 0, **how})
-    axes.add_artist(patch)
-    return patch
 
 
 def key(figure: Figure, entries: Sequence[tuple[str, dict[str, Any]]], top: float, right: int = 16) -> None:
@@ -269,6 +184,25 @@ def legend_rows(names: Sequence[str]) -> int:
 def _legend_columns(names: Sequence[str]) -> int:
     widest = max((text_width(name, SMALL) for name in names), default=0)
     return max(1, min(len(names), int((WIDTH - 80) / (widest + 52))))
+
+
+def listed(items: Sequence[str], most: int = 5) -> str:
+    """The items as a phrase; those beyond `most` are counted."""
+    if len(items) > most:
+        return ", ".join(items[:most]) + f" and {len(items) - most} more"
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def short(count: float) -> str:
+    """A number of parameters as people say it: 1,662,488 is "1.66 M"."""
+    if count >= 999_500:
+        return f"{count / 1e6:.2f} M"
+    return f"{count / 1e3:.0f} k" if count >= 10_000 else f"{count:,.0f}"
+
+
+def with_data(title: str, data: str) -> str:
+    """A title with the data's name behind it."""
+    return f"{title}: {data}" if data else title
 
 
 def message(title: str, text: str, height: int = 380) -> Picture:

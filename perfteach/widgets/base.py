@@ -113,6 +113,16 @@ def row(*children: Any) -> Any:
     return ipywidgets.Box(children, layout=ipywidgets.Layout(**layout, grid_gap="0 8px"))
 
 
+def menu(name: str, options: Any, handler: Callable[[Any], None]) -> Any:
+    """A menu with its name before it, no wider than the page; the handler hears of another choice."""
+    layout = {"width": "auto", "max_width": "calc(100% - 4px)"}
+    chosen = ipywidgets.Dropdown(
+        options=options, description=name, style={"description_width": "initial"}, layout=layout
+    )
+    chosen.observe(handler, names="value")
+    return chosen
+
+
 class Number:
     """A slider and a named number box that always hold the same value.
 

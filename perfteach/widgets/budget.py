@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import ipywidgets
 from perfteach.errors import ConfigError
 from perfteach.metrics import paired_interval
 from perfteach.runs import Run
-from perfteach.widgets.base import Number, Panel, PictureBox, Said, one_at_a_time, paragraphs, row, table
+from perfteach.widgets.base import Number, Panel, PictureBox, Said, menu, one_at_a_time, paragraphs, row, table
 from perfteach.widgets.design import BYTES, LAYERS, Design, design
 
 if TYPE_CHECKING:
@@ -119,11 +119,11 @@ class BudgetDesigner(Panel):
         self.left_out = len(every) - len(self.designs)
         self.width = Number("Width", 0.5, 0.1, 1.0, 0.01, self.on_change, continuous=False)
         self.dendrites = Number("Dendrites a neuron", 1, 0, 5, 1, self.on_change, continuous=False)
-        self.head = self._menu("Outputs", {"10 (task)": "task", "1,000 (published)": "imagenet"})
-        self.hidden = self._menu("Hidden layer of the head", HIDDEN)
-        self.layers = self._menu("Layers with dendrites", list(LAYERS))
+        self.head = menu("Outputs", {"10 (task)": "task", "1,000 (published)": "imagenet"}, self.on_change)
+        self.hidden = menu("Hidden layer of the head", HIDDEN, self.on_change)
+        self.layers = menu("Layers with dendrites", list(LAYERS), self.on_change)
         known = {recorded.name: recorded for recorded in self.designs if recorded.controls}
-        self.recorded = self._menu("Recorded network", {OWN: "", **known}, self.on_recorded)
+        self.recorded = menu("Recorded network", {OWN: "", **known}, self.on_recorded)
         self.bars, self.words = ipywidgets.HTML(), Said()
         self.points = PictureBox()
         self.described, title = ipywidgets.HTML(), "Parameters by part, and the pictures in words"
@@ -145,16 +145,6 @@ class BudgetDesigner(Panel):
     def on_more(self, _change: Any) -> None:
         """Show or hide the table and the words."""
         self.described.layout.display = None if self.more.value else "none"
-
-    def _menu(self, name: str, options: Any, handler: Callable[[Any], None] | None = None) -> Any:
-        menu = ipywidgets.Dropdown(
-            options=options,
-            description=name,
-            style={"description_width": "initial"},
-            layout={"width": "auto", "max_width": "calc(100% - 4px)"},
-        )
-        menu.observe(handler or self.on_change, names="value")
-        return menu
 
     @property
     def design(self) -> Design:
@@ -246,8 +236,7 @@ def cost_table(now: Design) -> str:
 
 def part_bars(counts: Mapping[str, Mapping[str, int]], limit: int) -> str:
     """`plots.parameter_bars` as HTML: it takes a few lines, and its words keep their size on a narrow page."""
-    from perfteach import plots
-    from perfteach.plots.comparison import PART_LOOKS
+    from perfteach.plots.comparison import PART_LOOKS, parameters_in_words
 
     def look(part: str) -> str:
         edge, fill = PART_LOOKS[part]["edgecolor"], PART_LOOKS[part]["facecolor"]
@@ -273,7 +262,7 @@ def part_bars(counts: Mapping[str, Mapping[str, int]], limit: int) -> str:
         for part in PART_LOOKS
         if any(parts.get(part) for parts in counts.values())
     )
-    words = html.escape(plots.describe_parameter_bars(counts, limit), quote=True)
+    words = html.escape(parameters_in_words(counts, limit), quote=True)
     columns = "max-content minmax(40px,1fr) max-content"
     return (
         f'<div role="img" aria-label="{words}" style="line-height:1.5;margin:4px 0">'

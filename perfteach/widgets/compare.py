@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets
-
 from perfteach.compare import CONTROLS, Results, accuracies, gains, results, rows
 from perfteach.metrics import Interval
 from perfteach.runs import Run
-from perfteach.widgets.base import Choices, Panel, PictureBox, Said, one_at_a_time, paragraphs, row, table
+from perfteach.widgets.base import Choices, Panel, PictureBox, Said, menu, one_at_a_time, paragraphs, row, table
 
 if TYPE_CHECKING:
     from perfteach.plots import Picture
@@ -78,23 +76,13 @@ class RunCompare(Panel):
         super().__init__("Compare runs")
         self.groups = groups(runs)
         self.left_out = [run.name for run in runs if not run.finished]
-        wide: dict[str, Any] = {"style": {"description_width": "initial"}}
-        keys = list(self.groups)
-        self.study = ipywidgets.Dropdown(
-            options=keys,
-            description="Study and data",
-            layout={"width": "auto", "max_width": "calc(100% - 4px)"},
-            **wide,
-        )
+        self.study = menu("Study and data", list(self.groups), self.on_study)
         self.arms, self.seeds = Choices("Arms", self.on_change), Choices("Seeds", self.on_change, "seed")
-        self.control = ipywidgets.Dropdown(description="Control", layout={"width": "16em"}, **wide)
-        self.view = ipywidgets.Dropdown(options=VIEWS, description="Show", layout={"width": "auto"}, **wide)
+        self.control, self.view = menu("Control", (), self.on_change), menu("Show", VIEWS, self.on_change)
+        self.control.layout.width = "16em"  # the same for every study
         self.words, self.picture = Said(), PictureBox()
         self._filling = False
-        self.study.observe(self.on_study, names="value")
-        for control in (self.control, self.view):
-            control.observe(self.on_change, names="value")
-        if keys:
+        if self.groups:
             self.fill(row(self.study, self.control), self.arms.widget, self.seeds.widget, self.words,
                       self.view, self.picture.image)  # fmt: skip
             self.on_study(None)

@@ -236,7 +236,7 @@ function controls(run, seek, asked, model) {
 
 // The network's border in every epoch of the run, with the border before the phase for comparison.
 function filmOf(run) {
-  const { cells, frames, every, points, wrong, split } = run.film;
+  const { cells, frames, points, wrong, split } = run.film;
   const { node, drawing, heading } = panel("The border that the network draws");
   const view = plane(drawing, { ...points, size: 1.6 }, cells);
   const error = make("div", { class: "pt-big" });
@@ -251,7 +251,7 @@ function filmOf(run) {
   });
 
   const frame = (epoch) => {
-    const k = Math.min(Math.floor((epoch - 1) / every), all.length / (cells * cells) - 1);
+    const k = Math.min(epoch - 1, all.length / (cells * cells) - 1);
     return all.subarray(k * cells * cells, (k + 1) * cells * cells);
   };
 

@@ -1,5 +1,5 @@
 // SwitchGame: the border as it is learned, what helps to decide when to switch, and the buttons. Python trains and words.
-import { GONE, able, button, floats, known, label, line, make, mount, number, panel, put, scale, set, post, size, ticks, tips, whenResized } from "./shared.mjs";
+import { GONE, able, button, floats, gridLines, known, label, line, make, mount, number, panel, put, scale, set, post, size, ticks, tips, whenResized } from "./shared.mjs";
 import { plane } from "./plane.mjs";
 import { curves } from "./run.mjs";
 
@@ -21,10 +21,7 @@ function following(epochs) {
     const x = scale([0.5, Math.max(follows.length, 5) + 0.5], [BEFORE, width - AFTER]);
     const top = Math.max(...found, 0.1);
     const y = scale([0, top * 1.08], [LOW - 12, 8]);
-    for (const value of ticks(0, top, 4)) {
-      drawing.append(make("line", { x1: BEFORE, x2: width - AFTER, y1: y(value), y2: y(value), class: "pt-grid" }));
-      drawing.append(label(BEFORE - 6, y(value) + 4, `${value}`, { class: "pt-end" }));
-    }
+    gridLines(drawing, ticks(0, top, 4), y, BEFORE, width - AFTER);
     drawing.append(make("path", { class: "pt-line pt-score", d: line(follows.map((value, k) => [x(k + 1), known(value) ? y(value) : null])) }));
     if (!found.length) drawing.append(label((BEFORE + width) / 2, LOW / 2, "measured while dendrites learn", { class: "pt-middle" }));
     put(heading, `How well dendrites follow the error: mean |r| ${found.length ? number(found.at(-1), 3) : ""}`);

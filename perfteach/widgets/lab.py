@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from perfteach.data.points import PointData, xor
+from perfteach.data.points import xor
 from perfteach.runs import marked
 from perfteach.widgets.base import Panel, View, module, one_at_a_time
 from perfteach.widgets.neuron import LIMIT, OneNeuron
@@ -30,18 +30,10 @@ class LabView(View):
 
 
 class CorrelationLab(Panel):
-    """Set a dendrite's two weights and bias by hand or let it climb; then switch, and see the boundary bend.
+    """Set a dendrite's two weights and bias by hand or let it climb; then switch, and see the boundary bend."""
 
-    Args:
-        data: a two-class problem in the plane; XOR if left out.
-        seed: of the dendrite's start.
-
-    Raises:
-        ConfigError: for data with other than two classes.
-    """
-
-    def __init__(self, data: PointData | None = None, seed: int = 0) -> None:
-        self.data, self.seed = data or xor(200), seed
+    def __init__(self) -> None:
+        self.data = xor(200)
         self.answered = 0
         self.objective, self.rate = "correlation", 1.0
         self._grid = square(*self.data.extent, CELLS)
@@ -52,7 +44,7 @@ class CorrelationLab(Panel):
 
     def restart(self) -> None:
         """A new dendrite at its random start, and a neuron without it."""
-        self.model = OneNeuron(self.data, self.seed)
+        self.model = OneNeuron(self.data)
         self.steps, self.switched = 0, False
 
     @one_at_a_time
@@ -145,7 +137,7 @@ class CorrelationLab(Panel):
         """The border."""
         from perfteach import plots
 
-        return cast("Picture", plots.decision_boundary(self.model, self.data, split="train"))
+        return plots.decision_boundary(self.model, self.data, split="train")
 
     def summary(self) -> str:
         """The state in words."""

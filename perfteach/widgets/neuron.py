@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from perfteach import settings
 from perfteach.correlation import GRADIENTS, Moments
 from perfteach.data.points import PointData
-from perfteach.errors import ConfigError
 from perfteach.layer import DendriticLayer
 
 LIMIT = 5.0  # weights and bias of the dendrite stay within ±LIMIT
@@ -26,19 +25,13 @@ class OneNeuron(nn.Module):
 
     Args:
         data: a two-class problem in the plane.
-        seed: of the dendrite's start.
-
-    Raises:
-        ConfigError: for data with other than two classes.
     """
 
-    def __init__(self, data: PointData, seed: int = 0) -> None:
+    def __init__(self, data: PointData) -> None:
         super().__init__()
-        if len(data.classes) != 2:
-            raise ConfigError(f"one neuron tells two classes apart, and the data has {len(data.classes)}")
-        self.data, self.seed = data, seed
+        self.data = data
         with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
+            torch.manual_seed(0)
             self.layer = DendriticLayer(nn.Linear(2, 1))
             self.train_neuron()  # alone first: its error is what the dendrite will follow
             self.layer.add_dendrite()

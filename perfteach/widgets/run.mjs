@@ -1,6 +1,6 @@
 // The pictures of a run: its curves, the strip of layers that says who learns, and the scores.
 // Each is drawn once for a width, and `show(epoch)` then moves only what changes.
-import { clamp, hatch, known, label, line, make, number, panel, put, rects, scale, set, size, ticks } from "./shared.mjs";
+import { clamp, gridLines, hatch, known, label, line, make, number, panel, put, rects, scale, set, size, ticks } from "./shared.mjs";
 
 const LEFT = 44;
 const RIGHT = 12;
@@ -56,10 +56,7 @@ export function curves(run, seek, tip) {
     x = scale([0.5, last + 0.5], [LEFT, width - RIGHT]);
     y = scale(ends, [height - 34, 22]);
     drawBands(drawing, run, x, height - 34);
-    for (const value of ticks(...ends, 5)) {
-      drawing.append(make("line", { x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value), class: "pt-grid" }));
-      drawing.append(label(LEFT - 6, y(value) + 4, `${value}`, { class: "pt-end" }));
-    }
+    gridLines(drawing, ticks(...ends, 5), y, LEFT, width - RIGHT);
     for (const value of ticks(1, last, Math.min(7, width / 60)).filter(Number.isInteger)) {
       drawing.append(label(x(value), height - 19, `${value}`, { class: "pt-middle" }));
     }

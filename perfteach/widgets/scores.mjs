@@ -1,5 +1,5 @@
 // How well the dendrites of every layer follow the error.
-import { known, label, line, make, number, panel, picture, put, rects, scale, set, size, ticks, viridis } from "./shared.mjs";
+import { gridLines, known, label, line, make, number, panel, picture, put, rects, scale, set, size, ticks, viridis } from "./shared.mjs";
 import { layerName, mean, scoredAt, scoresOf } from "./run.mjs";
 
 // |r| of every layer in every dendrite-phase epoch; of a chosen layer by epoch, and by neuron where that was kept.
@@ -72,10 +72,7 @@ export function scores(run, tip) {
       const wide = x;
       x = (k) => box.left + (wide(k) - box.left) * ((split - box.left) / (box.right - box.left));
     }
-    for (const value of ticks(0, run.highest, 4)) {
-      drawing.append(make("line", { x1: box.left, x2: split, y1: y(value), y2: y(value), class: "pt-grid" }));
-      drawing.append(label(box.left - 6, y(value) + 4, `${value}`, { class: "pt-end pt-tiny" }));
-    }
+    gridLines(drawing, ticks(0, run.highest, 4), y, box.left, split, "pt-end pt-tiny");
     const points = run.scored.flatMap((_, k) => {
       const point = [x(k) + unit / 2, y(run.scores[k * many + chosen])];
       return k && run.cycles[k] !== run.cycles[k - 1] ? [[0, null], point] : [point];

@@ -224,6 +224,14 @@ export function label(x, y, text, look = {}) {
   return make("text", { x, y, text, ...look });
 }
 
+// Lines across a drawing, with their values at the left.
+export function gridLines(drawing, values, y, left, right, look = "pt-end") {
+  for (const value of values) {
+    drawing.append(make("line", { x1: left, x2: right, y1: y(value), y2: y(value), class: "pt-grid" }));
+    drawing.append(label(left - 6, y(value) + 4, `${value}`, { class: look }));
+  }
+}
+
 // An id that no other part of the document has. Each widget runs a copy of this module, so a count alone would not do.
 const COPY = Math.random().toString(36).slice(2);
 let ids = 0;

@@ -28,16 +28,15 @@ class Watch(Callback):
 
     Args:
         data: two classes in the plane, whose border is filmed; None films nothing.
-        every: epochs from one picture to the next.
 
     Raises:
         ConfigError: for data with other than two classes.
     """
 
-    def __init__(self, data: PointData | None = None, every: int = 1) -> None:
+    def __init__(self, data: PointData | None = None) -> None:
         if data is not None and len(data.classes) != 2:
             raise ConfigError(f"the film tells two classes apart, and the data has {len(data.classes)}")
-        self.data, self.every = data, every
+        self.data = data
         self.frames: list[np.ndarray] = []
         self.wrong: list[float] = []  # percent of the validation points, by epoch
         self.neurons: dict[int, dict[str, list[int]]] = {}  # by cycle and layer: |r| of each neuron, 1 as 255
@@ -58,8 +57,7 @@ class Watch(Callback):
         margin = margins(trainer.evaluated, torch.cat([self.grid, points.inputs]))
         shown, answers = margin[: len(self.grid)], margin[len(self.grid) :] > 0
         self.wrong.append(round(100 * float((answers != points.labels.bool()).float().mean()), 2))
-        if (record.epoch - 1) % self.every == 0:
-            self.frames.append(distances(shown))
+        self.frames.append(distances(shown))
 
     def story(self, layers: list[str]) -> dict[str, Any]:
         """What the explorer's story gains by it: the film, and the neurons' |r| by cycle in the order of the layers."""
@@ -72,7 +70,6 @@ class Watch(Callback):
             points = getattr(self.data, SPLIT)
             more["film"] = {
                 "cells": CELLS,
-                "every": self.every,
                 "frames": packed(self.frames),
                 "points": {**within(self.data, points.inputs[:SHOWN]), "labels": points.labels[:SHOWN].tolist()},
                 "wrong": self.wrong,
