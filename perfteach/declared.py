@@ -156,7 +156,7 @@ STUDIES = {
     "extra-small-first": replace(
         EXTRA_SMALL,
         about="Stride 1 in Extra-Small's first block, in place of block 4: larger maps, more arithmetic",
-        arms=("same-epochs", "early-start", "original-fine"),
+        arms=("original", "same-epochs", "early-start", "wider", "original-fine"),
         net={**EXTRA_SMALL.net, "output_stride": "8-first"},
     ),
     "extra-small-short": replace(
