@@ -36,7 +36,7 @@ def parts() -> dict[str, Part]:
     shapes = ((0.35, 32, 128, 9), (1.0, 32, 128, 7), (0.35, 64, 128, 7), (0.5, 64, 64, 9), (1.0, 64, 32, 7))
     made: dict[str, Part] = {
         f"A training step: width {width:g}, {size}×{size} pixels, batch {batch}": (
-            lambda width=width, size=size, batch=batch, rounds=rounds: steps.training(width, size, batch, rounds)  # type: ignore[misc]
+            lambda width=width, size=size, batch=batch, rounds=rounds: steps.training(width, size, batch, rounds)
         )
         for width, size, batch, rounds in shapes
     }
@@ -48,14 +48,14 @@ def parts() -> dict[str, Part]:
     if peer.installed():
         made |= {
             f"A training step beside {peer.NAME}: width {width:g}, {size}×{size} pixels, batch {batch}": (
-                lambda width=width, size=size, batch=batch: peer.beside(width, size, batch)  # type: ignore[misc]
+                lambda width=width, size=size, batch=batch: peer.beside(width, size, batch)
             )
             for width, size, batch in ((0.35, 32, 128), (0.5, 64, 64))
         }
     else:
         print(peer.MISSING)
     made |= {
-        f"Inference: width 0.5, 32×32 pixels, batch {batch}": (lambda batch=batch: inference(batch=batch))  # type: ignore[misc]
+        f"Inference: width 0.5, 32×32 pixels, batch {batch}": (lambda batch=batch: inference(batch=batch))
         for batch in (1, 64)
     }
     made["An epoch's batches: 4,500 photographs, by the clock"] = lambda: loading(data.load("cifar10-sample"))

@@ -15,9 +15,9 @@ from perfteach.dendrites import add_dendrites, fold
 def inference(width: float = 0.5, size: int = 32, batch: int = 64, rounds: int = 15) -> dict[str, dict[str, float]]:
     """One dendrite a neuron in every layer, by turns with the plain network; ONNX where onnxruntime is there."""
     x = torch.randn(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
-    plain = mobilenet_small(10, width, seed=0).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    plain = mobilenet_small(10, width, seed=0).eval().to(memory_format=torch.channels_last)
     grown = add_dendrites(perforate(mobilenet_small(10, width, seed=0)), weight=0.1).eval()
-    grown = grown.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    grown = grown.to(memory_format=torch.channels_last)
     kinds: dict[str, Step] = {"plain": _run(plain, x), "one dendrite a neuron": _run(grown, x)}
     kinds["one dendrite a neuron, folded"] = _run(fold(grown), x)
     with tempfile.TemporaryDirectory() as folder:

@@ -46,5 +46,5 @@ def loading(data: ImageData, batch: int = 128, workers: int = 2, rounds: int = 5
 
 
 def _use(batches: Iterator[tuple[Tensor, Tensor]] | object) -> None:
-    for _ in batches:  # type: ignore[attr-defined]
+    for _ in batches:
         pass

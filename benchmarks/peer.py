@@ -163,7 +163,7 @@ def train(arm: str, seed: int, images: ImageData, epochs: int, width: float = WI
         rule, select, activation = ("gradient", None, "tanh") if arm == "gradient" else ("perforated", EARLY, "relu")
         model = add_dendrites(perforate(model, select, rule, activation=activation))
         set_phase(model, "neuron", thaw=arm == "early")
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     optimizer = _sgd(model)
     steps_in_all = epochs * (len(images.train) // 128)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, steps_in_all, pct_start=0.1)

@@ -50,7 +50,7 @@ def training_step(
     model = perforate(mobilenet_small(10, width, seed=0), select, rule, activation=activation)
     for k in range(dendrites):
         add_dendrites(model, weight=0.1 if phase == "neuron" or k < dendrites - 1 else 0.0)
-    model = model.to(device, memory_format=layout)  # type: ignore[call-overload]
+    model = model.to(device, memory_format=layout)
     set_phase(model, phase, thaw=thaw)
     optimizer = torch.optim.SGD(trainable(model), lr=1e-4, momentum=0.9, nesterov=True, fused=True)
     x = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=layout)

@@ -70,5 +70,5 @@ def redraws(rounds: int = 15) -> dict[str, dict[str, float]]:
         "run compare, seeds": lambda k: setattr(compare.seeds, "value", seeds[k % 3]),
     }
     steps = {name: itertools.count() for name in moves}
-    kinds: dict[str, Step] = {name: lambda name=name: moves[name](next(steps[name])) for name in moves}  # type: ignore[misc]
+    kinds: dict[str, Step] = {name: lambda name=name: moves[name](next(steps[name])) for name in moves}
     return by_turns(kinds, rounds)

@@ -88,7 +88,7 @@ def test_loaders_see_the_same_number_of_images() -> None:
 
 
 @pytest.mark.parametrize("kind", gpu.KINDS, ids="-".join)
-def test_the_script_for_a_gpu_runs_without_one(kind: tuple[str, str, str, str], monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_the_script_for_a_gpu_runs_without_one(kind: tuple[str, str, str, str], monkeypatch) -> None:
     monkeypatch.setattr(gpu, "BATCH", 2)
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
     rate, busy = gpu.steps_a_second(*kind, seconds=0.01)

@@ -79,7 +79,7 @@ def load(tmp_path: Path) -> Callable[..., data.ImageData]:
     """`data.load` with a cache folder of the test's own."""
 
     def loader(name: str | Path, **settings: object) -> data.ImageData:
-        return data.load(name, cache=tmp_path / "cache", progress=False, **settings)  # type: ignore[arg-type]
+        return data.load(name, cache=tmp_path / "cache", progress=False, **settings)
 
     return loader
 
@@ -90,7 +90,7 @@ def drawn() -> data.ImageData:
 
 
 def _first(of: data.ImageData, split: str = "train", **settings: object) -> torch.Tensor:
-    return next(iter(of.batches(split, 32, **settings)))[0]  # type: ignore[arg-type]
+    return next(iter(of.batches(split, 32, **settings)))[0]
 
 
 # --- synthetic10 --------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def test_synthetic10_is_whole_balanced_and_says_what_it_is(drawn: data.ImageData
 
 def test_validation_is_apart_from_train_and_chosen_by_the_seed(drawn: data.ImageData) -> None:
     def fingerprints(of: data.ImageData) -> tuple[set[bytes], set[bytes]]:
-        return tuple({x.tobytes() for x in s.images.numpy()} for s in (of.train, of.validation))  # type: ignore[return-value]
+        return tuple({x.tobytes() for x in s.images.numpy()} for s in (of.train, of.validation))
 
     train, validation = fingerprints(drawn)
     assert len(train) == 9000 and len(validation) == 1000 and not train & validation
@@ -256,7 +256,7 @@ def test_unknown_split_and_size_are_named(tiny_data: data.ImageData) -> None:
         tiny_data.batches("test", 1, size=0)
 
 
-class _OneByOne(Dataset):  # type: ignore[type-arg]
+class _OneByOne(Dataset):
     """The same augmentation with torchvision's transforms, image by image."""
 
     def __init__(self, images: data.ImageData) -> None:
@@ -770,7 +770,7 @@ def test_several_downloads_at_once_leave_each_other_whole(
     monkeypatch.setattr(cifar10, "_fetch", lambda *how: (time.sleep(0.3), fetch(*how))[1])
     with ThreadPoolExecutor(3) as pool:
         how = {"progress": False}
-        done = [pool.submit(data.download_cifar10, tmp_path, small_cifar, **how) for _ in range(3)]  # type: ignore[arg-type]
+        done = [pool.submit(data.download_cifar10, tmp_path, small_cifar, **how) for _ in range(3)]
         assert {each.result() for each in done} == {tmp_path / "cifar-10-batches-py"}
     assert server.requests == [None], "one has downloaded it, for all"
 
@@ -836,7 +836,7 @@ def test_real_images(real_images: Path) -> None:
     assert not prints[0] & prints[1] and not (prints[0] | prints[1]) & prints[2]
 
 
-def test_held_out_images_leave_the_training_split_and_nothing_else(tiny_data) -> None:  # type: ignore[no-untyped-def]
+def test_held_out_images_leave_the_training_split_and_nothing_else(tiny_data) -> None:
     held = tiny_data.hold_out(40)
     assert (len(held.train), len(held.fresh), held.splits()[-1]) == (160, 40, "fresh")
     assert torch.bincount(held.fresh.labels).tolist() == [4] * 10
@@ -851,7 +851,7 @@ def test_held_out_images_leave_the_training_split_and_nothing_else(tiny_data) ->
         tiny_data.split("fresh")
 
 
-def test_cutout_blanks_a_square_of_each_augmented_image_with_the_mean(tiny_data) -> None:  # type: ignore[no-untyped-def]
+def test_cutout_blanks_a_square_of_each_augmented_image_with_the_mean(tiny_data) -> None:
     plain, cut = (next(iter(tiny_data.batches("train", 50, augment=True, seed=3, cutout=edge)))[0] for edge in (0, 8))
     changed = (plain != cut).any(1)
     assert bool((cut.movedim(1, -1)[changed] == 0).all()), "the mean is zero after normalisation"

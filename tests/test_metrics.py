@@ -146,7 +146,7 @@ def test_a_constant_shift_has_no_width() -> None:
 
 
 @pytest.mark.parametrize("interval", [paired_interval, paired_bootstrap])
-def test_pairing_finds_a_small_difference_under_large_common_noise(interval) -> None:  # type: ignore[no-untyped-def]
+def test_pairing_finds_a_small_difference_under_large_common_noise(interval) -> None:
     rng = np.random.default_rng(0)
     common = rng.normal(70, 10, 30)
     control = common + rng.normal(0, 0.3, 30)
@@ -208,7 +208,7 @@ def _covers(interval: Interval, truth: float) -> bool:
         ([1, 2], [1, 3], 95, "level"),
     ],
 )
-def test_bad_pairs_are_refused(interval, control, treated, level, message) -> None:  # type: ignore[no-untyped-def]
+def test_bad_pairs_are_refused(interval, control, treated, level, message) -> None:
     with pytest.raises(ConfigError, match=message):
         interval(control, treated, level=level)
 

@@ -59,7 +59,7 @@ def test_extra_small_has_nine_blocks_no_hidden_layer_and_room_for_dendrites() ->
     assert count.total == 212_322 == count_parameters(mobilenet_small(10, 0.75, hidden=0, blocks=9)).total
     add_dendrites(perforate(model, "features.[0-4].*", activation="relu"))
     assert count_parameters(model).total == 230_866
-    assert model.get_submodule("features.0.0").neuron[0].stride == (1, 1)  # type: ignore[union-attr]
+    assert model.get_submodule("features.0.0").neuron[0].stride == (1, 1)
     published = mobilenet_extra_small(10, 0.75, head="imagenet", hidden=None, blocks=None, output_stride=None)
     assert count_parameters(published).total == 1_653_920
 
@@ -68,11 +68,11 @@ def test_fewer_blocks_leave_out_the_last_ones() -> None:
     whole, short = mobilenet_small(seed=0), mobilenet_small(seed=0, blocks=9)
     kept = {name: value.shape for name, value in short.state_dict().items() if name.startswith("features.9")}
     assert kept == {name: whole.state_dict()[name].shape for name in kept}
-    assert len(short.get_submodule("features")) == len(whole.get_submodule("features")) - 2  # type: ignore[arg-type]
+    assert len(short.get_submodule("features")) == len(whole.get_submodule("features")) - 2
     assert short(torch.randn(2, 3, 32, 32)).shape == (2, 10)
     for wrong in (3, 12, 4.5):
         with pytest.raises(ConfigError, match="blocks"):
-            mobilenet_small(blocks=wrong)  # type: ignore[arg-type]
+            mobilenet_small(blocks=wrong)
 
 
 def test_same_function_as_torchvisions() -> None:
@@ -86,7 +86,7 @@ def test_same_function_as_torchvisions() -> None:
 @pytest.mark.parametrize(("head", "outputs"), [("task", 7), ("imagenet", 1000)])
 @pytest.mark.parametrize("hidden", [None, 24, 0])
 @pytest.mark.parametrize(("output_stride", "edge"), [(32, 1), (16, 2), (8, 4), ("8-first", 4)])
-def test_shapes(head, outputs: int, hidden, output_stride, edge: int) -> None:  # type: ignore[no-untyped-def]
+def test_shapes(head, outputs: int, hidden, output_stride, edge: int) -> None:
     model = mobilenet_extra_small(7, head=head, hidden=hidden, output_stride=output_stride)
     x = torch.randn(2, 3, 32, 32)
     assert model(x).shape == (2, outputs)
@@ -151,11 +151,11 @@ def test_seed_alone_decides_the_start_and_the_global_generator_is_left_alone() -
 @pytest.mark.parametrize(("settings", "message"), SETTINGS)
 def test_settings_without_meaning_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        mobilenet_small(**settings)  # type: ignore[arg-type]
+        mobilenet_small(**settings)
 
 
 @pytest.mark.parametrize("head", ["task", "imagenet"])
-def test_imagenet_weights_reach_all_layers_whose_outputs_still_mean_the_same(monkeypatch, head) -> None:  # type: ignore[no-untyped-def]
+def test_imagenet_weights_reach_all_layers_whose_outputs_still_mean_the_same(monkeypatch, head) -> None:
     published = mobilenet_v3_small().state_dict()
     asked: list[WeightsEnum] = []
 
@@ -172,7 +172,7 @@ def test_imagenet_weights_reach_all_layers_whose_outputs_still_mean_the_same(mon
         assert torch.equal(value, (fresh if own else published)[name]), name
 
 
-def test_weights_that_cannot_be_fetched_are_one_clear_error(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_weights_that_cannot_be_fetched_are_one_clear_error(monkeypatch) -> None:
     def fetch(self: WeightsEnum, **_: object) -> dict[str, Tensor]:
         raise URLError("no route")
 
@@ -251,7 +251,7 @@ def test_any_model_can_be_counted_and_shared_parameters_count_once() -> None:
     assert count_macs(nn.Sequential(layer, nn.ReLU(), layer), (4,)).total == 2 * 16
     assert count_parameters(nn.ReLU()).total == 0
     compiled = torch.compile(mobilenet_extra_small())
-    assert count_parameters(compiled) == count_parameters(mobilenet_extra_small())  # type: ignore[arg-type]
+    assert count_parameters(compiled) == count_parameters(mobilenet_extra_small())
 
 
 def test_what_cannot_be_counted_is_one_clear_error() -> None:

@@ -32,7 +32,7 @@ SEED = {"seeds": (0,), "progress": False}
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory, tiny_data):  # type: ignore[no-untyped-def]
+def expected(tmp_path_factory, tiny_data):
     """The numbers of seed 0, trained one after the other in this process."""
     folder = tmp_path_factory.mktemp("expected")
     with pytest.MonkeyPatch.context() as patch:
@@ -41,13 +41,13 @@ def expected(tmp_path_factory, tiny_data):  # type: ignore[no-untyped-def]
         return [figures(run) for run in run_study("tiny", tiny_data, folder / "work", **SEED)]
 
 
-def test_two_processes_give_the_numbers_of_one(records, tiny_data, expected) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_two_processes_give_the_numbers_of_one(records, tiny_data, expected) -> None:  # noqa: F811
     done = run_study("tiny", tiny_data, records / "work", jobs=2, **SEED)
     assert [figures(run) for run in done] == expected
     assert not multiprocessing.active_children()
 
 
-def test_the_run_of_a_process_that_was_killed_is_tried_again(records, tiny_data, expected) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_the_run_of_a_process_that_was_killed_is_tried_again(records, tiny_data, expected) -> None:  # noqa: F811
     killed: list[int] = []
 
     def kill_one() -> None:
@@ -68,11 +68,11 @@ def test_the_run_of_a_process_that_was_killed_is_tried_again(records, tiny_data,
     assert lines == expected
 
 
-def test_a_worker_that_dies_between_two_runs_is_replaced(records, tiny_data, expected, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_a_worker_that_dies_between_two_runs_is_replaced(records, tiny_data, expected, monkeypatch) -> None:  # noqa: F811
     submitted: list[str] = []
 
     class Dies(parallel.InTurn):
-        def submit(self, fn, /, *task):  # type: ignore[no-untyped-def]
+        def submit(self, fn, /, *task):
             submitted.append(task[2])
             if len(submitted) == 2:
                 raise BrokenProcessPool("a child process terminated abruptly")
@@ -85,7 +85,7 @@ def test_a_worker_that_dies_between_two_runs_is_replaced(records, tiny_data, exp
     assert len(submitted) == len(TINY.arms) + 1, "what the first workers had finished is not trained again"
 
 
-def test_runs_whose_images_were_lost_get_new_ones(records, tiny_data, expected, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_runs_whose_images_were_lost_get_new_ones(records, tiny_data, expected, monkeypatch) -> None:  # noqa: F811
     """Dask cancels what needs data that only a dead worker had."""
     lost, fresh, given = object(), object(), []
 
@@ -94,7 +94,7 @@ def test_runs_whose_images_were_lost_get_new_ones(records, tiny_data, expected, 
             self.images = fresh
 
     class Cancels(parallel.InTurn):
-        def submit(self, fn, /, *task):  # type: ignore[no-untyped-def]
+        def submit(self, fn, /, *task):
             given.append(task[4])
             if given[-1] is fresh:
                 return super().submit(fn, *task[:4], tiny_data, *task[5:])
@@ -111,20 +111,20 @@ def test_runs_whose_images_were_lost_get_new_ones(records, tiny_data, expected, 
     assert [figures(study.Run.load(record_path("tiny", *cell))) for cell in done] == expected
 
 
-def test_where_a_worker_is_gone_no_run_begins_before_others_have_ended(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_where_a_worker_is_gone_no_run_begins_before_others_have_ended(tmp_path) -> None:
     pool = SimpleNamespace(slots=2, images=None, shared=True, executor=SimpleNamespace(submit=lambda *task: Future()))
     cells = [("baseline", seed) for seed in range(5)]
-    under_way = study._Runs("tiny", TINY, tmp_path, pool, tqdm(disable=True), cells, math.inf, "eager")  # type: ignore[arg-type]
+    under_way = study._Runs("tiny", TINY, tmp_path, pool, tqdm(disable=True), cells, math.inf, "eager")
     under_way._submit()
     pool.slots = 1  # the cluster is one worker smaller, for a while at least
     under_way._submit()
     assert len(under_way.under_way) == 2 and len(under_way.waiting) == 3
 
 
-def test_a_run_on_its_last_try_takes_no_other_run_with_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_on_its_last_try_takes_no_other_run_with_it(tmp_path) -> None:
     pool = SimpleNamespace(slots=2, images=None, shared=True, executor=SimpleNamespace(submit=lambda *task: Future()))
     heavy, *others = cells = [("baseline", seed) for seed in range(3)]
-    runs = study._Runs("tiny", TINY, tmp_path, pool, tqdm(disable=True), cells, math.inf, "eager")  # type: ignore[arg-type]
+    runs = study._Runs("tiny", TINY, tmp_path, pool, tqdm(disable=True), cells, math.inf, "eager")
     runs.tries[heavy] = study.TRIES - 1
     runs._submit()
     assert list(runs.under_way.values()) == others
@@ -136,7 +136,7 @@ def test_a_run_on_its_last_try_takes_no_other_run_with_it(tmp_path) -> None:  # 
     assert list(runs.under_way.values()) == [heavy]
 
 
-def test_workers_that_do_not_end_when_asked_are_ended(tiny_data, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_workers_that_do_not_end_when_asked_are_ended(tiny_data, tmp_path) -> None:
     pool = parallel.LocalPool(2, tiny_data, tmp_path)
     pool.executor.submit(signal.signal, signal.SIGTERM, signal.SIG_IGN).result()
     busy, start = pool.executor.submit(time.sleep, 300), time.monotonic()
@@ -146,12 +146,12 @@ def test_workers_that_do_not_end_when_asked_are_ended(tiny_data, tmp_path) -> No
     assert time.monotonic() < start + 60 and not multiprocessing.active_children()
 
 
-def test_a_result_that_is_written_is_let_go(records, tiny_data, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_a_result_that_is_written_is_let_go(records, tiny_data, monkeypatch) -> None:  # noqa: F811
     """Dask computes again whatever somebody still holds when the worker that computed it dies."""
     given: list[weakref.ref[Future[study.Trained]]] = []
 
     class Watches(parallel.InTurn):
-        def submit(self, fn, /, *task):  # type: ignore[no-untyped-def]
+        def submit(self, fn, /, *task):
             assert all(before() is None for before in given)
             future = super().submit(fn, *task)
             given.append(weakref.ref(future))
@@ -162,10 +162,10 @@ def test_a_result_that_is_written_is_let_go(records, tiny_data, monkeypatch) -> 
     assert len(given) == 2
 
 
-def test_a_run_that_fails_is_named_and_the_others_go_on(records, tiny_data, expected, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_a_run_that_fails_is_named_and_the_others_go_on(records, tiny_data, expected, monkeypatch) -> None:  # noqa: F811
     train = study._train
 
-    def fails(name, declared, arm, *rest):  # type: ignore[no-untyped-def]
+    def fails(name, declared, arm, *rest):
         if arm in ("wider", "thawed"):
             raise PerfteachError(f"{arm} cannot be trained")
         return train(name, declared, arm, *rest)
@@ -181,11 +181,11 @@ def test_a_run_that_fails_is_named_and_the_others_go_on(records, tiny_data, expe
     assert [figures(run) for run in done] == expected
 
 
-def test_after_the_minutes_no_run_begins(records, tiny_data) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_after_the_minutes_no_run_begins(records, tiny_data) -> None:  # noqa: F811
     assert run_study("tiny", tiny_data, records / "work", minutes=0, **SEED) == []
 
 
-def test_the_checkpoint_of_another_run_gives_way_to_what_a_worker_sends(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_checkpoint_of_another_run_gives_way_to_what_a_worker_sends(tmp_path) -> None:
     name = "checkpoint-000002"
     checkpoint.write_files(tmp_path, {f"{name}/model.safetensors": b"old", "checkpoint-000003/x": b"older"})
     new = {f"{name}/model.safetensors": b"new"}
@@ -193,7 +193,7 @@ def test_the_checkpoint_of_another_run_gives_way_to_what_a_worker_sends(tmp_path
     assert checkpoint.files(tmp_path) == new and [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_worker_with_other_code_trains_nothing(records, tiny_data, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_a_worker_with_other_code_trains_nothing(records, tiny_data, monkeypatch) -> None:  # noqa: F811
     own = iter(["perfteach 1, revision a", "perfteach 2, revision b"])
     monkeypatch.setattr(study, "code", lambda: next(own))
     with pytest.raises(
@@ -203,7 +203,7 @@ def test_a_worker_with_other_code_trains_nothing(records, tiny_data, monkeypatch
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
-def test_workers_end_with_a_driver_that_was_killed(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_workers_end_with_a_driver_that_was_killed(tmp_path) -> None:
     script = tmp_path / "driver.py"
     script.write_text(
         "import os, time\nfrom pathlib import Path\n"
@@ -229,7 +229,7 @@ def test_workers_end_with_a_driver_that_was_killed(tmp_path) -> None:  # type: i
     pytest.fail("the worker was still there")
 
 
-def test_gpus_are_dealt_out_in_turn(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_gpus_are_dealt_out_in_turn(monkeypatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     counter, seen = multiprocessing.get_context("spawn").Value("i", 0), []
     gpus = parallel._gpus()
@@ -241,10 +241,10 @@ def test_gpus_are_dealt_out_in_turn(monkeypatch) -> None:  # type: ignore[no-unt
     assert parallel._gpus() == []
 
 
-def test_workers_that_cannot_be_had_are_one_clear_line(records, tiny_data, monkeypatch, capsys) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_workers_that_cannot_be_had_are_one_clear_line(records, tiny_data, monkeypatch, capsys) -> None:  # noqa: F811
     for wrong, named in (({"jobs": 0}, "from 1 to"), ({"jobs": 2, "scheduler": "tcp://x:1"}, "leave it out")):
         with pytest.raises(ConfigError, match=named):
-            run_study("tiny", tiny_data, records / "work", progress=False, **wrong)  # type: ignore[arg-type]
+            run_study("tiny", tiny_data, records / "work", progress=False, **wrong)
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "distributed" else find_spec(name))
     with pytest.raises(MissingExtraError, match=r"perfteach\[cluster\]"):
@@ -255,7 +255,7 @@ def test_workers_that_cannot_be_had_are_one_clear_line(records, tiny_data, monke
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")  # of a client half made
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "foo"])
-def test_a_scheduler_that_does_not_answer_is_one_clear_line(records, tiny_data, address, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # noqa: F811
+def test_a_scheduler_that_does_not_answer_is_one_clear_line(records, tiny_data, address, monkeypatch) -> None:  # noqa: F811
     pytest.importorskip("distributed")
     monkeypatch.setattr(parallel, "SECONDS", 1)
     with pytest.raises(ConfigError, match=rf"no Dask scheduler answers at '{address}'"):
@@ -263,7 +263,7 @@ def test_a_scheduler_that_does_not_answer_is_one_clear_line(records, tiny_data, 
     gc.collect()
 
 
-def test_a_kept_folder_is_found_again_after_a_crash_and_gone_when_it_is_forgotten(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_kept_folder_is_found_again_after_a_crash_and_gone_when_it_is_forgotten(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with suppress(RuntimeError), files.kept("mine") as folder:
         (folder / "half").touch()
@@ -292,7 +292,7 @@ def test_a_kept_folder_is_found_again_after_a_crash_and_gone_when_it_is_forgotte
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("size", [1, 2])  # where the only worker dies, the images are gone too
-def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(  # type: ignore[no-untyped-def]
+def test_a_cluster_gives_the_same_numbers_though_a_worker_dies(
     records,  # noqa: F811
     tiny_data,
     expected,

@@ -45,7 +45,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> dict[str, torch.Tensor]:  # type: ignore[no-untyped-def]
+def whole(tmp_path_factory) -> dict[str, torch.Tensor]:
     return run(tmp_path_factory.mktemp("whole"), 2, "perforated")
 
 

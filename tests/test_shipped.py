@@ -22,7 +22,7 @@ TOY = "extra-small"
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory):  # type: ignore[no-untyped-def]
+def toy(tmp_path_factory):
     """The study of Extra-Small with one epoch on a few drawn images, and the networks made from it."""
     folder = tmp_path_factory.mktemp("toy")
     images = data.load("synthetic10").subset(300, validation=100, test=100)
@@ -46,7 +46,7 @@ def toy(tmp_path_factory):  # type: ignore[no-untyped-def]
 
 
 @pytest.fixture
-def there(toy, monkeypatch):  # type: ignore[no-untyped-def]
+def there(toy, monkeypatch):
     """The toy networks in the place of the shipped ones."""
     _load.cache_clear()
     monkeypatch.setattr(shipped, "FOLDERS", (toy[0],))
@@ -54,7 +54,7 @@ def there(toy, monkeypatch):  # type: ignore[no-untyped-def]
     _load.cache_clear()
 
 
-def test_the_cards_say_what_the_stored_weights_reach(there) -> None:  # type: ignore[no-untyped-def]
+def test_the_cards_say_what_the_stored_weights_reach(there) -> None:
     folder, cards, images = there
     built = {
         "original": mobilenet_small(weights="cifar10"),
@@ -73,7 +73,7 @@ def test_the_cards_say_what_the_stored_weights_reach(there) -> None:  # type: ig
     assert not any(dendrite_counts(built["same-epochs"]).values())
 
 
-def test_a_damaged_file_is_refused_by_its_checksum(there, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_file_is_refused_by_its_checksum(there, tmp_path, monkeypatch) -> None:
     for path in there[0].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr(shipped, "FOLDERS", (tmp_path,))
@@ -88,7 +88,7 @@ def test_a_damaged_file_is_refused_by_its_checksum(there, tmp_path, monkeypatch)
         mobilenet_small(weights="cifar10")
 
 
-def test_other_settings_than_the_trained_ones_are_refused_by_name(there) -> None:  # type: ignore[no-untyped-def]
+def test_other_settings_than_the_trained_ones_are_refused_by_name(there) -> None:
     for settings, named in (
         ({"width": 0.5}, "width"),
         ({"output_stride": 32}, "output_stride"),
@@ -103,7 +103,7 @@ def test_other_settings_than_the_trained_ones_are_refused_by_name(there) -> None
         mobilenet_extra_small(weights="imagenet")
 
 
-def test_other_classes_get_a_new_last_layer_and_keep_the_rest(there) -> None:  # type: ignore[no-untyped-def]
+def test_other_classes_get_a_new_last_layer_and_keep_the_rest(there) -> None:
     trained, other = mobilenet_small(weights="cifar10"), mobilenet_small(3, weights="cifar10", seed=1)
     kept = [torch.equal(a, b) for a, b in zip(trained.state_dict().values(), other.state_dict().values(), strict=True)
             if a.shape == b.shape]  # fmt: skip
@@ -119,14 +119,14 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (50, 40), **how: object) 
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_a_picture_is_classified_by_every_network(there, network) -> None:  # type: ignore[no-untyped-def]
+def test_a_picture_is_classified_by_every_network(there, network) -> None:
     guesses = classify(picture(), network, top=10)
     assert [g.probability for g in guesses] == sorted((g.probability for g in guesses), reverse=True)
     assert sum(g.probability for g in guesses) == pytest.approx(1, abs=1e-5)
     assert {g.name for g in guesses} == set(there[2].classes)
 
 
-def test_a_picture_of_the_data_set_is_seen_as_training_saw_it(there, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_picture_of_the_data_set_is_seen_as_training_saw_it(there, tmp_path) -> None:
     images = there[2]
     file = tmp_path / "one.png"
     Image.fromarray(images.test.images[0].permute(1, 2, 0).numpy()).save(file)
@@ -137,11 +137,11 @@ def test_a_picture_of_the_data_set_is_seen_as_training_saw_it(there, tmp_path) -
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16"])
-def test_pictures_of_every_kind_can_be_read(there, mode) -> None:  # type: ignore[no-untyped-def]
+def test_pictures_of_every_kind_can_be_read(there, mode) -> None:
     assert len(classify(picture(mode))) == 3
 
 
-def test_a_sideways_photograph_is_turned_upright(there) -> None:  # type: ignore[no-untyped-def]
+def test_a_sideways_photograph_is_turned_upright(there) -> None:
     turned = Image.linear_gradient("L").convert("RGB").rotate(90, expand=True)
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held so that the picture has to be turned by 90 degrees clockwise
@@ -154,7 +154,7 @@ def test_a_sideways_photograph_is_turned_upright(there) -> None:  # type: ignore
     assert classify(file) == classify(upright)
 
 
-def test_what_is_no_picture_gets_one_clear_line(there, tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_no_picture_gets_one_clear_line(there, tmp_path, capsys) -> None:
     text = tmp_path / "letter.txt"
     text.write_text("dear reader")
     for wrong, said in ((text, "read as a picture"), (tmp_path, "read as a picture"), (tmp_path / "no.png", "no file")):
@@ -183,7 +183,7 @@ def test_half_precision_is_kept_only_where_it_costs_next_to_nothing(
 
 
 @pytest.mark.parametrize("name", shipped.networks())
-def test_a_shipped_network_reaches_its_cards_accuracy_to_the_last_digit(name, real_images) -> None:  # type: ignore[no-untyped-def]
+def test_a_shipped_network_reaches_its_cards_accuracy_to_the_last_digit(name, real_images) -> None:
     card = shipped.card(name)
     images = data.load(real_images, label=card.data["name"])
     images = images.hold_out(5_000) if "fresh" in card.accuracy else images

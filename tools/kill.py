@@ -85,8 +85,8 @@ def in_a_process(folder: Path, *, seconds: float | None = None, write: int | Non
 def _kill_at(write: int) -> None:
     steps = 0
 
-    def counting(function):  # type: ignore[no-untyped-def]
-        def step(*args, **how):  # type: ignore[no-untyped-def]
+    def counting(function):
+        def step(*args, **how):
             nonlocal steps
             steps += 1
             if steps == write:

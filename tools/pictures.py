@@ -72,7 +72,7 @@ def spirals() -> Image.Image:
         draw(axes, model, data, data.test)
         axes.set_title(f"{title}: {run.error:.1f} % of the test points wrong", fontsize=12)
         axes.set(xticks=[], yticks=[])
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.12)  # type: ignore[union-attr]
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.12)
     drawn = io.BytesIO()
     figure.savefig(drawn, facecolor="white")
     return Image.open(drawn).convert("RGB")

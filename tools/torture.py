@@ -120,12 +120,12 @@ def interrupts(draw: random.Random, points: int = 200) -> list[str]:
 
 def _fit_under(one: Any, at: dict[int, int]) -> Any:
     lines = Lines(at)
-    lines.interrupted = False  # type: ignore[attr-defined]
+    lines.interrupted = False
     try:
         with contextlib.redirect_stderr(io.StringIO()), lines:
             one.fit(progress=False)
     except KeyboardInterrupt:
-        lines.interrupted = True  # type: ignore[attr-defined]
+        lines.interrupted = True
     return lines
 
 

@@ -32,28 +32,28 @@ class Recorder:
     """Logs what perfteach does to a folder, and what it has asked the system to have on disk."""
 
     def __init__(self, base: Path) -> None:
-        self.base, self.log, self.seen = base.resolve(), [], {}  # type: ignore[var-annotated]
+        self.base, self.log, self.seen = base.resolve(), [], {}
 
     def __enter__(self) -> Recorder:
         self.before = {name: getattr(os, name) for name in ("replace", "fsync", "mkdir", "unlink")}
         self.rmtree, self.save = shutil.rmtree, PerforatedTrainer.save
-        os.replace = self._around("replace")  # type: ignore[assignment]
-        os.mkdir = self._around("mkdir")  # type: ignore[assignment]
-        os.unlink = self._around("unlink")  # type: ignore[assignment]
-        os.fsync = self._fsync  # type: ignore[assignment]
-        shutil.rmtree = self._rmtree  # type: ignore[assignment]
+        os.replace = self._around("replace")
+        os.mkdir = self._around("mkdir")
+        os.unlink = self._around("unlink")
+        os.fsync = self._fsync
+        shutil.rmtree = self._rmtree
 
         def saved(trainer: Any) -> None:
             self.save(trainer)
             self._note(("saved", len(trainer.run.epochs)))
 
-        PerforatedTrainer.save = saved  # type: ignore[method-assign]
+        PerforatedTrainer.save = saved
         return self
 
     def __exit__(self, *error: object) -> None:
         for name, function in self.before.items():
             setattr(os, name, function)
-        shutil.rmtree, PerforatedTrainer.save = self.rmtree, self.save  # type: ignore[method-assign]
+        shutil.rmtree, PerforatedTrainer.save = self.rmtree, self.save
 
     def _note(self, event: tuple[Any, ...]) -> None:
         for path in sorted(self.base.rglob("*")):  # what has been written since, and may still be in memory only
@@ -90,11 +90,11 @@ class Recorder:
     def _rmtree(self, path: Any, *rest: Any, **how: Any) -> None:
         if self._ours(path):
             self._note(("rmtree", self._name(path)))
-        os.unlink = self.before["unlink"]  # type: ignore[assignment]
+        os.unlink = self.before["unlink"]
         try:
             self.rmtree(path, *rest, **how)
         finally:
-            os.unlink = self._around("unlink")  # type: ignore[assignment]
+            os.unlink = self._around("unlink")
 
 
 def after_the_cut(log: list[tuple[Any, ...]], cut: int, draw: random.Random) -> dict[str, bytes | None]:
