@@ -46,6 +46,7 @@ def keep_best(
     Raises:
         ConfigError: when there is no new dendrite, under the gradient rule, or without batches.
     """
+    candidates = settings.whole("candidates", candidates, 1)
     set_phase(model, Phase.DENDRITE)
     layers = {name: layer for name, layer in dendritic_layers(model) if layer.fresh}
     state = {name: snapshot(layer.dendrites[-1]) for name, layer in layers.items()}  # of the best so far

@@ -79,7 +79,7 @@ def test_without_new_dendrites_batches_or_errors_it_says_so():
     with pytest.raises(ConfigError, match="gradient rule"):
         keep_best(grown("gradient"), batches, functional.cross_entropy)
     with pytest.raises(ConfigError, match="candidates"):
-        candidates.BestOfRandom(0)
+        keep_best(grown(), batches, functional.cross_entropy, candidates=0)
 
 
 @pytest.mark.filterwarnings("ignore:.*none is installed:UserWarning")

@@ -171,7 +171,8 @@ def own(function, name):
         ("study", "--engine ENGINE", f"{own(run_study, 'engine')}, which is eager on a CPU"),
     ],
 )
-def test_help_says_the_defaults_of_the_library(command, option, default, capsys):
+def test_help_says_the_defaults_of_the_library(command, option, default, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # a narrow one breaks lines within words
     with pytest.raises(SystemExit):
         cli.main([command, "--help"])
     said = " ".join(capsys.readouterr().out.partition("options:")[2].split())

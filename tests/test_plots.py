@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -549,7 +550,16 @@ def test_a_learners_own_settings_reach_no_figure(run):
     own = {"axes.grid": True, "axes.grid.which": "both", "grid.linestyle": ":", "grid.alpha": 0.3}
     own |= {"xtick.top": True, "xtick.minor.visible": True, "ytick.labelright": True, "ytick.labelleft": False}
     own |= {"axes.facecolor": "black", "text.color": "white", "xtick.color": "white", "axes.labelcolor": "white"}
-    for draw in (lambda: plots.training_curves(run), lambda: plots.pareto(POINTS)):
+    own |= {"axes.formatter.use_mathtext": True, "axes.labelpad": 25, "ytick.minor.visible": True}
+    own |= {"axes.formatter.limits": (-1, 1)}
+    bars = {"small": {"stem": 400, "head": 90_000}}
+    draws = (
+        plots.training_curves,
+        plots.score_heatmap,
+        lambda _: plots.pareto(POINTS),
+        lambda _: plots.parameter_bars(bars),
+    )
+    for draw in (partial(each, run) for each in draws):
         quiet = plots.png(draw())
         with rc_context(own):
             assert plots.png(draw()) == quiet

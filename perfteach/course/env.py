@@ -244,9 +244,9 @@ def _reinstall_torch() -> str:
 
 def check_widgets() -> Check:
     """Can widgets render? That takes ipywidgets in Python and the matching part in JupyterLab, and so for anywidget."""
-    python, lab = installed_version("ipywidgets"), installed_version("jupyterlab_widgets") or "missing"
+    python, lab = (installed_version(name) or "missing" for name in ("ipywidgets", "jupyterlab_widgets"))
     wanted = "8 and 3, with the browser part"
-    if python is None:  # the library does without; the line on the extra says the same for all of it
+    if python == lab == "missing":  # the library does without; the line on the extra says the same for all of it
         return Check("widgets", "warn", "not installed", wanted, f"Run {install_command('course')}.")
     found = f"ipywidgets {python}, jupyterlab_widgets {lab}"
     if python.startswith("8.") and lab.startswith("3."):

@@ -182,7 +182,7 @@ def submit(
         ConfigError: no token, no board answers at that address, or an argument has another type.
         DataError: there is no record, or what is there is none.
     """
-    about = About(plain(name, "name", NAME, least=1), plain(team, "team", NAME), plain(note, "note", NOTE))
+    about = About(plain(name, "submission's name", NAME, least=1), plain(team, "team", NAME), plain(note, "note", NOTE))
     run = settings.path("run", run)
     model, out = (each if each is None else settings.path("a path", each) for each in (model, out))
     for key, value in (("to", to), ("token", token)):

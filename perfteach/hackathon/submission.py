@@ -72,7 +72,9 @@ class About:
         if not isinstance(found, dict):
             raise SubmissionError(f"{ABOUT} is not a JSON object; pack it with `perfteach submit`")
         name, team, note = (found.get(key, "") for key in ("name", "team", "note"))
-        return cls(plain(name, "name", NAME, least=1), plain(team, "team", NAME), plain(note, "note", NOTE))
+        return cls(
+            plain(name, "submission's name", NAME, least=1), plain(team, "team", NAME), plain(note, "note", NOTE)
+        )
 
 
 def plain(value: Any, key: str, longest: int, least: int = 0) -> str:

@@ -52,9 +52,9 @@ def parameter_bars(counts: Mapping[str, Mapping[str, int]], limit: int | None = 
         starts += sizes
     style.key(figure, [(part, PART_LOOKS[part]) for part in parts], 46)
     widest = max([*totals.values(), limit or 0])
-    axes.set_xlim(0, 1.02 * widest or 1)
+    axes.set_xlim(0, max(1.02 * widest, 10))
     axes.set_ylim(len(totals) - 0.5, -0.5)
-    axes.xaxis.set_major_formatter(EngFormatter())
+    axes.xaxis.set_major_formatter(EngFormatter(useMathText=False))
     axes.grid(axis="x", **style.GRID)
     axes.set_yticks(range(len(totals)), names, size=style.TEXT, color=style.INK)
     style.name_axes(axes, "parameters (number)")

@@ -143,8 +143,9 @@ def _axes(axes: Axes, points: Sequence[Point], limit: int | None, design: int | 
     room = max((high / low) ** 0.12, 1.12)
     axes.set_xscale("log")
     axes.set_xlim(low / room, high * room)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 5 * low else AutoLocator())
-    axes.xaxis.set_major_formatter(EngFormatter())
+    steps = (1, 2, 5) if high < 1e4 * low else (1,)  # beyond that their words would touch
+    axes.xaxis.set_major_locator(LogLocator(subs=steps) if high > 5 * low else AutoLocator())
+    axes.xaxis.set_major_formatter(EngFormatter(useMathText=False))
     axes.minorticks_off()
     axes.grid(**style.GRID)
 

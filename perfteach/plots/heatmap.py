@@ -38,14 +38,15 @@ def score_heatmap(run: Run) -> Picture:
     values = np.array([[epoch.scores.get(layer, np.nan) for epoch in every] for layer in layers], dtype=float)
     how: dict[str, Any] = {"vmin": 0, "vmax": np.nanmax(values) or 1.0, "aspect": "auto", "interpolation": "nearest"}
     image = axes.imshow(values, cmap=style.SCALE, gid="scores", **how)
-    figure.colorbar(image, cax=scale, label="mean |r| (0 to 1)").outline.set_visible(False)
+    figure.colorbar(image, cax=scale, format=style.whole_numbers()).outline.set_visible(False)
+    scale.minorticks_off()
     axes.spines[:].set_visible(False)
     axes.set_facecolor(MISSING)
     axes.set_yticks([place for place, _ in ticks], [word for _, word in ticks], size=style.TINY)
     _cycle_marks(axes, every, (style.WIDTH - left - 104) / len(every))
     style.name_axes(axes, "epoch (dendrite phases only)", "layer")
     scale.tick_params(labelsize=style.TINY)
-    scale.yaxis.label.set(size=style.SMALL, color=style.SOFT)
+    scale.set_ylabel("mean |r| (0 to 1)", labelpad=4, size=style.SMALL, color=style.SOFT)
     return figure
 
 

@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from matplotlib.ticker import ScalarFormatter
 
 from perfteach.arms import EVERY_ARM
 
@@ -112,12 +113,21 @@ def quiet(axes: Axes) -> None:
     axes.tick_params(labelbottom=True, labelleft=True, labeltop=False, labelright=False)
     axes.minorticks_off()
     axes.locator_params(nbins=6)
+    axes.xaxis.set_major_formatter(whole_numbers())
+    axes.yaxis.set_major_formatter(whole_numbers())
+
+
+def whole_numbers() -> ScalarFormatter:
+    """Numbers at an axis written out: no offset, no power of ten beside the axis, no formula."""
+    formatter = ScalarFormatter(useOffset=False, useMathText=False)
+    formatter.set_scientific(False)
+    return formatter
 
 
 def name_axes(axes: Axes, x: str = "", y: str = "") -> None:
     """Axis labels, with their units."""
-    axes.set_xlabel(x, size=TEXT, color=SOFT)
-    axes.set_ylabel(y, size=TEXT, color=SOFT)
+    axes.set_xlabel(x, labelpad=4, size=TEXT, color=SOFT)
+    axes.set_ylabel(y, labelpad=4, size=TEXT, color=SOFT)
 
 
 def gain_axis(axes: Axes, values: Sequence[float], room: float) -> None:
