@@ -23,6 +23,7 @@ from benchmarks.loader import loading
 from benchmarks.timing import table
 from benchmarks.widgets import redraws
 from perfteach import data
+from perfteach.memory import kept
 from perfteach.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,13 +66,13 @@ def parts() -> dict[str, Part]:
 
 def page() -> str:
     """docs/performance.md from the figures that are kept."""
-    kept = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(KEPT.glob("*.json"))}
-    tables = [table(title, rows, steps.LIMITS) for title, rows in kept["cpu"]["parts"].items()]
+    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(KEPT.glob("*.json"))}
+    tables = [table(title, rows, steps.LIMITS) for title, rows in results["cpu"]["parts"].items()]
     places = Environment(
         loader=FileSystemLoader(ROOT / "benchmarks"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True,
     )  # fmt: skip
-    return places.get_template("performance.md.jinja").render(tables=tables, memory_title=MEMORY, **kept)
+    return places.get_template("performance.md.jinja").render(tables=tables, memory_title=MEMORY, **results)
 
 
 def main() -> None:
@@ -83,21 +84,22 @@ def main() -> None:
     if not arguments.page:
         torch.set_num_threads(1)
         found: dict[str, Any] = {}
-        for title, part in parts().items():
-            if arguments.only not in title:
-                continue
-            found[title] = part()
-            print(table(title, found[title], steps.LIMITS), flush=True)
+        with kept():  # as in every training
+            for title, part in parts().items():
+                if arguments.only not in title:
+                    continue
+                found[title] = part()
+                print(table(title, found[title], steps.LIMITS), flush=True)
         memory = growth.memory() if arguments.only in MEMORY else {}
         for name, most in memory.items():
             print(f"{MEMORY}, {name}: {most} MB")
         if arguments.write:
-            kept = json.loads((KEPT / "cpu.json").read_text(encoding="utf-8"))
+            before = json.loads((KEPT / "cpu.json").read_text(encoding="utf-8"))
             about: dict[str, Any] = {name: provenance()[name] for name in ("machine", "versions")}
             # The rows of a peer that is not installed stay; of all others only what was measured now, but with --only.
-            stays = {title for title in kept["parts"] if arguments.only or title in found or peer.NAME in title}
-            about["parts"] = {title: rows for title, rows in kept["parts"].items() if title in stays} | found
-            about["memory"] = memory or kept["memory"]
+            stays = {title for title in before["parts"] if arguments.only or title in found or peer.NAME in title}
+            about["parts"] = {title: rows for title, rows in before["parts"].items() if title in stays} | found
+            about["memory"] = memory or before["memory"]
             (KEPT / "cpu.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     if arguments.write or arguments.page:
         PAGE.write_text(page(), encoding="utf-8")

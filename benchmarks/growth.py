@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.steps import EARLY, training_step
 from benchmarks.timing import Step, by_turns
+from perfteach.memory import kept
 
 LAYERS = {"the stem and the first blocks": EARLY, "blocks 5 to 9": "features.[5-9].*", "every layer": None}
 PHASES: dict[str, dict[str, Any]] = {
@@ -61,8 +62,9 @@ def _peak(width: float, size: int, batch: int, how: dict[str, Any]) -> float:
     torch.set_num_threads(1)
     before = _highest()
     step = training_step(width, size, batch, **how)
-    for _ in range(3):
-        step()
+    with kept():
+        for _ in range(3):
+            step()
     return round(_highest() - before, 1)
 
 

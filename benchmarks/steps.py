@@ -55,6 +55,8 @@ def training_step(
     optimizer = torch.optim.SGD(trainable(model), lr=1e-4, momentum=0.9, nesterov=True, fused=True)
     x = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=layout)
     y = torch.randint(0, 10, (batch,), device=device)
+    model(x)  # norms of frozen dendrites have statistics, as after a dendrite phase, so that they rest
+    set_phase(model, phase, thaw=thaw)
 
     def step() -> None:
         optimizer.zero_grad()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
-from perfteach import dendrites, ranks, settings
+from perfteach import dendrites, memory, ranks, settings
 from perfteach.config import TrainConfig, check_arguments, find_device
 from perfteach.counting import count_parameters
 from perfteach.cycle import DendriteCycle, Kept, Step, epoch_seed, seeded
@@ -141,7 +141,7 @@ class PerforatedTrainer(Resumable):
             CheckpointError: when its checkpoint cannot be used, a new one cannot be written, or another trainer is
                 writing there.
         """
-        with self.interrupts, self._alone(), torch.enable_grad():
+        with self.interrupts, self._alone(), memory.kept(), torch.enable_grad():
             self._resume()
             if self.run.finished:
                 return self.run
