@@ -36,7 +36,6 @@ def figures(run: Run) -> list[dict]:
 
 
 ONE_SEED = (
-    "extra-small-first",
     "extra-small-long",
     "recipe",
     "extra-small-eleven",

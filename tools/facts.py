@@ -78,7 +78,7 @@ class Facts:
     """
 
     def __init__(self) -> None:
-        self.arms = lru_cache(None)(self.arms)  # type: ignore[method-assign]
+        self.arms = lru_cache(None)(self.arms)
         self._claimed: dict[tuple[str, str, str, str], Gain] = {}  # by what `strength` was asked
 
     def functions(self) -> dict[str, Any]:
@@ -224,6 +224,11 @@ class Facts:
     def accuracy(self, name: str, arm: str) -> str:
         """Mean test accuracy in percent."""
         return _number(100 - self.row(name, arm).error, 2)
+
+    def beside(self, name: str, arm: str, other: str, part: str = "test") -> str:
+        """Mean accuracy in percent ("test" or "fresh") of an arm, over the seeds that another study has of it."""
+        own, seeds = self._arm(name, arm), self._arm(other, arm)
+        return f"{fmean(getattr(own[seed].ended, f'{part}_accuracy') for seed in seeds):.2f}"
 
     def accuracies(self, name: str, arm: str) -> str:
         """The 95 % interval of the mean test accuracy in percent, as "85.03 to 87.08"."""
