@@ -5,10 +5,14 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from perfteach import memory
+from perfteach import Callback, FixedSwitch, PerforatedTrainer, TrainConfig, memory, perforate
+from perfteach.data.points import small_network, two_spirals
+from perfteach.runs import Epoch
 
 # Maps as a training frees them: many of some megabytes, all at once, and then again. Prints the pages asked for.
 STEPS = """
@@ -95,3 +99,22 @@ def test_one_threshold_is_never_set_alone(monkeypatch: pytest.MonkeyPatch) -> No
     assert memory._glibc.__wrapped__() is None and asked == [memory.MMAP_THRESHOLD]
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())  # musl has none of it
     assert memory._glibc.__wrapped__() is None
+
+
+def test_the_trainer_keeps_memory_while_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    inside: list[bool] = []
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        inside.append(True)
+        yield
+        inside.append(False)
+
+    class Sees(Callback):
+        def on_epoch_end(self, trainer: PerforatedTrainer, epoch: Epoch) -> None:
+            assert inside == [True]
+
+    monkeypatch.setattr(memory, "kept", watched)
+    config = TrainConfig(FixedSwitch((1,), dendrite=0), cycles=0, roll_back=False, batch_size=20, device="cpu")
+    PerforatedTrainer(perforate(small_network(5)), two_spirals(60), config, callbacks=[Sees()]).fit(progress=False)
+    assert inside == [True, False]
